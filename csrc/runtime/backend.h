@@ -1,0 +1,178 @@
+// The versioned C interface between the pageform runtime and a backend (cpu, cuda, hip, simt).
+//
+// A backend is a shared library that exports `pf_backend_get(abi)`. The runtime owns programs, buffer planning and
+// scheduling of steps; the backend owns kernels, threads or streams, packed weights and device memory. Kernels see
+// pointers, shapes and strides only. Nothing here depends on Python or torch, and nothing throws across it: functions
+// return 0 on success, and `last_error()` (thread-local) holds the message otherwise.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PF_BACKEND_ABI 1u
+#define PF_MAX_INPUTS 4
+#define PF_MAX_OUTPUTS 2
+#define PF_MAX_INTS 8
+#define PF_MAX_FLOATS 4
+
+// Element types of activations and of the KV cache.
+typedef enum PfDType { PF_F32 = 0, PF_F16 = 1, PF_BF16 = 2 } PfDType;
+
+// Storage formats of a weight matrix as found in a file; row-major [rows][cols], blocks along cols.
+typedef enum PfFormat {
+  PF_FMT_F32 = 0,
+  PF_FMT_F16 = 1,
+  PF_FMT_BF16 = 2,
+  PF_FMT_Q8_0 = 3,
+  PF_FMT_Q4_0 = 4,
+  PF_FMT_Q4_1 = 5,
+  PF_FMT_Q4_K = 6,
+  PF_FMT_Q6_K = 7,
+} PfFormat;
+
+// A row-major 2-D view: element (r, c) is data[r * stride + c].
+typedef struct PfTensor {
+  void* data;
+  int64_t rows, cols, stride;
+  int32_t dtype;  // PfDType
+} PfTensor;
+
+// One run of rows of a matrix in a file. A weight is the concatenation of its parts along rows (N): q, k, v are one
+// weight, gate and up are one. Parts may differ in format. `data` stays valid only during the pack call.
+typedef struct PfWeightPart {
+  const void* data;
+  size_t bytes;
+  int64_t rows, cols;
+  int32_t format;  // PfFormat
+} PfWeightPart;
+
+typedef struct PfWeight PfWeight;  // packed, opaque: the backend's own layout
+typedef struct PfDevice PfDevice;  // threads or streams, memory
+typedef struct PfKvCache PfKvCache;
+
+// A bound operation: `op` is the backend's handle for the op's name (see find_op). The meaning of inputs, ints and
+// floats of each op is written in python/pageform/ops/table.py and csrc/ops/<family>/<family>.h.
+typedef struct PfCall {
+  int32_t op;
+  int32_t num_inputs, num_outputs;
+  PfTensor in[PF_MAX_INPUTS];
+  PfTensor out[PF_MAX_OUTPUTS];
+  const PfWeight* weight;  // matrix of embed and linear, or null
+  const float* vector;     // norm weight, bias or frequencies, or null
+  int64_t vector_len;
+  int64_t ints[PF_MAX_INTS];
+  double floats[PF_MAX_FLOATS];
+} PfCall;
+
+// How the rows of logits of one step are sampled. Arrays are [num_rows] unless a shape is given. Order of processing
+// (as in vLLM V1): raw logprobs · grammar/allowed mask · bias (bad words and min_tokens arrive as -inf) · penalties ·
+// greedy, or temperature · min_p · top_k · top_p · Gumbel-argmax with counter-based noise.
+typedef struct PfSampling {
+  const float* temperature;     // 0 = greedy
+  const float* top_p;           // 1 = off
+  const float* min_p;           // 0 = off
+  const int32_t* top_k;         // 0 = off
+  const float* repetition;      // 1 = off
+  const float* presence;        // 0 = off
+  const float* frequency;       // 0 = off
+  const uint64_t* seed;         // noise is a function of (seed, stream, position, token id) only
+  const uint32_t* stream;       // sample index and attempt of the row, mixed by the caller
+  const uint32_t* position;     // index of the token to be sampled in the request's output
+  const int32_t* num_logprobs;  // -1 none, 0 the chosen token only, k also the k most likely
+  const int32_t* target;        // -1 sample; otherwise score this token instead of sampling (prompt logprobs)
+  const uint8_t* defer;         // 1: do not sample, only copy logits to logits_out (a Python processor goes first)
+  const int32_t* mask_row;      // -1 none, else row of `masks`
+  const uint32_t* masks;        // [num_masks][ceil(vocab/32)], bit 1 = allowed
+  const int32_t* bias_start;    // [num_rows + 1] into bias_*
+  const int32_t* bias_tokens;
+  const float* bias_values;
+  const int32_t* count_start;  // [num_rows + 1] into count_*: tokens seen in prompt or output, each once
+  const int32_t* count_tokens;
+  const int32_t* count_values;  // occurrences in the output; 0 = in the prompt only
+  int32_t num_masks;
+  int32_t max_logprobs;  // width of top_ids / top_logprobs
+  int32_t vocab;         // columns that are real tokens (logits may be padded)
+} PfSampling;
+
+typedef enum PfRowStatus { PF_ROW_OK = 0, PF_ROW_NONFINITE = 1, PF_ROW_MASK_EMPTY = 2 } PfRowStatus;
+
+typedef struct PfSampled {
+  int32_t* ids;         // [num_rows] sampled or scored token; -1 where status != OK or deferred
+  float* logprobs;      // [num_rows] raw log-probability of ids
+  int32_t* ranks;       // [num_rows] 1-based rank of ids among raw logits (only where num_logprobs >= 0)
+  int32_t* top_ids;     // [num_rows][max_logprobs]
+  float* top_logprobs;  // [num_rows][max_logprobs]
+  uint8_t* status;      // [num_rows] PfRowStatus
+  float* logits_out;    // [num_rows][vocab] raw logits where defer is set (or all when copy_logits), may be null
+} PfSampled;
+
+// Everything dynamic of a step, at fixed addresses for its duration. T tokens, S sequences, R rows of logits.
+typedef struct PfStep {
+  int32_t num_tokens, num_seqs, num_rows;
+  const int32_t* token_ids;     // [T]
+  const int32_t* positions;     // [T]
+  const int32_t* slots;         // [T] cache slot: block * block_size + offset
+  const int32_t* query_start;   // [S + 1] first token of each sequence
+  const int32_t* seq_lens;      // [S] context length including this step's tokens
+  const int32_t* block_tables;  // [S][max_blocks]
+  int32_t max_blocks;
+  const int32_t* logits_rows;  // [R] token index whose hidden state becomes logits row r
+  int32_t num_copies;          // cache blocks copied before the first op (copy on write)
+  const int32_t* copy_src;
+  const int32_t* copy_dst;
+  PfSampling sampling;
+  PfSampled sampled;
+  int32_t copy_logits;            // 1: copy all rows' raw logits to sampled.logits_out
+  int (*wait_masks)(void* ctx);   // called once before masks are read; non-zero fails the step; may be null
+  void* wait_ctx;
+  PfKvCache* kv;
+} PfStep;
+
+typedef struct PfKvShape {
+  int32_t num_layers, kv_heads, head_dim, block_size, num_blocks;
+  int32_t dtype;  // PfDType: PF_F32 or PF_F16
+} PfKvShape;
+
+typedef struct PfDeviceConfig {
+  int32_t num_threads;  // 0 = all usable cores
+  const char* isa;      // "auto", "generic", "avx2", "avx512"
+} PfDeviceConfig;
+
+typedef struct PfBackend {
+  uint32_t abi;
+  uint32_t size;  // sizeof(PfBackend), so that fields may be appended
+  const char* name;
+  const char* (*last_error)(void);
+
+  int (*device_create)(const PfDeviceConfig* config, PfDevice** out);
+  void (*device_destroy)(PfDevice* device);
+  const char* (*device_describe)(PfDevice* device);  // for example "cpu avx2 2 threads"
+  int (*device_threads)(PfDevice* device);
+
+  int (*alloc)(PfDevice* device, size_t bytes, void** out);  // 64-byte aligned or better, zeroed
+  void (*free)(PfDevice* device, void* p, size_t bytes);
+
+  // Packs parts (all with the same cols) into the backend's layout. bytes_of tells the packed size.
+  int (*weight_pack)(PfDevice* device, const PfWeightPart* parts, int32_t num_parts, PfWeight** out);
+  void (*weight_destroy)(PfDevice* device, PfWeight* weight);
+  size_t (*weight_bytes)(const PfWeight* weight);
+  int (*weight_dequantize)(PfDevice* device, const PfWeight* weight, int64_t row, int64_t rows, float* out);
+
+  int (*kv_create)(PfDevice* device, const PfKvShape* shape, PfKvCache** out);
+  void (*kv_destroy)(PfDevice* device, PfKvCache* kv);
+  size_t (*kv_block_bytes)(const PfKvShape* shape);
+
+  int32_t (*find_op)(const char* name);  // -1 when the backend lacks it
+  // Runs a bound program: one call a step. Blocks until done.
+  int (*execute)(PfDevice* device, const PfCall* calls, int32_t num_calls, const PfStep* step);
+} PfBackend;
+
+// The one exported symbol. Returns null when `abi` is not supported.
+const PfBackend* pf_backend_get(uint32_t abi);
+
+#ifdef __cplusplus
+}
+#endif

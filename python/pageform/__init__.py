@@ -1,0 +1,1 @@
+"""pageform: typed answers from language models."""

@@ -1,0 +1,1 @@
+"""Plain data that every room above may use: requests, parameters, plans, results, errors. No I/O, no numpy."""

@@ -1,0 +1,94 @@
+"""What a request gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class FinishReason(str, Enum):
+    """Why a request ended. `timeout` and `validation` say more in `Completion.detail`."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    REPETITION = "repetition"
+    VALIDATION = "validation"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of all attempts together; `cached_tokens` of the prompt tokens came from the prefix cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Raw log-probability (before any processing) of one token, its rank from 1, and the `top` alternatives."""
+
+    token_id: int
+    logprob: float
+    rank: int
+    top: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds. `queued` until first scheduled, `first_token` from arrival, `total` from arrival to the end."""
+
+    queued: float = 0.0
+    first_token: float | None = None
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a validated answer: the text, and the error that rejected it (None for the accepted one)."""
+
+    number: int
+    text: str
+    error: Exception | None
+    usage: Usage = Usage()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The outcome of one request. With `n > 1`, `choices` holds all samples and the other fields are the first's."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+    logprobs: list[TokenLogprob] | None = None
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+    timings: Timings = Timings()
+    attempts: list[Attempt] = field(default_factory=list)
+    request_id: str = ""
+    prompt_token_ids: list[int] = field(default_factory=list)
+    detail: str | None = None
+    """More about the finish: the deadline that passed, the stop string or token, the error's text."""
+    stop: str | int | None = None
+    choices: list[Completion] = field(default_factory=list)
+    error: BaseException | None = None
+    parsed: Any = None

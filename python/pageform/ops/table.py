@@ -1,0 +1,62 @@
+"""Names, arities and parameters of the ops a program is made of.
+
+Shapes: T tokens of the step, S sequences, R rows of logits. Activations are float32, row-major. `ints` and `floats` are
+positional in the native call, in the order given here. `weight` is a packed matrix [N, K], `vector` a float32 array.
+
+======================= ============================================================================================
+embed                   () -> x[T, K]; weight [vocab, K]; x = weight[token_ids] * scale
+rope_angles             () -> cs[T, rot]; vector inv_freq[rot/2]; cs = [cos(pos·f) | sin(pos·f)] * attention_scale
+rms_norm                x[*, g·D] -> y; vector [D]; groups g; y = x / sqrt(mean(x²) + eps) * vector in each group
+linear                  x[*, K] -> y[*, N]; weight [N, K]; optional vector bias [N]
+rope                    x[T, heads·head_dim], cs[T, rot] -> y; interleaved 0: halves (neox), 1: pairs (gptj)
+cache_write             k[T, kv_heads·head_dim], v -> (); writes layer `layer` of the cache at step.slots
+attention               q[T, heads·head_dim] -> o; causal over the paged cache, `window` 0 = none, softcap 0 = none
+silu_mul                x[*, 2I] -> y[*, I]; y = silu(x[:, :I]) * x[:, I:]
+add                     a, b -> a + b
+gather_rows             x[T, H] -> y[R, H]; y = x[step.logits_rows]
+sample                  logits[R, V] -> (); reads step.sampling, writes step.sampled
+add_rms_norm            a, b -> s = a + b, y = rms_norm(s); made by lowering only
+======================= ============================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OpSpec:
+    """Signature of one op. `weight`/`vector`: "yes", "no" or "optional"."""
+
+    name: str
+    inputs: int
+    outputs: int
+    ints: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
+    weight: str = "no"
+    vector: str = "no"
+
+
+OPS: dict[str, OpSpec] = {
+    spec.name: spec
+    for spec in (
+        OpSpec("embed", 0, 1, floats=("scale",), weight="yes"),
+        OpSpec("rope_angles", 0, 1, floats=("attention_scale",), vector="yes"),
+        OpSpec("rms_norm", 1, 1, ints=("groups",), floats=("eps",), vector="yes"),
+        OpSpec("linear", 1, 1, weight="yes", vector="optional"),
+        OpSpec("rope", 2, 1, ints=("heads", "head_dim", "rot_dim", "interleaved")),
+        OpSpec("cache_write", 2, 0, ints=("layer", "kv_heads", "head_dim")),
+        OpSpec(
+            "attention",
+            1,
+            1,
+            ints=("layer", "heads", "kv_heads", "head_dim", "window"),
+            floats=("scale", "softcap"),
+        ),
+        OpSpec("silu_mul", 1, 1),
+        OpSpec("add", 2, 1),
+        OpSpec("gather_rows", 1, 1),
+        OpSpec("sample", 1, 0),
+        OpSpec("add_rms_norm", 2, 2, ints=("groups",), floats=("eps",), vector="yes"),
+    )
+}
