@@ -39,6 +39,12 @@ class RowPlan(msgspec.Struct, gc=False):
     position: int = 0
     stream: int = 0
     target: int = -1
+    bias: dict[int, float] | None = None
+    """Added to the logits; -inf forbids a token (logit_bias, bad words, min_tokens)."""
+    counts: dict[int, int] | None = None
+    """Occurrences in the output of each token seen in prompt or output, where a penalty needs them."""
+    mask: int = -1
+    """Row of the step's grammar masks, -1 for none."""
 
 
 class SeqPlan(msgspec.Struct, gc=False):
