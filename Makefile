@@ -130,7 +130,9 @@ PY_FOLDERS := python tests benchmarks examples ci
 lint: $(STAMPS)/package $(STAMPS)/dev-deps
 	@ruff format --check $(PY_FOLDERS)
 	@ruff check $(PY_FOLDERS)
-	@mypy
+	@mypy -p pageform
+	@mypy --explicit-package-bases examples benchmarks
+	@mypy ci
 	@clang-format --dry-run --Werror $(CPP_FILES)
 	@lint-imports --no-cache
 
