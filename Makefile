@@ -1,4 +1,4 @@
-# Two commands matter: `make demo` and `make test`. Both do all their set-up in .venv and need only Python 3.10+, a C++20
+# Two commands matter: `make demo` and `make test`. Both do all their set-up in .venv and need only Python 3.11+, a C++20
 # compiler and make; CMake and Ninja come from PyPI. Everything is stamped, so a second call does only what changed.
 
 PYTHON ?= python3
@@ -46,8 +46,8 @@ help:
 
 $(STAMPS)/venv:
 	@echo "· $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo "$(PYTHON) is too old: Python 3.10 or newer is needed (make PYTHON=python3.11 …)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is too old: Python 3.11 or newer is needed (make PYTHON=python3.11 …)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "venv failed: on Debian, 'apt-get install python3-venv' (or python3.11-venv) and call make again"; exit 1; }
 	@mkdir -p $(STAMPS) && touch $@

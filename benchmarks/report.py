@@ -81,7 +81,7 @@ class Report:
     def save(self, folder: Path = RESULTS) -> Path:
         """Writes `<date>-<name>.json` and `.md`; returns the path without suffix."""
         folder.mkdir(parents=True, exist_ok=True)
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         stem = folder / f"{now:%Y%m%d-%H%M%S}-{self.name}"
         content = {"time": now.isoformat(timespec="seconds"), "machine": machine(), **asdict(self)}
         stem.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

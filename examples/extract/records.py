@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -18,7 +18,7 @@ Phrase = Annotated[str, Field(min_length=3, max_length=100)]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
-class Urgency(str, Enum):
+class Urgency(StrEnum):
     LOW = "low"
     NORMAL = "normal"
     HIGH = "high"
