@@ -51,7 +51,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
-__all__ = [  # noqa: PLE0604 - the literal names are in _HOMES and, for type checkers, imported above
+__all__ = [
     *_HOME_OF
 ]
 

@@ -54,7 +54,9 @@ def test_a_completion_says_what_happened(engine: Engine) -> None:
 
 def test_chat_uses_the_template(engine: Engine) -> None:
     c = engine.chat([{"role": "user", "content": "Say hello."}], SHORT)
-    assert "<|im_start|>user\nSay hello.<|im_end|>" in engine.tokenizer.decode(c.prompt_token_ids, skip_special_tokens=False)
+    assert "<|im_start|>user\nSay hello.<|im_end|>" in engine.tokenizer.decode(
+        c.prompt_token_ids, skip_special_tokens=False
+    )
 
 
 def test_streamed_text_adds_up(engine: Engine) -> None:

@@ -256,7 +256,9 @@ def test_grammars_of_sampling_params(engine: Engine) -> None:
     import re
 
     assert re.fullmatch(r"[a-c]{3}-\d{2}", text(regex=r"[a-c]{3}-\d{2}"))
-    parsed = json.loads(text(json_schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}))
+    parsed = json.loads(
+        text(json_schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+    )
     assert type(parsed["n"]) is int
     assert text(grammar='start: "yes" | "no"') in ("yes", "no")
 

@@ -11,7 +11,8 @@ from typing import Any, Self
 from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..structured.partial import PartialBuilder
-from .base import Messages, Prompt, Sampling, is_conversation, is_messages, is_single_prompt, outcome
+from .base import Messages, Sampling, is_conversation, is_messages, outcome
+from .prepare import Prompt, is_single_prompt
 from .sync import Engine, deliver
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
@@ -134,7 +135,12 @@ class AsyncEngine:
         await self.close()
 
     async def _answers(
-        self, items: list[Any], sampling: Sampling, response_model: Any, request_id: str | None, validation: dict[str, Any]
+        self,
+        items: list[Any],
+        sampling: Sampling,
+        response_model: Any,
+        request_id: str | None,
+        validation: dict[str, Any],
     ) -> list[Any]:
         started = start_answers(self._engine, items, sampling, response_model, TypedOptions(**validation), request_id)
         return await asyncio.gather(*(self._answer(call, ticket) for call, ticket in started), return_exceptions=True)

@@ -14,14 +14,14 @@ from ..models.loader import LoadedModel, kv_block_bytes, load_model
 from ..platform import free_memory
 from ..sampling import ModelLimits
 from ..scheduler import Scheduler, SchedulerConfig
-from ..text.tokenizer import load_tokenizer
+from ..text import load_tokenizer
 from ..weights import open_checkpoint
 from .config import DEFAULT_KV_SHARE, EngineConfig
 from .core import EngineCore
 from .prepare import Preparer
 
 if TYPE_CHECKING:
-    from ..weights.checkpoint import Checkpoint
+    from ..weights.base import Checkpoint
     from ..weights.config import ModelConfig
     from .base import EngineStats
 

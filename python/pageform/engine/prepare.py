@@ -31,14 +31,18 @@ def is_single_prompt(prompts: Any) -> TypeGuard[Prompt]:
     if isinstance(prompts, str):
         return True
     if not isinstance(prompts, Sequence) or isinstance(prompts, (bytes, bytearray)):
-        raise ParameterError("prompts", prompts, "is neither text nor token ids nor a list of those", "Pass str or list.")
+        raise ParameterError(
+            "prompts", prompts, "is neither text nor token ids nor a list of those", "Pass str or list."
+        )
     if len(prompts) == 0:
         return False
     if all(isinstance(item, int) and not isinstance(item, bool) for item in prompts):
         return True
     for item in prompts:
         if not isinstance(item, str) and not (isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray))):
-            raise ParameterError("prompts", item, "is neither text nor a list of token ids", "Mix only those two kinds.")
+            raise ParameterError(
+                "prompts", item, "is neither text nor a list of token ids", "Mix only those two kinds."
+            )
     return False
 
 
@@ -61,7 +65,10 @@ class Preparer:
             raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
         if self.tokenizer is None:
             raise ParameterError(
-                "prompt", prompt, "is text, but the engine was made with tokenizer=None", "Pass token ids, or a tokenizer."
+                "prompt",
+                prompt,
+                "is text, but the engine was made with tokenizer=None",
+                "Pass token ids, or a tokenizer.",
             )
         return self.tokenizer.encode(prompt)
 

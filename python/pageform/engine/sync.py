@@ -11,7 +11,8 @@ from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..structured.errors import BatchFailed
 from ..structured.partial import PartialBuilder
-from .base import BaseEngine, Messages, Prompt, Sampling, is_conversation, is_messages, is_single_prompt, outcome
+from .base import BaseEngine, Messages, Sampling, is_conversation, is_messages, outcome
+from .prepare import Prompt, is_single_prompt
 from .progress import Progress
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
@@ -57,13 +58,26 @@ class Engine(BaseEngine):
         super().__init__(model, **parameters)
 
     @overload
+    def generate(self, prompts: str, sampling: Sampling = None, response_model: None = None) -> Completion: ...
+    @overload
+    def generate(self, prompts: str, sampling: Sampling = None, *, response_model: type[T]) -> T: ...
+    @overload
+    def generate(self, prompts: list[str], sampling: Sampling = None, *, response_model: type[T]) -> list[T]: ...
+    @overload
     def generate(
-        self, prompts: str, sampling: Sampling = ..., response_model: None = ..., **options: Any
-    ) -> Completion: ...
-    @overload
-    def generate(self, prompts: str, sampling: Sampling = ..., *, response_model: type[T], **options: Any) -> T: ...
-    @overload
-    def generate(self, prompts: Any, sampling: Sampling = ..., response_model: Any = ..., **options: Any) -> Any: ...
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling: Sampling = None,
+        response_model: Any = None,
+        *,
+        max_retries: int = 3,
+        context: Any = None,
+        strict: bool | None = None,
+        hooks: Any = None,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        progress: bool | None = None,
+    ) -> Any: ...
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
@@ -108,7 +122,7 @@ class Engine(BaseEngine):
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """Like `generate` with a response model, but gives (value, Completion) pairs; all attempts are in the latter."""
+        """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
         options = TypedOptions(max_retries, context, strict, hooks)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
@@ -201,7 +215,7 @@ class Engine(BaseEngine):
         request_id: str | None,
         progress: bool | None,
     ) -> list[Any]:
-        """(value, completion) or the exception for each item, in order. Everything is checked before the first starts."""
+        """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
         started = start_answers(self, items, sampling, response_model, options, request_id)
         done: queue.SimpleQueue[tuple[int, Ticket]] = queue.SimpleQueue()
 

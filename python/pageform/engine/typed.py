@@ -13,7 +13,8 @@ from ..forms.form import Form
 from ..structured.loop import Answer, Ask, Outcome, retry
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions
 from ..structured.spec import Spec
-from .base import BaseEngine, Messages, Prompt, Sampling, checked, is_messages
+from .base import BaseEngine, Messages, Sampling, checked, is_messages
+from .prepare import Prompt
 from .sink import OnDelta
 from .ticket import Ticket
 
@@ -107,9 +108,7 @@ class TypedCall(Generic[T]):
         except StopIteration as stop:
             outcome: Outcome[T] = stop.value
             self.value = outcome.value
-            self.completion = replace(
-                completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value
-            )
+            self.completion = replace(completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value)
             return True
         return False
 

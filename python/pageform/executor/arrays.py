@@ -96,7 +96,7 @@ def _ragged(
     start = np.zeros(len(maps) + 1, np.int32)
     np.cumsum([len(m) if m else 0 for m in maps], out=start[1:])
     tokens = np.fromiter((token for m in maps if m for token in m), np.int32, int(start[-1]))
-    values = np.fromiter((value for m in maps if m for value in m.values()), dtype, int(start[-1]))
+    values: NDArray[Any] = np.fromiter((value for m in maps if m for value in m.values()), dtype, int(start[-1]))
     return start, tokens, values
 
 
