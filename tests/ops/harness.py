@@ -223,8 +223,8 @@ def run_op(
 ) -> OpResult:
     """Runs one op on a native device and on the reference.
 
-    `inputs` are its operands; `step` defaults to one sequence of as many tokens as they have rows, and must be given for
-    an op without operands. `packed` replaces the f32 packing of `weight` on the native side.
+    `inputs` are its operands; `step` defaults to one sequence of as many tokens as they have rows; an op without
+    operands needs it. `packed` replaces the f32 packing of `weight` on the native side.
     """
     program = one_op(
         name,
