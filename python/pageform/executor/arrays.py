@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.plan import RowPlan, RowResult, StepPlan
-from ..runtime.inputs import SamplingInputs, StepInputs
+from ..ops.sampling import Sampled, SamplingInputs
+from ..runtime.inputs import StepInputs
 
 ROW_ERRORS = {
     1: "the logits are not finite (damaged weights, or an activation overflow)",
@@ -99,7 +100,7 @@ def _ragged(
     return start, tokens, values
 
 
-def read_rows(rows: Sequence[RowPlan], out: Any) -> list[RowResult]:
+def read_rows(rows: Sequence[RowPlan], out: Sampled) -> list[RowResult]:
     """Row results from the runner's output arrays (see PfSampled)."""
     ids, logprobs, ranks, status = out.ids.tolist(), out.logprobs.tolist(), out.ranks.tolist(), out.status.tolist()
     results: list[RowResult] = []

@@ -35,7 +35,7 @@ class InProcessExecutor:
     ) -> StepResult:
         """See `Executor.execute`."""
         inputs = build_inputs(plan, self.model.block_size, masks)
-        out = self.model.runner.run(inputs, gate)
+        out = self.model.run(inputs, gate)
         rows = [row for seq in plan.seqs for row in seq.rows]
         result = StepResult(plan.step_id, read_rows(rows, out))
         if inputs.sampling.defer.any():
@@ -52,7 +52,7 @@ class InProcessExecutor:
 
     def mask_gate(self) -> MaskGate:
         """See `Executor.mask_gate`."""
-        gate: MaskGate = self.model.mask_gate()
+        gate: MaskGate = self.model.make_gate()
         return gate
 
     def call(self, method: str, *args: Any) -> Any:

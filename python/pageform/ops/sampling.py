@@ -5,7 +5,7 @@ Both mirror `PfSampling` and `PfSampled` of csrc/runtime/backend.h field by fiel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -126,8 +126,3 @@ class Sampled:
             status=np.zeros(rows, np.uint8),
             logits=np.zeros((rows, vocab), np.float32) if with_logits else None,
         )
-
-
-def sampled_fields() -> tuple[str, ...]:
-    """Names of the arrays of `Sampled`, in the order of `PfSampled`."""
-    return tuple(field.name for field in fields(Sampled))
