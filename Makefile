@@ -134,7 +134,7 @@ lint: $(STAMPS)/package $(STAMPS)/dev-deps
 	@mypy --explicit-package-bases examples benchmarks
 	@mypy ci
 	@clang-format --dry-run --Werror $(CPP_FILES)
-	@lint-imports --no-cache
+	@PYTHONPATH=python lint-imports --no-cache
 
 format: $(STAMPS)/dev-deps
 	@ruff format $(PY_FOLDERS)

@@ -52,7 +52,31 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
-    *_HOME_OF
+    "AsyncEngine",
+    "Attempt",
+    "BackendError",
+    "BatchFailed",
+    "CapacityError",
+    "Completion",
+    "Engine",
+    "EngineClosedError",
+    "EngineStats",
+    "FinishReason",
+    "Hooks",
+    "IncompleteOutput",
+    "ModelFileError",
+    "ModelNotFoundError",
+    "PageformError",
+    "ParameterError",
+    "RepetitionDetection",
+    "RequestError",
+    "SamplingParams",
+    "SchemaError",
+    "StructuredError",
+    "Timings",
+    "TokenLogprob",
+    "Usage",
+    "ValidationFailed",
 ]
 
 
