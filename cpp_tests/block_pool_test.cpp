@@ -302,7 +302,7 @@ TEST_P(Walk, AgreesWithANaiveModel) {
   const auto [seed, weak] = GetParam();
   std::mt19937 random(static_cast<uint32_t>(seed));
   const auto draw = [&](int n) { return static_cast<int>(random() % static_cast<uint32_t>(n)); };
-  const int num_blocks = 4 + draw(28), block_size = 1 + draw(4);
+  const int num_blocks = 4 + draw(12), block_size = 1 + draw(4);
   BlockPool pool(num_blocks, block_size, weak ? weak_hash : pf::hash_block);
   std::map<int64_t, Sequence> model, saved;
   std::set<int64_t> touched;  // in the transaction under way
