@@ -296,10 +296,12 @@ pf::Hash128 weak_hash(const pf::Hash128&, int64_t, BlockPool::Tokens tokens) {
   return {static_cast<uint64_t>(tokens[0] & 1), static_cast<uint64_t>(tokens[0] & 2)};
 }
 
-class Walk : public ::testing::TestWithParam<std::tuple<int, bool>> {};
+// How often the walks met the cases worth meeting.
+struct Coverage {
+  int adopted = 0, copied = 0, refused = 0, rolled_back = 0, cut = 0;
+};
 
-TEST_P(Walk, AgreesWithANaiveModel) {
-  const auto [seed, weak] = GetParam();
+void walk(int seed, bool weak, Coverage& coverage) {
   std::mt19937 random(static_cast<uint32_t>(seed));
   const auto draw = [&](int n) { return static_cast<int>(random() % static_cast<uint32_t>(n)); };
   const int num_blocks = 4 + draw(12), block_size = 1 + draw(4);
@@ -310,7 +312,6 @@ TEST_P(Walk, AgreesWithANaiveModel) {
                                            std::vector<uint64_t>(block_size));  // what the "device" holds in each block
   std::vector<int64_t> leases;
   int64_t next_table = 0;
-  int adopted = 0, copied = 0, refused = 0, rolled_back = 0, cut = 0;
 
   const auto pick = [&]() -> int64_t {
     if (model.empty()) return -1;
@@ -319,7 +320,7 @@ TEST_P(Walk, AgreesWithANaiveModel) {
   const auto run_copies = [&] {
     for (const auto& [source, destination] : pool.take_copies()) {
       cache[destination] = cache[source];
-      ++copied;
+      ++coverage.copied;
     }
   };
   const auto entry = [&](int64_t table, size_t position) -> uint64_t& {
@@ -340,7 +341,7 @@ TEST_P(Walk, AgreesWithANaiveModel) {
         const BlockPool::Match match = pool.match(tokens, keys);
         pool.open(id, keys);
         ASSERT_EQ(pool.adopt(id, tokens), match.num_tokens);
-        adopted += match.num_tokens > 0;
+        coverage.adopted += match.num_tokens > 0;
         model[id] = {Ids(tokens.begin(), tokens.begin() + match.num_tokens), keys[0]};
         break;
       }
@@ -355,7 +356,7 @@ TEST_P(Walk, AgreesWithANaiveModel) {
         longer.tokens.insert(longer.tokens.end(), tokens.begin(), tokens.end());
         const int free_before = pool.num_free();
         if (!pool.allocate(table, static_cast<int64_t>(longer.tokens.size()))) {
-          ++refused;
+          ++coverage.refused;
           ASSERT_EQ(pool.num_free(), free_before);
           break;
         }
@@ -416,11 +417,11 @@ TEST_P(Walk, AgreesWithANaiveModel) {
             if (!touched.contains(id)) {
               ASSERT_EQ(committed, sequence.tokens.size());
             }
-            cut += committed < sequence.tokens.size();
+            coverage.cut += committed < sequence.tokens.size();
             sequence.tokens.resize(committed);
           }
           model = saved;
-          ++rolled_back;
+          ++coverage.rolled_back;
         }
         break;
     }
@@ -440,13 +441,20 @@ TEST_P(Walk, AgreesWithANaiveModel) {
   for (const int64_t lease : leases) pool.release_lease(lease, pool.epoch());
   EXPECT_EQ(pool.num_free(), pool.num_blocks());
   EXPECT_SOUND(pool);
-  EXPECT_GT(adopted, 0);
-  EXPECT_EQ(copied > 0, block_size > 1);
-  EXPECT_GT(refused, 0);
-  EXPECT_GT(rolled_back, 0);
-  EXPECT_GT(cut, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, Walk, ::testing::Combine(::testing::Range(0, 12), ::testing::Bool()));
+TEST(BlockPool, RandomWalksAgreeWithANaiveModel) {
+  Coverage coverage;
+  for (int seed = 0; seed < 24; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    walk(seed, /*weak=*/seed % 2 == 0, coverage);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(coverage.adopted, 100);
+  EXPECT_GT(coverage.copied, 100);
+  EXPECT_GT(coverage.refused, 100);
+  EXPECT_GT(coverage.rolled_back, 100);
+  EXPECT_GT(coverage.cut, 100);
+}
 
 }  // namespace
