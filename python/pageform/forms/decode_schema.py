@@ -27,7 +27,6 @@ _TRUSTED = frozenset(
     {
         "wrap_val",  # URLs: their core schema says it all
         "decode",  # Base64Bytes and its kin: the format says it all
-        "decode_str",
         "path_validator",
         "ip_v4_address_validator",
         "ip_v6_address_validator",

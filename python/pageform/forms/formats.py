@@ -77,9 +77,10 @@ PATTERNS: dict[str, str] = {
     "path": r"^[A-Za-z0-9._/-]{1,200}$",
     "file-path": r"^[A-Za-z0-9._/-]{1,200}$",
     "directory-path": r"^[A-Za-z0-9._/-]{1,200}$",
+    "fraction": r"^-?[0-9]{1,9}/[1-9][0-9]{0,8}$",
     "complex": r"^-?[0-9]{1,9}(?:\.[0-9]{1,6})?(?:[+-][0-9]{1,9}(?:\.[0-9]{1,6})?j)?$",
 }
-"""Format → pattern. Those with `aware-`, `naive-`, `ipvany…`, `hex` and `complex` are Pydantic's types, not JSON
+"""Format → pattern. Those with `aware-`, `naive-`, `ipvany…`, `hex`, `fraction` and `complex` are Pydantic's types, not JSON
 Schema's formats. Networks are single hosts, because a network with host bits set is refused."""
 
 UNCONSTRAINED = frozenset({"password", "binary"})

@@ -65,15 +65,13 @@ class Range:
             return None
         return Range(low, low_open, high, high_open)
 
-    def has_multiple(self, step: Fraction) -> bool:
-        """Whether a multiple of `step` lies in the range."""
-        if self.low is None or self.high is None:
-            return True
-        count = math.ceil(self.low / step)
-        if self.low_open and count * step == self.low:
-            count += 1
-        value = count * step
-        return value < self.high or (value == self.high and not self.high_open)
+    def on_grid(self, step: Fraction) -> Range | None:
+        """The range from its first to its last multiple of `step`, None if it holds none. Both ends must be known."""
+        assert self.low is not None and self.high is not None
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        first += self.low_open and first * step == self.low
+        last -= self.high_open and last * step == self.high
+        return Range(first * step, False, last * step, False) if first <= last else None
 
     def keywords(self) -> dict[str, Any]:
         """The range as JSON Schema keywords."""
@@ -126,13 +124,14 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
     missed: dict[str, Any] = {}
     if "multipleOf" in schema:
         step = Fraction(repr(schema["multipleOf"]))
-        if not span.has_multiple(step):
+        if span.low is not None and span.high is not None and span.on_grid(step) is None:
             raise Empty(f"no multiple of {schema['multipleOf']} lies between {_shown(span.low)} and {_shown(span.high)}")
         places = _places(step)
         allowed = _MAX_PLACES if digits is None or digits[1] is None else digits[1]
         if places is not None and places <= allowed and step * 10**places <= _MAX_COEFFICIENT:
             near = span.within(_whole_digits(digits, places))
-            if near is not None and near.has_multiple(step):
+            near = near and near.on_grid(step)
+            if near is not None:
                 return Planned({"type": "number", **near.keywords(), "multipleOf": schema["multipleOf"]}, missed)
         missed["multipleOf"] = schema["multipleOf"]
     options = _on_grids(span, _DEFAULT_GRIDS if digits is None else _decimal_grids(*digits))
@@ -152,9 +151,10 @@ def _on_grids(span: Range, grids: tuple[tuple[int, int], ...]) -> list[dict[str,
     options = []
     for whole, places in sorted(grids, key=lambda grid: -grid[1]):
         near = span.within(whole)
-        if near is not None and near.has_multiple(Fraction(1, 10**places)):
+        on_grid = near and near.on_grid(Fraction(1, 10**places))
+        if on_grid:
             step = 1 if places == 0 else float(f"1e-{places}")
-            options.append({"type": "number", **near.keywords(), "multipleOf": step})
+            options.append({"type": "number", **on_grid.keywords(), "multipleOf": step})
             if near == span:
                 break
     return options[::-1]
