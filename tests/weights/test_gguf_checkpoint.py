@@ -12,7 +12,7 @@ from model_files import HIDDEN, KV_HEADS, LAYERS, VOCAB, gguf_tensors, write_ggu
 from pageform.core.errors import ModelFileError
 from pageform.weights import open_checkpoint
 from pageform.weights.gguf import GgufCheckpoint, hf_name
-from pageform.weights.rope import FrequencyFactors, LinearScaling, YarnScaling, inv_freq
+from pageform.weights.rope import FrequencyFactors, LinearScaling, RopeConfig, YarnScaling, inv_freq
 
 Kind = gguf.GGMLQuantizationType
 
@@ -71,7 +71,7 @@ def test_config_of_each_architecture(tmp_path: Path) -> None:
     assert llama.rms_norm_eps == pytest.approx(1e-5)
     assert llama.rope.interleaved
     assert (llama.bos_id, llama.eos_ids) == (1, (2, 5))
-    assert not (llama.tie_word_embeddings or llama.attention_bias or llama.qk_norm)
+    assert (llama.tie_word_embeddings, llama.attention_bias, llama.qk_norm) == (False, False, False)
     assert llama.window_of(1) == 0
 
     tensors = gguf_tensors()
@@ -99,7 +99,7 @@ def test_vocab_size_falls_back_to_the_token_list(tmp_path: Path) -> None:
 
 
 def test_rope_scaling(tmp_path: Path) -> None:
-    def rope(tensors: dict[str, np.ndarray] | None = None, **extra: object):  # noqa: ANN202
+    def rope(tensors: dict[str, np.ndarray] | None = None, **extra: object) -> RopeConfig:
         keys = {f"llama.rope.{key.replace('__', '.')}": value for key, value in extra.items()}
         return GgufCheckpoint(write_gguf(tmp_path / "m.gguf", tensors=tensors, extra=keys)).config.rope
 
@@ -118,6 +118,9 @@ def test_rope_scaling(tmp_path: Path) -> None:
         rope(scaling__type="longrope")
     with pytest.raises(ModelFileError, match=r"does not fit 3 values"):
         rope(gguf_tensors() | {"rope_freqs.weight": factors[:3]})
+    for bad in (0, np.nan, np.inf, -1):
+        with pytest.raises(ModelFileError, match="unusable divisors"):
+            rope(gguf_tensors() | {"rope_freqs.weight": np.array([1, bad, 1, 1], np.float32)})
 
 
 def test_unsupported_quantization_names_tensor_type_and_remedy(tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_unsupported_quantization_names_tensor_type_and_remedy(tmp_path: Path) -
 
 def test_missing_or_misshapen_tensors(tmp_path: Path) -> None:
     checkpoint = GgufCheckpoint(write_gguf(tmp_path / "m.gguf"))
-    with pytest.raises(ModelFileError, match="tensor model.norm.bias is missing"):
+    with pytest.raises(ModelFileError, match=r"tensor model\.norm\.bias is missing"):
         checkpoint.require("model.norm.bias")
     with pytest.raises(ModelFileError, match=r"has the shape \(32,\), but the config needs \(33,\)"):
         checkpoint.require("model.norm.weight", (33,))
@@ -147,8 +150,8 @@ def test_missing_or_misshapen_tensors(tmp_path: Path) -> None:
         ({"llama.attention.head_count": [4, 4]}, (), "is not an integer"),
         ({"llama.rope.dimension_count": 7}, (), "7 rotary dimensions"),
         ({"llama.rope.dimension_count": 10}, (), "10 rotary dimensions"),
-        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, (), "is not a finite number"),
-        ({"llama.rope.freq_base": 0.0}, (), "is not a finite number above 1"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, (), "is not a number above 0"),
+        ({"llama.rope.freq_base": 0.0}, (), "is not a number above 1"),
         ({"llama.expert_count": 8}, (), "mixture of experts"),
         ({"tokenizer.ggml.eos_token_id": VOCAB}, (), "token ids below 64"),
         ({"split.count": 3}, (), "one part of a split GGUF"),

