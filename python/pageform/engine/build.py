@@ -94,7 +94,7 @@ def build(config: EngineConfig) -> EngineParts:
 
 
 def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:
-    """Number of KV blocks and the longest request. Raises CapacityError when not one request of the length asked fits."""
+    """Number of KV blocks and the longest request. Raises CapacityError when not one request of that length fits."""
     if config.max_model_len is not None and config.max_model_len > model.max_position_embeddings:
         raise ParameterError(
             "max_model_len",

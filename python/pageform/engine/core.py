@@ -143,7 +143,7 @@ class EngineCore:
         return result
 
     def _prepare_rows(self, plan: StepPlan) -> list[OutputSink]:
-        """Gives each sampled row its bias, counts and mask index; returns the sinks whose masks are needed, in order."""
+        """Gives each sampled row its bias, counts and mask index; returns the sinks that need masks, in order."""
         masked: list[OutputSink] = []
         for seq in plan.seqs:
             for row in seq.rows:
