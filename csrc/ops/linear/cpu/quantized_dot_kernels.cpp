@@ -9,9 +9,9 @@ namespace pf::PF_ISA {
 namespace {
 
 // Rows that share one pass over a tile. Sixteen AVX2 registers hold 6 rows of two accumulators when the tile has been
-// unpacked, and 4 beside the codes being unpacked.
-constexpr int kPackedRows = 4;
-constexpr int kPanelRows = PF_ISA_LEVEL == PF_ISA_avx512 ? 8 : 6;
+// unpacked, and 4 beside the codes being unpacked. Generic code gains nothing from more rows.
+constexpr int kPackedRows = PF_ISA_LEVEL == PF_ISA_generic ? 2 : 4;
+constexpr int kPanelRows = PF_ISA_LEVEL == PF_ISA_avx512 ? 8 : PF_ISA_LEVEL == PF_ISA_avx2 ? 6 : 2;
 constexpr int64_t kUnpackFrom = 9;  // rows from which unpacking a tile first is faster
 
 // --- sources: a group of codes of a tile, packed or unpacked -------------------------------------------------------------
