@@ -97,6 +97,7 @@ bool adjust(const PfSampling& sampling, int64_t row, float* adjusted) {
 // Collects the tokens of z (at most 0, its maximum) that min_p, top_k and top_p keep.
 void truncate(const float* z, int64_t vocab, float min_p, int64_t top_k, float top_p, RowScratch& scratch) {
   Candidates& kept = scratch.candidates;
+  kept.count = 0;
   const float lowest = min_p > 0.0f ? static_cast<float>(::log(static_cast<double>(min_p))) : -INFINITY;
   const bool limited = top_k > 0 && top_k < vocab;
   const auto weigh = [&] {
