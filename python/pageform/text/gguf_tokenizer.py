@@ -1,0 +1,225 @@
+"""Tokenizers from the metadata of a GGUF file, for files that come without a tokenizer.json.
+
+A GGUF names a tokenizer model ("gpt2": byte-level BPE, "llama": SentencePiece BPE) and, for byte-level BPE, the rule
+that splits text before merging. The rules are facts about the models' own tokenizers; each comment names one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import ModelFileError
+from .token_bytes import SPACE_MARK
+from .tokenizer import Tokenizer, TokenizerSettings
+
+if TYPE_CHECKING:
+    import tokenizers
+    from tokenizers.pre_tokenizers import PreTokenizer
+
+_PREFIX = "tokenizer.ggml."
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
+"""Kinds of tokens in `token_type`."""
+
+# Contractions, letters with one leading symbol, up to three digits, symbols, blank lines, spaces.
+_LLAMA3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2_SPLIT = _LLAMA3_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}")
+# Mistral NeMo's tekken: words are split where lower case turns to upper case.
+_TEKKEN_SPLIT = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_SPLITS = {
+    "llama3": _LLAMA3_SPLIT,
+    "llama-v3": _LLAMA3_SPLIT,
+    "llama-bpe": _LLAMA3_SPLIT,
+    "qwen2": _QWEN2_SPLIT,
+    "deepseek-r1-qwen": _QWEN2_SPLIT,
+    "tekken": _TEKKEN_SPLIT,
+}
+_WHOLE_WORDS = ("llama3", "llama-v3", "llama-bpe", "tekken")
+"""Rules whose models take a piece that is itself in the vocabulary without merging, and start texts with BOS."""
+
+_SUPPORTED_RULES = ("default", "gpt-2", "smollm", *_SPLITS)
+
+
+def tokenizer_from_gguf(path: str, metadata: Mapping[str, Any], eos_ids: tuple[int, ...]) -> Tokenizer:
+    """Builds the tokenizer that GGUF `metadata` describes. Raises ModelFileError."""
+    source = _Source(path, metadata)
+    model = source.value("model", str)
+    if model == "gpt2":
+        hf = _byte_level(source)
+    elif model == "llama":
+        hf = _sentencepiece(source)
+    else:
+        raise source.error("model", model, 'is not supported ("gpt2" and "llama" are)')
+    _add_special_tokens(hf, source)
+    _add_bos_eos(hf, source)
+    template = metadata.get("tokenizer.chat_template")
+    settings = TokenizerSettings(
+        bos_id=source.token_id("bos_token_id"),
+        eos_ids=eos_ids,
+        chat_template=template if isinstance(template, str) else None,
+        special_tokens=source.special_tokens(),
+    )
+    return Tokenizer(hf, settings)
+
+
+class _Source:
+    """The tokenizer part of the metadata, checked."""
+
+    def __init__(self, path: str, metadata: Mapping[str, Any]) -> None:
+        self._path = path
+        self._metadata = metadata
+        self.tokens: list[str] = self.strings("tokens")
+        self.vocab = {token: i for i, token in enumerate(self.tokens)}
+        if len(self.vocab) != len(self.tokens):
+            raise self.error("tokens", f"{len(self.tokens)} tokens", "holds a token twice")
+        self.kinds: list[int] = metadata.get(_PREFIX + "token_type") or [_NORMAL] * len(self.tokens)
+        if len(self.kinds) != len(self.tokens):
+            raise self.error("token_type", f"{len(self.kinds)} kinds", f"does not fit {len(self.tokens)} tokens")
+        for i in self.of_kind(_UNUSED):  # padding of the vocabulary, which the model never learned
+            del self.vocab[self.tokens[i]]
+
+    def value(self, key: str, kind: type, default: Any = None) -> Any:
+        value = self._metadata.get(_PREFIX + key, default)
+        if not isinstance(value, kind):
+            raise self.error(key, value, f"is missing or no {kind.__name__}")
+        return value
+
+    def strings(self, key: str) -> list[str]:
+        values: list[str] = self.value(key, list)
+        if not values or not isinstance(values[0], str):  # a GGUF array has elements of one type
+            raise self.error(key, f"{len(values)} values", "is not a list of strings")
+        return values
+
+    def token_id(self, key: str) -> int | None:
+        value = self._metadata.get(_PREFIX + key)
+        if value is not None and not (isinstance(value, int) and 0 <= value < len(self.tokens)):
+            raise self.error(key, value, f"is not a token id below {len(self.tokens)}")
+        return value
+
+    def of_kind(self, *kinds: int) -> list[int]:
+        return [i for i, kind in enumerate(self.kinds) if kind in kinds]
+
+    def special_tokens(self) -> dict[str, str]:
+        keys = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+        ids = {name: self.token_id(f"{key}_token_id") for name, key in keys.items()}
+        return {name: self.tokens[i] for name, i in ids.items() if i is not None}
+
+    def error(self, key: str, value: object, reason: str) -> ModelFileError:
+        return ModelFileError(
+            self._path, f"{_PREFIX}{key}={value!r} {reason}", "Pass tokenizer=<folder with a tokenizer.json> instead."
+        )
+
+
+def _byte_level(source: _Source) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    rule = source.value("pre", str, "default")
+    if rule not in _SUPPORTED_RULES:
+        raise source.error("pre", rule, f"is not a supported rule of splitting text ({', '.join(_SUPPORTED_RULES)})")
+    merges = [tuple(merge.split(" ", 1)) for merge in source.strings("merges")]
+    hf = Tokenizer(_bpe(source, models.BPE, merges, ignore_merges=rule in _WHOLE_WORDS))
+    if _SPLITS.get(rule) is _QWEN2_SPLIT:
+        hf.normalizer = normalizers.NFC()
+    hf.pre_tokenizer = _splitter(rule)
+    hf.decoder = decoders.ByteLevel()
+    return hf
+
+
+def _splitter(rule: str) -> PreTokenizer:
+    from tokenizers import Regex, pre_tokenizers
+
+    if rule == "smollm":  # single digits first, then GPT-2's rule on what lies between
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        return pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    if rule in _SPLITS:
+        split = pre_tokenizers.Split(Regex(_SPLITS[rule]), behavior="isolated")
+        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+
+
+def _sentencepiece(source: _Source) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    unknown = source.of_kind(_UNKNOWN)
+    hf = Tokenizer(
+        _bpe(
+            source,
+            models.BPE,
+            _merges_by_score(source),
+            byte_fallback=True,
+            fuse_unk=True,
+            unk_token=source.tokens[unknown[0]] if unknown else None,
+        )
+    )
+    # Each run of text between special tokens starts with a space, which decoding takes away again.
+    has_prefix = source.value("add_space_prefix", bool, True)
+    mark_spaces = normalizers.Replace(" ", SPACE_MARK)
+    hf.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE_MARK), mark_spaces]) if has_prefix else mark_spaces
+    steps = [decoders.Replace(SPACE_MARK, " "), decoders.ByteFallback(), decoders.Fuse()]
+    hf.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if has_prefix else steps)
+    return hf
+
+
+def _merges_by_score(source: _Source) -> list[tuple[str, str]]:
+    """Merge rules of a SentencePiece vocabulary: every split of a token into two tokens, best-scored token first.
+
+    SentencePiece merges the adjacent pair whose union scores highest; ranking pairs by that does the same.
+    """
+    scores: list[float] = source.value("scores", list)
+    if len(scores) != len(source.tokens):
+        raise source.error("scores", f"{len(scores)} scores", f"does not fit {len(source.tokens)} tokens")
+    ranked: list[tuple[float, int, int, tuple[str, str]]] = []
+    vocab = source.vocab
+    for i in source.of_kind(_NORMAL, _USER_DEFINED):
+        token, score = source.tokens[i], -scores[i]
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if left in vocab and right in vocab:
+                ranked.append((score, vocab[left], vocab[right], (left, right)))
+    ranked.sort()
+    return [pair for *_, pair in ranked]
+
+
+def _bpe(source: _Source, bpe: Any, merges: Sequence[Sequence[str]], **options: Any) -> Any:
+    """A BPE model; the library's complaints (a merge of unknown tokens) become ModelFileError."""
+    try:
+        return bpe(source.vocab, merges, **options)
+    except Exception as error:  # the library raises bare Exception
+        raise source.error("merges", f"{len(merges)} merges", f"does not fit the vocabulary: {error}") from error
+
+
+def _add_special_tokens(hf: tokenizers.Tokenizer, source: _Source) -> None:
+    """Control tokens are matched whole and left out of text; user-defined ones (`<think>`) are matched whole only."""
+    from tokenizers import AddedToken
+
+    def added(*kinds: int, special: bool) -> list[AddedToken]:
+        return [AddedToken(source.tokens[i], normalized=False, special=special) for i in source.of_kind(*kinds)]
+
+    hf.add_special_tokens(added(_CONTROL, _UNKNOWN, special=True))
+    hf.add_tokens(added(_USER_DEFINED, special=False))
+
+
+def _add_bos_eos(hf: tokenizers.Tokenizer, source: _Source) -> None:
+    """The template that frames a text, from `add_bos_token` and `add_eos_token` or the defaults of their absence."""
+    from tokenizers import processors
+
+    is_sentencepiece = source.value("model", str) == "llama"
+    bos_default = is_sentencepiece or source.value("pre", str, "default") in _WHOLE_WORDS
+    has_bos = source.value("add_bos_token", bool, bos_default)
+    has_eos = source.value("add_eos_token", bool, False)
+    bos = source.token_id("bos_token_id") if has_bos else None
+    eos = source.token_id("eos_token_id") if has_eos else None
+    if bos is None and eos is None:
+        return
+    frame = [source.tokens[i] if i is not None else None for i in (bos, eos)]
+    hf.post_processor = processors.TemplateProcessing(
+        single=[part for part in (frame[0], "$A", frame[1]) if part is not None],
+        special_tokens=[(source.tokens[i], i) for i in {bos, eos} if i is not None],
+    )
