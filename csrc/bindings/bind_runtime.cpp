@@ -98,7 +98,8 @@ std::shared_ptr<pf::Weight> pack(const std::shared_ptr<pf::Device>& device, cons
 
 Floats dequantize(const pf::Weight& weight, int64_t row, std::optional<int64_t> rows) {
   const int64_t count = rows.value_or(weight.shape().rows - row);
-  Floats values({std::max<int64_t>(count, 0), weight.shape().cols});
+  weight.check_rows(row, count);
+  Floats values({count, weight.shape().cols});
   float* out = values.mutable_data();
   const py::gil_scoped_release release;
   weight.dequantize(row, count, out);

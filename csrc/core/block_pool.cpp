@@ -113,7 +113,7 @@ int64_t BlockPool::adopt(int64_t id, Tokens tokens) {
   return table.committed;
 }
 
-bool BlockPool::allocate(int64_t id, int64_t num_tokens) {
+std::optional<int32_t> BlockPool::allocate(int64_t id, int64_t num_tokens) {
   Table& table = at(id);
   if (num_tokens < table.committed) {
     misuse(named(id) + " holds " + std::to_string(table.committed) + " tokens, can't be made ready for " +
@@ -125,7 +125,7 @@ bool BlockPool::allocate(int64_t id, int64_t num_tokens) {
   if (num_tokens > table.committed) {
     for (int64_t i = first_written; i < std::min(wanted, held); ++i) needed += blocks_[table.blocks[i]].ref > 1;
   }
-  if (needed > free_.size()) return false;
+  if (needed > free_.size()) return std::nullopt;
 
   if (num_tokens > table.committed) {
     for (int64_t i = first_written; i < std::min(wanted, held); ++i) {
@@ -139,7 +139,7 @@ bool BlockPool::allocate(int64_t id, int64_t num_tokens) {
     }
   }
   for (int64_t i = held; i < wanted; ++i) undo_.push_back(table.blocks, take());
-  return true;
+  return static_cast<int32_t>(needed);
 }
 
 void BlockPool::copy_on_write(Table& table, int64_t index, int32_t num_kept) {

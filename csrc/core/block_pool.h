@@ -3,7 +3,7 @@
 //   BlockPool pool(/*num_blocks=*/1024, /*block_size=*/16);
 //   pool.open(7);                      // a table named 7 (the caller's own number)
 //   pool.adopt(7, prompt);             // take what the prefix cache has of the prompt
-//   pool.allocate(7, prompt.size());   // blocks for the rest; false when they aren't there
+//   pool.allocate(7, prompt.size());   // blocks for the rest; empty when they aren't there
 //   …compute…
 //   pool.commit(7, rest_of_prompt);    // computed and accepted: full blocks enter the prefix index
 //   pool.release(7);                   // blocks return to the free list and keep their content until reused
@@ -12,6 +12,7 @@
 // touch). Not thread-safe. Misuse (an unknown table, a bad count) throws std::invalid_argument and changes nothing.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -49,9 +50,9 @@ class BlockPool {
   int64_t adopt(int64_t table, Tokens tokens);
 
   // Makes the table able to hold `num_tokens` tokens, all positions from num_committed on its own to write. A shared
-  // block among these is replaced by a copy of its committed part (see take_copies). All or nothing: false, and nothing
-  // changed, when the pool lacks blocks.
-  bool allocate(int64_t table, int64_t num_tokens);
+  // block among these is replaced by a copy of its committed part (see take_copies). Returns how many blocks of the table
+  // are new. All or nothing: empty, and nothing changed, when the pool lacks blocks.
+  std::optional<int32_t> allocate(int64_t table, int64_t num_tokens);
 
   // Appends tokens that were computed and accepted, into blocks made ready by allocate. Full blocks become findable.
   void commit(int64_t table, Tokens tokens);

@@ -273,7 +273,7 @@ def test_typed_and_free_requests_share_a_batch(engine: Engine) -> None:
 
 @pytest.mark.slow
 def test_two_hundred_extractions_finish_and_validate() -> None:
-    """≥ 97 % of nested, bounded extraction requests finish; every finished one validates (it was parsed by Pydantic)."""
+    """≥ 97 % of nested, bounded extraction requests finish; every finished one parses and validates."""
     names = ["Ann Smith", "Bob Jones", "Chris Lee", "Dana White", "Eli Brown"]
     things = ["lamps", "chairs", "notebooks", "mugs", "bags"]
     prompts = [

@@ -11,8 +11,8 @@ from typing import Any, Self
 from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..structured.partial import PartialBuilder
-from .base import Messages, Sampling, is_conversation, is_messages, outcome
-from .prepare import Prompt, is_single_prompt
+from .base import Sampling, is_conversation, outcome
+from .prepare import Messages, Prompt, is_single_prompt
 from .sync import Engine, deliver
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
@@ -73,13 +73,13 @@ class AsyncEngine:
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
-            items = [self._engine.chat_prompt(item, tools) for item in items]
+            items = [self._engine.encode_chat(item, tools) for item in items]
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
     async def stream(
         self,
-        prompt: Prompt | Messages,
+        prompt: Prompt,
         sampling: SamplingParams | None = None,
         response_model: Any = None,
         *,
@@ -90,8 +90,7 @@ class AsyncEngine:
         [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
         deltas = _AsyncDeltas()
         if response_model is None:
-            ids_or_text: Any = self._engine.chat_prompt(prompt) if is_messages(prompt) else prompt  # type: ignore[arg-type]
-            ticket = self._engine.ticket(ids_or_text, params, on_delta=deltas.put, request_id=request_id)
+            ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
             async for text in self._run(ticket, deltas):
                 yield text
             outcome(ticket)

@@ -16,7 +16,7 @@ from ..core.params import SamplingParams
 from .build import build
 from .config import EngineConfig
 from .loop import EngineLoop
-from .prepare import Prompt
+from .prepare import Messages, Prompt
 from .sink import OnDelta
 from .ticket import Ticket
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..forms.grammar import Grammar
     from ..text.tokenizer import Tokenizer
 
-Messages = Sequence[Mapping[str, Any]]
 Sampling = SamplingParams | Sequence[SamplingParams] | None
 
 
@@ -136,7 +135,7 @@ class BaseEngine:
         """Starts a ticket. Raises EngineClosedError."""
         self._loop.submit(ticket)
 
-    def form(self, response_type: Any) -> Form[Any]:
+    def form(self, response_type: Any) -> Form:
         """The response type compiled for this engine's tokenizer; compiled once a type. Raises SchemaError."""
         return self._parts.preparer.form(response_type)
 
@@ -161,19 +160,9 @@ class BaseEngine:
             return list(sampling)
         raise ParameterError("sampling", sampling, "is not SamplingParams or a list of them", "Pass SamplingParams(…).")
 
-    def chat_prompt(self, messages: Messages, tools: Any = None, **template_arguments: Any) -> list[int]:
-        """Token ids of a conversation under the model's chat template."""
-        from ..text.chat import render_chat
-
-        tokenizer = self.tokenizer
-        text = render_chat(
-            messages,
-            tokenizer.chat_template,
-            tools=tools,
-            add_generation_prompt=True,
-            **{**tokenizer.special_tokens, **template_arguments},
-        )
-        return tokenizer.encode(text, add_special_tokens=False)
+    def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
+        """Token ids of a conversation under the model's chat template, ending where the answer begins."""
+        return self._parts.preparer.encode_chat(messages, tools)
 
 
 def is_conversation(messages: Any) -> bool:
@@ -183,11 +172,6 @@ def is_conversation(messages: Any) -> bool:
             "messages", messages, "is not a list of messages", 'Pass [{"role": "user", "content": "…"}].'
         )
     return not messages or isinstance(messages[0], Mapping)
-
-
-def is_messages(prompt: Any) -> bool:
-    """Whether a prompt is one conversation (and not text or token ids)."""
-    return isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
 
 
 def outcome(ticket: Ticket) -> Completion:

@@ -41,7 +41,8 @@ class EngineParts:
 
 def build(config: EngineConfig) -> EngineParts:
     """Loads everything `config` names. Raises ParameterError, ModelFileError or CapacityError before threads start."""
-    from ..forms.grammar import GrammarCompiler, fill_masks
+    from ..forms.form import FormCompiler
+    from ..forms.grammar import GrammarCompiler
 
     checkpoint = open_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, config.tokenizer)
@@ -59,7 +60,12 @@ def build(config: EngineConfig) -> EngineParts:
         max_seqs=config.max_num_seqs,
         max_model_len=max_model_len,
     )
-    cache = KVCacheManager(num_blocks, BLOCK_SIZE, enable_prefix_caching=config.enable_prefix_caching)
+    cache = KVCacheManager(
+        num_blocks,
+        BLOCK_SIZE,
+        base_keys=[("kv_dtype", config.kv_cache_dtype)],
+        prefix_caching=config.enable_prefix_caching,
+    )
     scheduler = Scheduler(
         SchedulerConfig(
             max_num_seqs=config.max_num_seqs,
@@ -72,13 +78,15 @@ def build(config: EngineConfig) -> EngineParts:
         cache,
     )
     vocab = model_config.vocab_size
-    core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
     eos_ids = frozenset(tokenizer.eos_ids if tokenizer is not None else ()) | frozenset(model_config.eos_ids)
+    compiler = GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None
+    fill_masks = compiler.fill_masks if compiler is not None else None
+    core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
     preparer = Preparer(
         tokenizer=tokenizer,
         limits=ModelLimits(vocab, max_model_len, config.max_num_seqs),
         eos_ids=eos_ids,
-        compiler=GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None,
+        forms=FormCompiler(compiler) if compiler is not None else None,
         engine_seed=config.seed,
     )
     return EngineParts(core, preparer, lambda: statistics(core, model), default_sampling(checkpoint))
@@ -140,10 +148,10 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
         mixed_steps=core.mixed_steps,
         max_step_tokens=core.max_step_tokens,
         step_faults=core.step_faults,
-        kv_blocks_total=cache.total_blocks,
-        kv_blocks_used=cache.used_blocks,
-        prefix_cache_queries=cache.queried_tokens,
-        prefix_cache_hits=cache.hit_tokens,
+        kv_blocks_total=cache.num_blocks,
+        kv_blocks_used=cache.num_blocks - cache.num_free_blocks,
+        prefix_cache_queries=cache.queries,
+        prefix_cache_hits=cache.hits,
         kv_cache_bytes=model.kv_bytes,
         weight_bytes=model.weight_bytes,
         device=model.description,

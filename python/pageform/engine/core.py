@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
     from ..forms.grammar import Matcher
     from ..scheduler import Scheduler
 
-FillMasks = Callable[[Sequence[tuple["Matcher", int]], "NDArray[np.uint32]"], None]
+FillMasks = Callable[[Sequence[tuple["Matcher", int]], "NDArray[np.uint32]"], Mapping[int, Exception]]
 
 
 class EngineCore:
     """Runs requests step by step.
 
-    `fill_masks(rows, masks)` writes the grammar mask of each (matcher, row) into `masks` [rows, ceil(vocab/32)].
+    `fill_masks(rows, masks)` writes the grammar mask of each (matcher, row) into `masks` [rows, ceil(vocab/32)] and
+    returns the rows that failed with their errors.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         executor: Executor,
-        fill_masks: FillMasks,
+        fill_masks: FillMasks | None,
         vocab_size: int,
         check_invariants: bool = False,
     ) -> None:
@@ -137,18 +138,13 @@ class EngineCore:
         return request, sink
 
     def _fill(self, masked: list[OutputSink], masks: NDArray[np.uint32], gate: Any) -> None:
-        """Runs on the mask thread. A matcher that fails empties its own row only, and its request ends with the error."""
+        """Runs on the mask thread. A matcher that fails is noted in its sink, which ends its own request only."""
         try:
             grammars = [(sink.matcher, i) for i, sink in enumerate(masked) if sink.matcher is not None]
-            try:
-                self._fill_masks(grammars, masks)
-            except Exception:
-                for matcher, i in grammars:
-                    try:
-                        self._fill_masks([(matcher, i)], masks)
-                    except Exception as error:
-                        masks[i] = 0
-                        masked[i].fault = error
+            if grammars:
+                assert self._fill_masks is not None
+                for i, error in self._fill_masks(grammars, masks).items():
+                    masked[i].fault = error
             for i, sink in enumerate(masked):
                 if sink.allowed is None:
                     continue

@@ -4,7 +4,7 @@ caller's thread, before a request exists."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -19,15 +19,22 @@ from .sink import OnDelta, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
-    from ..forms.form import Form
-    from ..forms.grammar import Grammar, GrammarCompiler
+    from ..forms.form import Form, FormCompiler
+    from ..forms.grammar import Grammar
     from ..text.tokenizer import Tokenizer
 
-Prompt = str | Sequence[int]
+Messages = Sequence[Mapping[str, Any]]
+Prompt = str | Sequence[int] | Messages
+"""Text, token ids, or a conversation."""
+
+
+def is_messages(prompt: Any) -> TypeGuard[Messages]:
+    """Whether a prompt is one conversation: a list of messages."""
+    return isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
 
 
 def is_single_prompt(prompts: Any) -> TypeGuard[Prompt]:
-    """One prompt is text or a list of token ids; a list of those is many. Raises ParameterError for anything else."""
+    """One prompt is text, token ids or a conversation; a list of those is many. Raises ParameterError for others."""
     if isinstance(prompts, str):
         return True
     if not isinstance(prompts, Sequence) or isinstance(prompts, (bytes, bytearray)):
@@ -36,7 +43,7 @@ def is_single_prompt(prompts: Any) -> TypeGuard[Prompt]:
         )
     if len(prompts) == 0:
         return False
-    if all(isinstance(item, int) and not isinstance(item, bool) for item in prompts):
+    if is_messages(prompts) or all(isinstance(item, int) and not isinstance(item, bool) for item in prompts):
         return True
     for item in prompts:
         if not isinstance(item, str) and not (isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray))):
@@ -53,14 +60,19 @@ class Preparer:
     tokenizer: Tokenizer | None
     limits: ModelLimits
     eos_ids: frozenset[int]
-    compiler: GrammarCompiler | None
+    forms: FormCompiler | None
     engine_seed: int
     _indices: itertools.count[int] = field(default_factory=itertools.count)
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt; text gets the tokenizer's special tokens (BOS where the model wants one)."""
+        """Token ids of a prompt.
+
+        Text gets the tokenizer's special tokens (BOS where the model wants one), a conversation the chat template.
+        """
+        if is_messages(prompt):
+            return self.encode_chat(prompt)
         if not isinstance(prompt, str):
-            return list(prompt)
+            return list(prompt)  # type: ignore[arg-type]
         if prompt == "":
             raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
         if self.tokenizer is None:
@@ -71,6 +83,18 @@ class Preparer:
                 "Pass token ids, or a tokenizer.",
             )
         return self.tokenizer.encode(prompt)
+
+    def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
+        """Token ids of a conversation under the model's chat template, ending where the answer begins."""
+        from ..text.chat import render_chat
+
+        if self.tokenizer is None:
+            raise ParameterError(
+                "messages", messages, "need a tokenizer, but tokenizer=None", "Make the engine with one."
+            )
+        variables: dict[str, Any] = dict(self.tokenizer.special_tokens)
+        text = render_chat(messages, self.tokenizer.chat_template, tools, **variables)
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def ticket(
         self,
@@ -121,30 +145,28 @@ class Preparer:
                     arrival=now,
                     sink=sink,
                     sample=sample,
+                    cache_keys=() if params.cache_salt is None else (("salt", params.cache_salt),),
                 )
             )
         ticket.requests[0].siblings = ticket.requests[1:]
         return ticket
 
-    def form(self, response_type: Any) -> Form[Any]:
+    def form(self, response_type: Any) -> Form:
         """The response type compiled for this engine. Raises SchemaError."""
-        from ..forms.form import Form
-
-        return Form.of(response_type, self.require_compiler("response_model"))
+        return self._require_forms("response_model").form(response_type)
 
     def _grammar(self, params: SamplingParams) -> Grammar | None:
         given = [n for n in ("json_schema", "regex", "choice", "grammar") if getattr(params, n) is not None]
         if not given:
             return None
-        return self.require_compiler(given[0]).compile_params(params)
+        return self._require_forms(given[0]).compiler.compile_params(params)
 
-    def require_compiler(self, field_name: str) -> GrammarCompiler:
-        """The grammar compiler; raises ParameterError naming `field_name` when the engine has no tokenizer."""
-        if self.compiler is None:
+    def _require_forms(self, field_name: str) -> FormCompiler:
+        if self.forms is None:
             raise ParameterError(
                 field_name, "…", "needs a tokenizer, but the engine was made with tokenizer=None", "Make it with one."
             )
-        return self.compiler
+        return self.forms
 
     def _needs_text(self, params: SamplingParams) -> None:
         if self.tokenizer is not None:

@@ -11,8 +11,8 @@ from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..structured.errors import BatchFailed
 from ..structured.partial import PartialBuilder
-from .base import BaseEngine, Messages, Sampling, is_conversation, is_messages, outcome
-from .prepare import Prompt, is_single_prompt
+from .base import BaseEngine, Sampling, is_conversation, outcome
+from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
@@ -92,7 +92,7 @@ class Engine(BaseEngine):
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """Answers prompts: text, token ids (`list[int]`), or a list of either. One gives one result, a list a list.
+        """Answers prompts: text, token ids (`list[int]`), a conversation, or a list of those. One gives one result.
 
         A result is a `Completion`, or with `response_model` a validated value of that type. Without `sampling`, typed
         answers are greedy and others follow the model's own recommendation. An answer that does not validate is asked
@@ -149,13 +149,13 @@ class Engine(BaseEngine):
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
-            items = [self.chat_prompt(item, tools) for item in items]
+            items = [self.encode_chat(item, tools) for item in items]
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
         return deliver([_first(pair) for pair in pairs], single, return_exceptions)
 
     def stream(
         self,
-        prompt: Prompt | Messages,
+        prompt: Prompt,
         sampling: SamplingParams | None = None,
         response_model: Any = None,
         *,
@@ -167,8 +167,7 @@ class Engine(BaseEngine):
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
-        `prompt` may also be a conversation. Leaving the iterator early aborts the request. An attempt that does not
-        validate starts the partial objects anew.
+        Leaving the iterator early aborts the request. An attempt that does not validate starts the partial objects anew.
         """
         options = TypedOptions(max_retries, context, strict, hooks)
         [params] = self.sampling_list(sampling, 1, response_model is not None)
@@ -176,8 +175,7 @@ class Engine(BaseEngine):
         if response_model is not None:
             call: TypedCall[Any] = TypedCall(self, self.form(response_model), prompt, params, options, request_id)
             return self._stream_typed(call, call.next_ticket(deltas.put), deltas)
-        ids_or_text: Any = self.chat_prompt(prompt) if is_messages(prompt) else prompt  # type: ignore[arg-type]
-        return self._stream_text(self.ticket(ids_or_text, params, on_delta=deltas.put, request_id=request_id), deltas)
+        return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
 
     def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[str]:
         yield from self._run(ticket, deltas)

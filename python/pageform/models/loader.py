@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..weights.base import Checkpoint
     from ..weights.config import ModelConfig
 
-_KV_ELEMENTS = {"float16": ("F16", 2), "float32": ("F32", 4)}
+_KV_ELEMENTS = {"float16": ("f16", 2), "float32": ("f32", 4)}
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ def load_model(
 
         host = _cpu_device(threads)
         arrays = [_pack(host, checkpoint, request, "auto").dequantize() for request in program.weights]
-        kv = KvShape(*kv_shape, dtype=kv_format.lower())
+        kv = KvShape(*kv_shape, dtype=kv_format)
         return LoadedModel(
             config=config,
             runner=ReferenceRunner(program, arrays, vectors, kv),
@@ -175,11 +175,11 @@ def _pack(device: _native.Device, checkpoint: Checkpoint, request: WeightRequest
                 "Get another copy.",
             )
         rows, cols = ref.shape
-        parts.append((ref.buffer, ref.offset, ref.nbytes, rows, cols, ref.format))
+        parts.append((ref.buffer, ref.offset, ref.nbytes, rows, cols, ref.format.lower()))
     weight = device.pack(parts)
     if dtype == "float32" and any(ref.format != "F32" for ref in refs):
         values = weight.dequantize()
-        weight = device.pack([(values, 0, values.nbytes, *values.shape, "F32")])
+        weight = device.pack([(values, 0, values.nbytes, *values.shape, "f32")])
     for ref in refs:
         ref.drop()
     return weight

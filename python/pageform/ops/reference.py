@@ -97,7 +97,7 @@ def attention(call: ReferenceCall, step: ReferenceStep, q: Tensor) -> tuple[Tens
     out = torch.empty_like(queries)
     for s, length in enumerate(step.seq_lens.tolist()):
         begin, end = int(step.query_start[s]), int(step.query_start[s + 1])
-        positions = torch.arange(length)
+        positions = torch.arange(length, device=q.device)
         # Blocks that have slid out of every query's window may have been given back: they are not read.
         visible = positions >= (length - (end - begin) + 1 - window if window else 0)
         seen = positions[visible]
@@ -107,7 +107,7 @@ def attention(call: ReferenceCall, step: ReferenceStep, q: Tensor) -> tuple[Tens
         scores = torch.einsum("qhd,khd->hqk", queries[begin:end], k) * call.floats["scale"]
         if softcap:
             scores = softcap * torch.tanh(scores / softcap)
-        own = torch.arange(length - (end - begin), length)[:, None]
+        own = torch.arange(length - (end - begin), length, device=q.device)[:, None]
         hidden = seen[None, :] > own
         if window:
             hidden |= seen[None, :] <= own - window

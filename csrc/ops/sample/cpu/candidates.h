@@ -1,8 +1,8 @@
 // Choosing the largest tokens of a row without sorting the vocabulary.
 //
-// Candidates are the tokens above a floor, in ascending order of ids, collected by one vector pass. What of them remains
-// is decided by a radix select on the bits of the values: three histograms of 11, 11 and 10 bits find the exact value at
-// which the wanted weight is reached.
+// Candidates are the tokens above a floor, in ascending order of ids, collected by one vector pass. What of them
+// remains is decided by a radix select on the bits of the values: three histograms of 11, 11 and 10 bits find the exact
+// value at which the wanted weight is reached.
 #pragma once
 #include <float.h>
 #include <math.h>
@@ -35,8 +35,8 @@ inline void collect(const float* values, int64_t n, float floor, Candidates& out
   out.count = count;
 }
 
-// Sum of e^(values[i] - shift), by blocks of float sums added up in double: a single float sum over a vocabulary would lose
-// some four decimal digits.
+// Sum of e^(values[i] - shift), by blocks of float sums added up in double: a single float sum over a vocabulary would
+// lose some four decimal digits.
 inline double sum_exp(const float* values, int64_t n, float shift) {
   constexpr int64_t kBlock = 1024;
   const F16x base = set1(shift);

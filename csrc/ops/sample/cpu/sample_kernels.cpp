@@ -1,5 +1,5 @@
-// One row of logits is the work of one thread: a handful of vector passes over the vocabulary, which stays in the L2 cache
-// from the second pass on, and never a sort of it.
+// One row of logits is the work of one thread: a handful of vector passes over the vocabulary, which stays in the L2
+// cache from the second pass on, and never a sort of it.
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -13,9 +13,9 @@
 namespace pf::PF_ISA {
 namespace {
 
-// Floors, below the largest value, at which candidates are looked for first: with real logits a few dozen tokens lie above
-// the first, and each retry costs a pass. Nothing below the last matters to a top_p < 1 = 1 - 2^-24: a vocabulary of 2^20
-// tokens there has less than 2^-26 of the mass.
+// Floors, below the largest value, at which candidates are looked for first: with real logits a few dozen tokens lie
+// above the first, and each retry costs a pass. Nothing below the last matters to a top_p < 1 = 1 - 2^-24: a vocabulary
+// of 2^20 tokens there has less than 2^-26 of the mass.
 constexpr float kFloors[] = {4.0f, 8.0f, 16.0f, 32.0f};
 
 constexpr int64_t kNoiseBlock = 64;  // tokens whose noise is computed at once
@@ -144,9 +144,9 @@ struct Winner {
   }
 };
 
-// Bit i is set unless z[i] + gumbel(words[i]) is surely below `score`. Since -log(u) >= 1 - u, the sum can reach it only if
-// e^(z - score) >= 1 - u: one exponential for sixteen tokens in place of two double logarithms for each. 0.999 covers the
-// rounding of both sides.
+// Bit i is set unless z[i] + gumbel(words[i]) is surely below `score`. Since -log(u) >= 1 - u, the sum can reach it
+// only if e^(z - score) >= 1 - u: one exponential for sixteen tokens in place of two double logarithms for each. 0.999
+// covers the rounding of both sides.
 PF_INLINE uint32_t contenders(F16x z, const uint32_t* words, float score) {
   float remainder[16];  // at most 1 - u
   for (int i = 0; i < 16; ++i) remainder[i] = static_cast<float>(static_cast<int32_t>(~words[i] >> 1));
