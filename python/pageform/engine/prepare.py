@@ -4,7 +4,7 @@ caller's thread, before a request exists."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -62,6 +62,8 @@ class Preparer:
     eos_ids: frozenset[int]
     forms: FormCompiler | None
     engine_seed: int
+    count: Callable[[Request], None]
+    """Hears of every finished sample, in the engine's thread."""
     _indices: itertools.count[int] = field(default_factory=itertools.count)
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -120,6 +122,7 @@ class Preparer:
         sampling = resolve(params, derive_seed(self.engine_seed, base))
 
         def finish(request: Request, completion: Completion) -> None:
+            self.count(request)
             ticket.finish(request, completion)
 
         for sample in range(params.n):

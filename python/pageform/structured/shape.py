@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import types
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from typing_extensions import TypeAliasType
+
+_ALIASES = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
+"""What `type X = …` makes, in typing_extensions and (from Python 3.12 on) in typing."""
 
 
 class Whole:
@@ -98,16 +102,6 @@ class Record:
         else:
             object.__setattr__(made, name, value)
 
-    def literals(self, key: str) -> tuple[Any, ...] | None:
-        """The values that a `Literal` field may have, None for other fields."""
-        if key not in self.fields:
-            return None
-        shape = self.fields[key][1]
-        annotation = shape._annotation if isinstance(shape, Whole) else None
-        while get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-        return get_args(annotation) if get_origin(annotation) is Literal else None
-
 
 @dataclass
 class Root:
@@ -135,7 +129,7 @@ def shape_of(annotation: Any, _records: dict[Any, Shape] | None = None) -> Shape
     while True:
         if get_origin(bare) is Annotated:
             bare = get_args(bare)[0]
-        elif isinstance(bare, TypeAliasType) or isinstance(bare, getattr(types, "TypeAliasType", TypeAliasType)):
+        elif isinstance(bare, _ALIASES):
             bare = bare.__value__
         else:
             break

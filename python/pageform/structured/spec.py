@@ -21,8 +21,8 @@ FIELD = "response_model"
 class Spec(Generic[T]):
     """A response type: a Pydantic v2 model, dataclass, TypedDict, NamedTuple, Enum, Literal, Union, list, int, ….
 
-    The text of an answer is the JSON of the value itself, also where that is no object (`list[Item]`, `int`). Values are
-    what `TypeAdapter(response_type).validate_json` gives: instances of the caller's own classes.
+    The text of an answer is the JSON of the value itself, also where that is no object (`list[Item]`, `int`). Values
+    are what `TypeAdapter(response_type).validate_json` gives: instances of the caller's own classes.
     """
 
     def __init__(self, response_type: Any, adapter: TypeAdapter[T]) -> None:
