@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar, Union
 
 import pydantic
 import pytest
@@ -56,13 +56,13 @@ class Dog(BaseModel):
 
 class Node(BaseModel):
     value: float
-    left: Optional["Node"] = None
-    right: Optional["Node"] = None
+    left: Node | None = None
+    right: Node | None = None
 
 
 class Tree(BaseModel):
     label: str = Field(max_length=5)
-    children: list["Tree"] = Field(default=[], max_length=2)
+    children: list[Tree] = Field(default=[], max_length=2)
 
 
 T = TypeVar("T")
@@ -225,9 +225,7 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def _union(many: list[Any]) -> Any:
-    from typing import Union
-
-    return Union[tuple(many)]
+    return Union[tuple(many)]  # noqa: UP007  # `|` can't join a list
 
 
 def _model(annotations: list[Any]) -> Any:

@@ -18,7 +18,7 @@ def allowed(row: np.ndarray) -> np.ndarray:
 
 
 def walk(grammar: Grammar, compiler: GrammarCompiler, rng: random.Random) -> str:
-    """A text that the grammar admits, drawn token by token from its masks, more and more inclined to come to its end."""
+    """A text that the grammar admits, drawn token by token from its masks; after a while it hurries to its end."""
     tokenizer = compiler.tokenizer
     closers = np.array(sorted({tokenizer.tokenize_str(text)[0] for text in _CLOSERS}))
     matcher = grammar.matcher()

@@ -8,7 +8,8 @@ import enum
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, Optional, TypeVar
+from itertools import pairwise
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from pageform.structured import PartialBuilder, Spec
 from pageform.structured.partial import JSONError
@@ -76,7 +77,7 @@ class Order(BaseModel):
     day: dt.date
     items: list[Item] = []
     rates: dict[str, float] = {}
-    child: Optional["Order"] = None
+    child: Order | None = None
     movie: Movie | None = None
     point: Point | None = None
     numbers: Numbers | None = None
@@ -126,7 +127,7 @@ def test_the_last_partial_equals_the_parsed_whole(order: Order, cuts: list[int],
     assert seen[-1] == builder.finish() == whole
     assert all(type(partial) is Order for partial in seen)
     names = [partial.name or "" for partial in seen]
-    assert all(later.startswith(earlier) for earlier, later in zip(names, names[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(names))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,8 @@ def test_snapshots_stay_as_they_were_and_a_live_partial_grows() -> None:
     assert snapshots == copies
     assert len({id(partial) for partial in snapshots}) > 20
     live = PartialBuilder(Spec.of(Order), live=True)
-    assert len({id(partial) for char in text if (partial := live.feed(char)) is not None}) == 1
+    grown = [partial for partial in map(live.feed, text) if partial is not None]
+    assert len({id(partial) for partial in grown}) == 1
 
 
 def test_models_validators_do_not_run_on_partials() -> None:
@@ -226,9 +228,9 @@ def test_text_that_is_not_json_is_refused_however_it_is_cut(text: str) -> None:
     annotation: Any = list[int] if text[0] == "[" else str if text[0] == '"' else Order
     for size in (1, 100):
         builder = PartialBuilder(Spec.of(annotation))
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
         with pytest.raises(JSONError):
-            for start in range(0, len(text), size):
-                builder.feed(text[start : start + size])
+            list(map(builder.feed, pieces))
 
 
 def _seconds(annotation: Any, text: str, live: bool) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import json
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, Field
@@ -33,7 +33,7 @@ class Node(BaseModel):
     """A node."""
 
     value: int
-    next: Optional["Node"] = None
+    next: Node | None = None
 
 
 def test_the_outline_looks_like_the_answer() -> None:

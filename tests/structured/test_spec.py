@@ -8,7 +8,7 @@ import pickle
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import pydantic
 import pydantic.v1
@@ -30,7 +30,7 @@ class User(BaseModel):
     """Somebody."""
 
     name: str
-    friend: Optional["User"] = None
+    friend: User | None = None
 
 
 class Box(BaseModel, Generic[T]):
@@ -147,7 +147,7 @@ class OldModel(pydantic.v1.BaseModel):
 
 
 class Dangling(BaseModel):
-    other: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
+    other: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
 
 @pytest.mark.parametrize(
