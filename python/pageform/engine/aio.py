@@ -142,7 +142,8 @@ class AsyncEngine:
         validation: dict[str, Any],
     ) -> list[Any]:
         started = start_answers(self._engine, items, sampling, response_model, TypedOptions(**validation), request_id)
-        return await asyncio.gather(*(self._answer(call, ticket) for call, ticket in started), return_exceptions=True)
+        answers = (self._answer(call, ticket) for call, ticket in started)
+        return list(await asyncio.gather(*answers, return_exceptions=True))
 
     async def _answer(self, call: TypedCall[Any] | None, ticket: Ticket) -> tuple[Any, Completion]:
         while True:

@@ -41,8 +41,7 @@ class EngineParts:
 
 def build(config: EngineConfig) -> EngineParts:
     """Loads everything `config` names. Raises ParameterError, ModelFileError or CapacityError before threads start."""
-    from ..forms.form import FormCompiler
-    from ..forms.grammar import GrammarCompiler
+    from ..forms.grammar import GrammarCompiler, fill_masks
 
     checkpoint = open_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, config.tokenizer)
@@ -80,20 +79,20 @@ def build(config: EngineConfig) -> EngineParts:
     vocab = model_config.vocab_size
     eos_ids = frozenset(tokenizer.eos_ids if tokenizer is not None else ()) | frozenset(model_config.eos_ids)
     compiler = GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None
-    fill_masks = compiler.fill_masks if compiler is not None else None
     core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
     preparer = Preparer(
         tokenizer=tokenizer,
         limits=ModelLimits(vocab, max_model_len, config.max_num_seqs),
         eos_ids=eos_ids,
-        forms=FormCompiler(compiler) if compiler is not None else None,
+        compiler=compiler,
         engine_seed=config.seed,
+        count=core.counters.count,
     )
     return EngineParts(core, preparer, lambda: statistics(core, model), default_sampling(checkpoint))
 
 
 def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:
-    """Number of KV blocks and the longest request. Raises CapacityError when not one request of the length asked fits."""
+    """Number of KV blocks and the longest request. Raises CapacityError when not one request of that length fits."""
     if config.max_model_len is not None and config.max_model_len > model.max_position_embeddings:
         raise ParameterError(
             "max_model_len",
@@ -135,19 +134,19 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
     """A snapshot of the counters; called in the engine's thread."""
     from .base import EngineStats
 
-    scheduler, cache = core.scheduler.stats, core.scheduler.cache.stats()
+    scheduler, cache, counters = core.scheduler.stats(), core.scheduler.cache.stats(), core.counters
     return EngineStats(
-        requests_running=core.scheduler.num_running,
-        requests_waiting=core.scheduler.num_waiting,
-        requests_finished={str(reason): n for reason, n in scheduler.finished.items()},
-        prompt_tokens=scheduler.prompt_tokens,
-        generation_tokens=scheduler.generation_tokens,
-        cached_tokens=scheduler.cached_tokens,
-        preemptions=scheduler.preemptions,
-        steps=core.steps,
-        mixed_steps=core.mixed_steps,
-        max_step_tokens=core.max_step_tokens,
-        step_faults=core.step_faults,
+        requests_running=scheduler.num_running,
+        requests_waiting=scheduler.num_waiting,
+        requests_finished=dict(counters.finished),
+        prompt_tokens=counters.prompt_tokens,
+        generation_tokens=counters.generation_tokens,
+        cached_tokens=counters.cached_tokens,
+        preemptions=scheduler.num_preemptions,
+        steps=counters.steps,
+        mixed_steps=counters.mixed_steps,
+        max_step_tokens=counters.max_step_tokens,
+        step_faults=counters.step_faults,
         kv_blocks_total=cache.num_blocks,
         kv_blocks_used=cache.num_blocks - cache.num_free_blocks,
         prefix_cache_queries=cache.queries,
