@@ -165,8 +165,7 @@ struct CachedMean {
 };
 
 TEST(Runner, CachesOutsideTheLimitsOfAttentionAreRefused) {
-  for (const PfKvShape& shape : {PfKvShape{1, 1, 16, 8, 6, PF_F32}, PfKvShape{1, 1, 18, 16, 6, PF_F32},
-                                 PfKvShape{1, 1, 260, 16, 6, PF_F32}, PfKvShape{1, 1, 16, 16, 6, PF_BF16}}) {
+  for (const PfKvShape& shape : {PfKvShape{1, 1, 16, 8, 6, PF_F32}, PfKvShape{1, 1, 16, 16, 6, PF_BF16}}) {
     EXPECT_ANY_THROW(pf::KvCache(cpu(), shape));
   }
 }
