@@ -1,1 +1,93 @@
-"""pageform: typed answers from language models."""
+"""pageform: typed answers from language models, fast.
+
+    from pageform import Engine
+    engine = Engine("smollm2")
+    invoices = engine.generate(prompts, response_model=Invoice)
+
+The names below are the public interface. They are imported when first used, so that `import pageform` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, Usage
+    from .core.errors import (
+        BackendError,
+        CapacityError,
+        EngineClosedError,
+        ModelFileError,
+        ModelNotFoundError,
+        PageformError,
+        ParameterError,
+        RequestError,
+        SchemaError,
+    )
+    from .core.params import RepetitionDetection, SamplingParams
+    from .engine import AsyncEngine, Engine, EngineStats
+    from .structured.errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
+    from .structured.hooks import Hooks
+
+_HOMES = {
+    "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
+    "core.errors": (
+        "BackendError",
+        "CapacityError",
+        "EngineClosedError",
+        "ModelFileError",
+        "ModelNotFoundError",
+        "PageformError",
+        "ParameterError",
+        "RequestError",
+        "SchemaError",
+    ),
+    "core.params": ("RepetitionDetection", "SamplingParams"),
+    "engine": ("AsyncEngine", "Engine", "EngineStats"),
+    "structured.errors": ("BatchFailed", "IncompleteOutput", "StructuredError", "ValidationFailed"),
+    "structured.hooks": ("Hooks",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "AsyncEngine",
+    "Attempt",
+    "BackendError",
+    "BatchFailed",
+    "CapacityError",
+    "Completion",
+    "Engine",
+    "EngineClosedError",
+    "EngineStats",
+    "FinishReason",
+    "Hooks",
+    "IncompleteOutput",
+    "ModelFileError",
+    "ModelNotFoundError",
+    "PageformError",
+    "ParameterError",
+    "RepetitionDetection",
+    "RequestError",
+    "SamplingParams",
+    "SchemaError",
+    "StructuredError",
+    "Timings",
+    "TokenLogprob",
+    "Usage",
+    "ValidationFailed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pageform' has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -4,7 +4,8 @@
 // flags could be chosen by the linker for all): use raw pointers and the helpers here.
 //
 // The sets agree on the order of operations: fma is fused on avx2 and avx512 (bitwise equal results) and mul+add on
-// generic. Reductions over lanes always use the tree 8+8, 4+4, 2+2, 1+1.
+// generic. Reductions over lanes always use the tree 8+8, 4+4, 2+2, 1+1. max(a, b) and min(a, b) give b where either is
+// NaN. where_less takes a where x < y, else b; where_bits takes a where bit i is 1; less_bits sets bit i where x < y.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -62,10 +63,15 @@ PF_INLINE F16x exp2i(F16x n) {
   const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
 }
-PF_INLINE F16x round(F16x a) {
-  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
+PF_INLINE F16x round(F16x a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 PF_INLINE void split(F16x a, float* sixteen) { store(sixteen, a); }
+PF_INLINE F16x where_less(F16x x, F16x y, F16x a, F16x b) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), b.v, a.v)};
+}
+PF_INLINE uint32_t less_bits(F16x x, F16x y) { return _mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ); }
+PF_INLINE F16x where_bits(uint32_t bits, F16x a, F16x b) {
+  return {_mm512_mask_blend_ps(static_cast<__mmask16>(bits), b.v, a.v)};
+}
 
 #elif PF_ISA_LEVEL == PF_ISA_avx2
 
@@ -110,14 +116,31 @@ PF_INLINE F16x round(F16x a) {
           _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 PF_INLINE void split(F16x a, float* sixteen) { store(sixteen, a); }
+PF_INLINE F16x where_less(F16x x, F16x y, F16x a, F16x b) {
+  return {_mm256_blendv_ps(b.lo, a.lo, _mm256_cmp_ps(x.lo, y.lo, _CMP_LT_OQ)),
+          _mm256_blendv_ps(b.hi, a.hi, _mm256_cmp_ps(x.hi, y.hi, _CMP_LT_OQ))};
+}
+PF_INLINE uint32_t less_bits(F16x x, F16x y) {
+  const int lo = _mm256_movemask_ps(_mm256_cmp_ps(x.lo, y.lo, _CMP_LT_OQ));
+  const int hi = _mm256_movemask_ps(_mm256_cmp_ps(x.hi, y.hi, _CMP_LT_OQ));
+  return static_cast<uint32_t>(lo | hi << 8);
+}
+PF_INLINE __m256 lanes_of_byte(uint32_t bits) {  // all ones in lane i where bit i is set
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i spread = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), bit);
+  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(spread, bit));
+}
+PF_INLINE F16x where_bits(uint32_t bits, F16x a, F16x b) {
+  return {_mm256_blendv_ps(b.lo, a.lo, lanes_of_byte(bits)), _mm256_blendv_ps(b.hi, a.hi, lanes_of_byte(bits >> 8))};
+}
 
 #else  // generic
 
 struct F16x {
   float v[16];
 };
-#define PF_LANES(expr)                       \
-  F16x r;                                    \
+#define PF_LANES(expr)                        \
+  F16x r;                                     \
   for (int i = 0; i < 16; ++i) r.v[i] = expr; \
   return r
 PF_INLINE F16x load(const float* p) { PF_LANES(p[i]); }
@@ -136,7 +159,8 @@ PF_INLINE void store_half(uint16_t* p, F16x a) {
 }
 PF_INLINE F16x load_bfloat(const uint16_t* p) { PF_LANES(bfloat_to_float(p[i])); }
 PF_INLINE float exp2i_one(float n) {
-  const uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
+  const int32_t exponent = n == n ? static_cast<int32_t>(n) : 0;  // converting NaN would be undefined
+  const uint32_t bits = static_cast<uint32_t>(exponent + 127) << 23;
   float f;
   memcpy(&f, &bits, 4);
   return f;
@@ -144,6 +168,13 @@ PF_INLINE float exp2i_one(float n) {
 PF_INLINE F16x exp2i(F16x n) { PF_LANES(exp2i_one(n.v[i])); }
 PF_INLINE F16x round(F16x a) { PF_LANES(nearbyintf(a.v[i])); }
 PF_INLINE void split(F16x a, float* sixteen) { memcpy(sixteen, a.v, sizeof a.v); }
+PF_INLINE F16x where_less(F16x x, F16x y, F16x a, F16x b) { PF_LANES(x.v[i] < y.v[i] ? a.v[i] : b.v[i]); }
+PF_INLINE uint32_t less_bits(F16x x, F16x y) {
+  uint32_t bits = 0;
+  for (int i = 0; i < 16; ++i) bits |= (x.v[i] < y.v[i] ? 1u : 0u) << i;
+  return bits;
+}
+PF_INLINE F16x where_bits(uint32_t bits, F16x a, F16x b) { PF_LANES((bits >> i & 1u) != 0 ? a.v[i] : b.v[i]); }
 #undef PF_LANES
 
 #endif
@@ -177,11 +208,11 @@ PF_INLINE float reduce_max(F16x a) {
   return t[0];
 }
 
-// e^x for x <= 88; results below FLT_MIN flush to 0, and exp(-inf) = 0. Cody-Waite reduction by ln 2 and the degree-5
-// minimax polynomial of Cephes expf (S. Moshier, 1992); relative error below 2^-22.
+// e^x for x <= 88; results below FLT_MIN flush to 0, exp(-inf) = 0, and NaN stays NaN. Cody-Waite reduction by ln 2 and
+// the degree-5 minimax polynomial of Cephes expf (S. Moshier, 1992); relative error below 2^-22.
 PF_INLINE F16x exp(F16x x) {
   const F16x lowest = set1(-87.33654f);
-  const F16x c = max(x, lowest);
+  const F16x c = max(lowest, x);
   const F16x n = round(mul(c, set1(1.44269504088896341f)));
   F16x r = fma(n, set1(-0.693359375f), c);
   r = fma(n, set1(2.12194440e-4f), r);
@@ -192,11 +223,7 @@ PF_INLINE F16x exp(F16x x) {
   p = fma(p, r, set1(1.6666665459e-1f));
   p = fma(p, r, set1(5.0000001201e-1f));
   const F16x y = mul(add(fma(mul(p, r), r, r), set1(1.0f)), exp2i(n));
-  float xs[16], ys[16];
-  split(x, xs);
-  split(y, ys);
-  for (int i = 0; i < 16; ++i) ys[i] = xs[i] < -87.33654f ? 0.0f : ys[i];
-  return load(ys);
+  return where_less(x, lowest, zero(), y);
 }
 
 }  // namespace

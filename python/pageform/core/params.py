@@ -80,7 +80,8 @@ class SamplingParams:
     grammar: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
         _check(self)
 
     def with_(self, **changes: Any) -> SamplingParams:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -86,3 +88,5 @@ class StepResult(msgspec.Struct):
 
     step_id: int
     rows: list[RowResult]
+    logits: dict[int, Any] | None = None
+    """Raw logits [vocab] (float32 arrays) of deferred rows, by index in `rows`; they wait for a Python processor."""

@@ -1,1 +1,9 @@
-""""""
+"""What the machine offers: backend libraries, devices, usable threads, free memory.
+
+Reads the system when asked and owns nothing. May be called by anyone above; imports `core` only.
+"""
+
+from .backends import BackendSpec, builtin_backends, resolve_device
+from .resources import free_memory, usable_threads
+
+__all__ = ["BackendSpec", "builtin_backends", "free_memory", "resolve_device", "usable_threads"]

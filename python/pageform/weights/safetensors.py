@@ -22,8 +22,8 @@ class SafetensorsCheckpoint(Checkpoint):
         config_file = self.path / "config.json"
         self.metadata = read_json_object(config_file)
         generation_file = self.path / "generation_config.json"
-        generation = read_json_object(generation_file) if generation_file.is_file() else {}
-        self.config = config_from_hf(str(config_file), self.metadata, generation)
+        self.generation_config = read_json_object(generation_file) if generation_file.is_file() else {}
+        self.config = config_from_hf(str(config_file), self.metadata, self.generation_config)
         refs = _read_shards(self.path) if given.is_dir() else _read_file(given)
         self.tensors = TensorTable(str(given), refs)
 

@@ -1,10 +1,75 @@
 #include "../../cpu/kernels.h"
 #include "../../cpu/simd.h"
+#include "../../cpu/tensor_rows.h"
+#include "../norm.h"
 
 namespace pf::PF_ISA {
+namespace {
+
+// Loads up to sixteen values of which n are left; lanes past the end are 0, which no sum notices.
+PF_INLINE F16x load_left(const float* p, int64_t n) { return n >= 16 ? load(p) : load_partial(p, n, 0.0f); }
+PF_INLINE void store_left(float* p, F16x a, int64_t n) {
+  if (n >= 16) {
+    store(p, a);
+  } else {
+    store_partial(p, a, n);
+  }
+}
+
+void add_values(const float* a, const float* b, int64_t n, float* sum) {
+  for (int64_t i = 0; i < n; i += 16) store_left(sum + i, add(load_left(a + i, n - i), load_left(b + i, n - i)), n - i);
+}
+
+void normalize(const float* x, const float* weight, int64_t n, float eps, float* y) {
+  F16x squares = zero();
+  for (int64_t i = 0; i < n; i += 16) {
+    const F16x v = load_left(x + i, n - i);
+    squares = fma(v, v, squares);
+  }
+  const F16x scale = set1(1.0f / sqrtf(reduce_add(squares) / static_cast<float>(n) + eps));
+  for (int64_t i = 0; i < n; i += 16) {
+    store_left(y + i, mul(mul(load_left(x + i, n - i), scale), load_left(weight + i, n - i)), n - i);
+  }
+}
+
+void normalize_row(const PfCall& call, const NormParams& params, const float* x, float* y) {
+  const int64_t width = call.vector_len;
+  for (int64_t g = 0; g < params.groups; ++g) normalize(x + g * width, call.vector, width, params.eps, y + g * width);
+}
+
+void rms_norm(const PfCall& call, const PfStep&, Worker& worker) {
+  const NormParams params(call);
+  worker.for_each(
+      call.in[0].rows, [&](int64_t r) { normalize_row(call, params, input_row(call, 0, r), output_row(call, 0, r)); },
+      rows_per_claim(call.in[0].cols));
+}
+
+void add_op(const PfCall& call, const PfStep&, Worker& worker) {
+  worker.for_each(
+      call.in[0].rows,
+      [&](int64_t r) {
+        add_values(input_row(call, 0, r), input_row(call, 1, r), call.in[0].cols, output_row(call, 0, r));
+      },
+      rows_per_claim(call.in[0].cols));
+}
+
+void add_rms_norm(const PfCall& call, const PfStep&, Worker& worker) {
+  const NormParams params(call);
+  worker.for_each(
+      call.in[0].rows,
+      [&](int64_t r) {
+        float* sum = output_row(call, 0, r);
+        add_values(input_row(call, 0, r), input_row(call, 1, r), call.in[0].cols, sum);
+        normalize_row(call, params, sum, output_row(call, 1, r));
+      },
+      rows_per_claim(call.in[0].cols));
+}
+
+}  // namespace
 
 const OpTable& norm_ops() {
-  static const OpTable table = {nullptr, 0};
+  static const OpEntry entries[] = {{"rms_norm", rms_norm}, {"add", add_op}, {"add_rms_norm", add_rms_norm}};
+  static const OpTable table = {entries, 3};
   return table;
 }
 

@@ -1,0 +1,43 @@
+"""Runs benchmarks: python -m benchmarks {throughput,coldstart,extraction,memory,soak,all} [options]."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from .options import Options
+
+NAMES = ("coldstart", "memory", "extraction", "throughput", "soak")
+"""In the order of `all`. `soak` lasts as long as one likes and belongs to `all` only as a smoke test."""
+
+
+def main() -> int:
+    """Exit code 0 when every checked requirement held, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What pageform does, measured.")
+    parser.add_argument("name", choices=(*NAMES, "all"))
+    parser.add_argument("--model", default="smollm2", help="smollm2 or a GGUF file (smollm2)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of pageform and of its baseline (2)")
+    parser.add_argument("--data", type=Path, help="folder of *.jsonl with questions or turns to make prompts of")
+    parser.add_argument("--full", action="store_true", help="throughput: transformers runs all requests (minutes)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of a soak (10)")
+    parser.add_argument("--seed", type=int, default=0, help="of lengths, prompts and random load (0)")
+    parser.add_argument("--smoke", action="store_true", help="only show that everything works; timings are not judged")
+    parser.add_argument("--save", action="store_true", help="write results to benchmarks/results/")
+    arguments = vars(parser.parse_args())
+    name, save = arguments.pop("name"), arguments.pop("save")
+    options = Options(**arguments)
+    names = (name,) if name != "all" else NAMES if options.smoke else NAMES[:-1]
+    passed = True
+    for chosen in names:
+        report = importlib.import_module(f".{chosen}", __package__).run(options)
+        print(report.markdown(), flush=True)
+        passed &= report.passed
+        if save:
+            print(f"saved: {report.save()}.md\n")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

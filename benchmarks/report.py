@@ -1,0 +1,113 @@
+"""What a benchmark found: figures with their spread, and the requirements that were checked against them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured quantity: all its samples, in the order they were taken."""
+
+    name: str
+    unit: str
+    samples: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {_short(self.median)} {self.unit}".rstrip()
+        if len(self.samples) > 1:
+            text += f" (median of {len(self.samples)}; {_short(min(self.samples))} … {_short(max(self.samples))})"
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A requirement and whether it held."""
+
+    text: str
+    held: bool
+
+    def __str__(self) -> str:
+        return f"{'held' if self.held else 'MISSED'}: {self.text}"
+
+
+@dataclass(slots=True)
+class Report:
+    """The result of one benchmark. `notes` say what a reader must know to judge the figures."""
+
+    name: str
+    settings: dict[str, object]
+    figures: list[Figure] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, name: str, unit: str, samples: float | Sequence[float]) -> Figure:
+        """Adds a figure with one sample or several, and returns it."""
+        figure = Figure(name, unit, (float(samples),) if isinstance(samples, (int, float)) else tuple(samples))
+        self.figures.append(figure)
+        return figure
+
+    def check(self, text: str, held: bool) -> None:
+        self.checks.append(Check(text, held))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @property
+    def passed(self) -> bool:
+        return all(check.held for check in self.checks)
+
+    def markdown(self) -> str:
+        """A section with a list; also what is printed."""
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        lines = [f"## {self.name}", "", settings, ""]
+        lines += [f"- {line}" for line in (*self.figures, *self.checks, *self.notes)]
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: Path = RESULTS) -> Path:
+        """Writes `<date>-<name>.json` and `.md`; returns the path without suffix."""
+        folder.mkdir(parents=True, exist_ok=True)
+        now = datetime.datetime.now(datetime.UTC)
+        stem = folder / f"{now:%Y%m%d-%H%M%S}-{self.name}"
+        content = {"time": now.isoformat(timespec="seconds"), "machine": machine(), **asdict(self)}
+        stem.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        heading = f"# {now:%Y-%m-%d %H:%M} UTC\n\n{', '.join(f'{k} {v}' for k, v in machine().items())}\n\n"
+        stem.with_suffix(".md").write_text(heading + self.markdown(), encoding="utf-8")
+        return stem
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on besides pageform."""
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    described = {"cpu": model, "cores": str(len(os.sched_getaffinity(0))), "python": platform.python_version()}
+    for package in ("pageform", "torch", "transformers"):
+        try:
+            described[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return described
+
+
+def _short(value: float) -> str:
+    """Three significant digits, without an exponent for everyday numbers."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value)}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -1,0 +1,54 @@
+"""Fails when third_party/LICENSES.md lacks a dependency, or names another licence than the installed package states."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from pathlib import Path
+
+TABLE = Path("third_party/LICENSES.md")
+ROW = re.compile(r"^\| (?P<name>[\w-]+) \| (?P<licence>[\w.-]+) \|", re.MULTILINE)
+NOT_ON_PYPI = {"GoogleTest"}
+# Fetched by the Makefile rather than by pyproject.toml.
+BESIDES = {"torch", "cmake", "ninja"}
+
+
+def required() -> set[str]:
+    """Names of everything that pyproject.toml asks for, for running, building, testing or developing."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    lists = [project["build-system"]["requires"], project["project"]["dependencies"]]
+    lists += project["project"]["optional-dependencies"].values()
+    return {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for one in lists for requirement in one} | BESIDES
+
+
+def agrees(licence: str, package: PackageMetadata) -> bool:
+    """Whether a package's metadata names the licence: as an SPDX expression, or in words of an older style."""
+    for expression in package.get_all("License-Expression", []):
+        return licence in expression.split()
+    classifiers = [value for value in package.get_all("Classifier", []) if value.startswith("License ::")]
+    family = licence.split("-")[0].lower()
+    return any(family in words.lower() for words in (*package.get_all("License", []), *classifiers))
+
+
+def main() -> int:
+    listed = dict(ROW.findall(TABLE.read_text(encoding="utf-8").partition("|---|")[2]))
+    wanted = required()
+    problems = [f"{name}: not listed" for name in sorted(wanted - listed.keys())]
+    problems += [f"{name}: listed but not used" for name in sorted(listed.keys() - wanted - NOT_ON_PYPI)]
+    for name in sorted(wanted & listed.keys()):
+        try:
+            package = metadata(name)
+        except PackageNotFoundError:
+            print(f"{name}: not installed, its licence was not compared")
+            continue
+        if not agrees(listed[name], package):
+            problems.append(f"{name}: the package states another licence than {listed[name]}")
+    for problem in problems:
+        print(f"{TABLE}: {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+// The arithmetic of attention: a few query rows against one chunk of 64 cached positions.
+//
+// Rows are (query token, query head) pairs that read the same KV head. Every row has its own running state (m, l, o):
+// the largest score so far, the sum of e^(score - m) and the sum of e^(score - m) * v (online softmax: M. Milakov and
+// N. Gimelshein, 2018). Per row, all of it happens in an order that depends only on the row's own visible positions:
+//   scores     ascending channel, one fused multiply-add a step
+//   row sums   four vectors of 16 positions, (0 + 1) + (2 + 3), then the tree of reduce_add
+//   o          ascending position, one fused multiply-add a step
+// Rows that share a chunk differ in what they see of it. A position that a row does not see gets score -inf and weight
+// exactly 0; adding 0 * v to an accumulator changes no bit of it (but the sign of a zero, which write_rows clears), and
+// v is finite since some row of the tile sees it.
+#pragma once
+#include <math.h>
+
+#include "../../cpu/simd.h"
+#include "../attention.h"
+
+namespace pf::PF_ISA {
+namespace {
+
+constexpr int kChunk = 64;            // positions a softmax step
+constexpr int kSub = 16;              // positions a vector; divides every block size
+constexpr int kSubs = kChunk / kSub;  // vectors a chunk
+
+// Rows computed at once, so that accumulators, one K or V vector and one broadcast fit the registers: 16 of 8 floats on
+// AVX2 (a vector here is two of them), 32 of 16 floats on AVX-512.
+#if PF_ISA_LEVEL == PF_ISA_avx512
+constexpr int kRowBlock = 8;
+constexpr int kAccumulators = 16;
+#elif PF_ISA_LEVEL == PF_ISA_avx2
+constexpr int kRowBlock = 6;
+constexpr int kAccumulators = 6;
+#else
+constexpr int kRowBlock = 2;
+constexpr int kAccumulators = 2;
+#endif
+
+// How many vectors of positions (scores) or channels (values) go with `rows` rows: enough independent chains to hide
+// the latency of a multiply-add when there are few rows.
+constexpr int vectors_for(int rows) {
+  const int n = kAccumulators / rows;
+  return n < 1 ? 1 : n > 4 ? 4 : n;
+}
+
+PF_INLINE F16x load_kv(const float* p) { return load(p); }
+PF_INLINE F16x load_kv(const uint16_t* p) { return load_half(p); }
+template <class T>
+PF_INLINE F16x load_kv_partial(const T* p, int64_t n) {
+  T t[16] = {};
+  for (int64_t i = 0; i < n; ++i) t[i] = p[i];
+  return load_kv(t);
+}
+
+// Where the rows of a tile stand and where their data lie.
+struct RowSet {
+  int64_t first_position;  // of row 0; row r stands at first_position + r / group
+  int64_t group;           // query heads a KV head
+  int64_t window;          // 0 = none
+  int64_t end(int64_t row) const { return first_position + row / group + 1; }
+  int64_t begin(int64_t row) const {
+    const int64_t e = end(row);
+    return window > 0 && e > window ? e - window : 0;
+  }
+};
+
+// Running state of rows; o has `stride` floats a row, a multiple of 16.
+struct RowState {
+  float* m;
+  float* l;
+  float* o;
+  int64_t stride;
+};
+
+// A chunk's keys and values of one KV head: vector j covers positions base + 16 j ..., pointers are set for j in
+// [first, last) only, since blocks outside may not exist.
+template <class T>
+struct Chunk {
+  int64_t base;
+  int first, last;
+  const T* k[kSubs];  // channel d of the 16 positions at k[j] + d * k_stride
+  const T* v[kSubs];  // position t of the 16 at v[j] + t * head_dim
+  int64_t k_stride;
+};
+
+PF_INLINE float exp_one(float x) {
+  float y[16];
+  store(y, exp(set1(x)));
+  return y[0];
+}
+
+// tanh(x) = 1 - 2 / (e^2x + 1); its absolute error of 2^-23 is what matters here, since scores are added, not scaled.
+PF_INLINE F16x tanh(F16x x) {
+  const F16x e = exp(min(set1(88.0f), add(x, x)));
+  return sub(set1(1.0f), div(set1(2.0f), add(e, set1(1.0f))));
+}
+
+// scores[r][16 j ...] for J vectors of positions from j on; q is [head_dim][R], already scaled.
+template <class T, int R, int J>
+PF_INLINE void score(const float* q, const Chunk<T>& chunk, int j, int64_t head_dim, float* scores) {
+  F16x acc[R][J];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < J; ++i) acc[r][i] = zero();
+  for (int64_t d = 0; d < head_dim; ++d) {
+#pragma GCC unroll 4
+    for (int i = 0; i < J; ++i) {
+      const F16x k = load_kv(chunk.k[j + i] + d * chunk.k_stride);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) acc[r][i] = fma(set1(q[d * R + r]), k, acc[r][i]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < J; ++i) store(scores + r * kChunk + (j + i) * kSub, acc[r][i]);
+}
+
+// Turns one row's scores into weights e^(s - m) and updates m and l. Returns what o has to be multiplied with.
+template <class T>
+PF_INLINE float weigh(const Chunk<T>& chunk, int64_t begin, int64_t end, float softcap, float* s, float* m, float* l) {
+  const int64_t from = chunk.first * kSub, to = chunk.last * kSub;
+  if (softcap != 0.0f) {
+    const F16x cap = set1(softcap);
+    for (int64_t i = from; i < to; i += kSub) store(s + i, mul(cap, tanh(div(load(s + i), cap))));
+  }
+  for (int64_t i = from; i < to && chunk.base + i < begin; ++i) s[i] = -INFINITY;
+  for (int64_t i = to - 1; i >= from && chunk.base + i >= end; --i) s[i] = -INFINITY;
+  F16x largest = set1(-INFINITY);
+  for (int64_t i = from; i < to; i += kSub) largest = max(largest, load(s + i));
+  const float in_chunk = reduce_max(largest);
+  const float peak = *m > in_chunk ? *m : in_chunk;
+  const F16x base = set1(peak == -INFINITY ? 0.0f : peak);  // a row that has seen nothing yet: all weights become 0
+  F16x sums[kSubs] = {zero(), zero(), zero(), zero()};
+  for (int j = chunk.first; j < chunk.last; ++j) {
+    sums[j] = exp(sub(load(s + j * kSub), base));
+    store(s + j * kSub, sums[j]);
+  }
+  const float rescale = peak == *m ? 1.0f : exp_one(*m - peak);
+  *m = peak;
+  *l = *l * rescale + reduce_add(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+  return rescale;
+}
+
+// o[r][channels] = o * rescale[r] + weights . v for D vectors of channels; the last may have fewer than 16 (`width`).
+template <class T, int R, int D, bool kPartial>
+PF_INLINE void accumulate(const float* weights, const float* rescale, const Chunk<T>& chunk, int64_t from, int64_t to,
+                          int64_t head_dim, int64_t channel, int64_t width, float* o, int64_t stride) {
+  F16x acc[R][D];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < D; ++i) acc[r][i] = mul(load(o + r * stride + channel + i * 16), set1(rescale[r]));
+  for (int64_t t = from; t < to; ++t) {
+    const T* v = chunk.v[t / kSub] + t % kSub * head_dim + channel;
+#pragma GCC unroll 4
+    for (int i = 0; i < D; ++i) {
+      const F16x x = kPartial ? load_kv_partial(v, width) : load_kv(v + i * 16);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) acc[r][i] = fma(set1(weights[r * kChunk + t]), x, acc[r][i]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < D; ++i) store(o + r * stride + channel + i * 16, acc[r][i]);
+}
+
+// Advances R rows from `row` on by one chunk. q is the rows' own [head_dim][R]; `state` is of the whole tile.
+template <class T, int R>
+void attend_rows(const RowSet& rows, int64_t row, const float* q, const Chunk<T>& tile_chunk, int64_t head_dim,
+                 float softcap, const RowState& state) {
+  Chunk<T> chunk = tile_chunk;
+  int64_t from = rows.begin(row) - chunk.base, to = rows.end(row + R - 1) - chunk.base;
+  if (from < 0) from = 0;
+  if (to > kChunk) to = kChunk;
+  if (from >= to) return;
+  chunk.first = static_cast<int>(from / kSub);
+  chunk.last = static_cast<int>((to + kSub - 1) / kSub);
+
+  alignas(64) float s[R * kChunk];
+  constexpr int kJ = vectors_for(R);
+  int j = chunk.first;
+  for (; j + kJ <= chunk.last; j += kJ) score<T, R, kJ>(q, chunk, j, head_dim, s);
+  for (; j < chunk.last; ++j) score<T, R, 1>(q, chunk, j, head_dim, s);
+
+  float rescale[R];
+  for (int r = 0; r < R; ++r) {
+    rescale[r] = weigh(chunk, rows.begin(row + r), rows.end(row + r), softcap, s + r * kChunk, state.m + row + r,
+                       state.l + row + r);
+  }
+
+  float* o = state.o + row * state.stride;
+  constexpr int kD = vectors_for(R);
+  int64_t c = 0;
+  for (; c + kD * 16 <= head_dim; c += kD * 16)
+    accumulate<T, R, kD, false>(s, rescale, chunk, from, to, head_dim, c, 16, o, state.stride);
+  for (; c + 16 <= head_dim; c += 16)
+    accumulate<T, R, 1, false>(s, rescale, chunk, from, to, head_dim, c, 16, o, state.stride);
+  if (c < head_dim) accumulate<T, R, 1, true>(s, rescale, chunk, from, to, head_dim, c, head_dim - c, o, state.stride);
+}
+
+template <class T>
+using AttendRows = void (*)(const RowSet&, int64_t, const float*, const Chunk<T>&, int64_t, float, const RowState&);
+
+// The variant for `count` rows, 1 ... kRowBlock.
+template <class T>
+AttendRows<T> attend_rows_for(int64_t count) {
+#if PF_ISA_LEVEL == PF_ISA_avx512
+  static constexpr AttendRows<T> variants[] = {attend_rows<T, 1>, attend_rows<T, 2>, attend_rows<T, 3>,
+                                               attend_rows<T, 4>, attend_rows<T, 5>, attend_rows<T, 6>,
+                                               attend_rows<T, 7>, attend_rows<T, 8>};
+#elif PF_ISA_LEVEL == PF_ISA_avx2
+  static constexpr AttendRows<T> variants[] = {attend_rows<T, 1>, attend_rows<T, 2>, attend_rows<T, 3>,
+                                               attend_rows<T, 4>, attend_rows<T, 5>, attend_rows<T, 6>};
+#else
+  static constexpr AttendRows<T> variants[] = {attend_rows<T, 1>, attend_rows<T, 2>};
+#endif
+  return variants[count - 1];
+}
+
+void clear_state(const RowState& state, int64_t rows) {
+  for (int64_t r = 0; r < rows; ++r) {
+    state.m[r] = -INFINITY;
+    state.l[r] = 0.0f;
+    for (int64_t c = 0; c < state.stride; c += 16) store(state.o + r * state.stride + c, zero());
+  }
+}
+
+// Adds the state of a later split to that of all earlier ones. A split of which a row saw nothing (l = 0) changes
+// nothing.
+void merge_state(const RowState& total, const RowState& part, int64_t rows) {
+  for (int64_t r = 0; r < rows; ++r) {
+    if (part.l[r] == 0.0f) continue;
+    const float peak = total.m[r] > part.m[r] ? total.m[r] : part.m[r];
+    const float keep = exp_one(total.m[r] - peak), take = exp_one(part.m[r] - peak);
+    total.m[r] = peak;
+    total.l[r] = total.l[r] * keep + part.l[r] * take;
+    for (int64_t c = 0; c < total.stride; c += 16) {
+      float* o = total.o + r * total.stride + c;
+      store(o, fma(load(part.o + r * part.stride + c), set1(take), mul(load(o), set1(keep))));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pf::PF_ISA

@@ -1,0 +1,151 @@
+#include "cpu_device.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstring>
+#include <new>
+
+#include "../../runtime/errors.h"
+
+namespace pf {
+namespace {
+
+std::vector<OpTable> tables(Isa isa) {
+  switch (isa) {
+#ifdef PF_HAVE_AVX512
+    case Isa::avx512:
+      return {avx512::linear_ops(), avx512::norm_ops(), avx512::attention_ops(), avx512::activation_ops(),
+              avx512::sample_ops()};
+#endif
+#ifdef PF_HAVE_AVX2
+    case Isa::avx2:
+      return {avx2::linear_ops(), avx2::norm_ops(), avx2::attention_ops(), avx2::activation_ops(), avx2::sample_ops()};
+#endif
+    default:
+      return {generic::linear_ops(), generic::norm_ops(), generic::attention_ops(), generic::activation_ops(),
+              generic::sample_ops()};
+  }
+}
+
+// Every set is compiled from the same sources, so the generic tables name all ops.
+const std::vector<std::string>& op_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const OpTable& table : tables(Isa::generic)) {
+      for (int i = 0; i < table.count; ++i) all.emplace_back(table.entries[i].name);
+    }
+    return all;
+  }();
+  return names;
+}
+
+std::vector<CpuOp> ops_of(Isa isa) {
+  std::vector<CpuOp> ops(op_names().size(), nullptr);
+  for (const OpTable& table : tables(isa)) {
+    for (int i = 0; i < table.count; ++i) {
+      const int32_t handle = cpu_op_handle(table.entries[i].name);
+      if (handle >= 0) ops[static_cast<size_t>(handle)] = table.entries[i].run;
+    }
+  }
+  return ops;
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+size_t element_bytes(int32_t dtype) { return dtype == PF_F32 ? 4 : 2; }
+
+// Copies whole blocks of the cache in the order given; layers are shared out among the threads.
+void copy_blocks(const PfStep& step, Worker& worker) {
+  const CpuKvCache& kv = *cpu_kv(step.kv);
+  worker.for_each(2 * static_cast<int64_t>(kv.shape.num_layers), [&](int64_t half_layer) {
+    char* layer = (half_layer % 2 == 0 ? kv.k : kv.v) + static_cast<size_t>(half_layer / 2) * kv.layer_bytes;
+    for (int32_t i = 0; i < step.num_copies; ++i) {
+      std::memcpy(layer + static_cast<size_t>(step.copy_dst[i]) * kv.block_bytes,
+                  layer + static_cast<size_t>(step.copy_src[i]) * kv.block_bytes, kv.block_bytes);
+    }
+  });
+}
+
+}  // namespace
+
+int32_t cpu_op_handle(const char* name) {
+  const std::vector<std::string>& names = op_names();
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) return static_cast<int32_t>(i);
+  }
+  return -1;
+}
+
+void* map_pages(size_t bytes) {
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) throw std::bad_alloc();
+  return data;
+}
+
+void unmap_pages(void* data, size_t bytes) { munmap(data, bytes); }
+
+CpuDevice::CpuDevice(int num_threads, const std::string& isa)
+    : isa_(choose_isa(isa)),
+      pool_(num_threads == 0 ? usable_cores() : num_threads),
+      ops_(ops_of(isa_)),
+      description_(message("cpu ", isa_name(isa_), " ", pool_.size(), pool_.size() == 1 ? " thread" : " threads")) {}
+
+void CpuDevice::execute(const PfCall* calls, int32_t num_calls, const PfStep& step) {
+  const int32_t sample = cpu_op_handle("sample");
+  for (int32_t i = 0; i < num_calls; ++i) {
+    const int32_t op = calls[i].op;
+    if (op < 0 || static_cast<size_t>(op) >= ops_.size() || ops_[static_cast<size_t>(op)] == nullptr) {
+      throw std::runtime_error(message("call ", i, " refers to op ", op, ", which ", description_, " lacks"));
+    }
+  }
+  pool_.run([&](Worker& worker) {
+    if (step.num_copies > 0) {
+      copy_blocks(step, worker);
+      worker.barrier();
+    }
+    bool masks_ready = step.wait_masks == nullptr;
+    for (int32_t i = 0; i < num_calls; ++i) {
+      const PfCall& call = calls[i];
+      if (call.op == sample && !masks_ready) {
+        // One thread waits; a failure leaves the others' barrier through the pool's cancellation.
+        if (worker.tid() == 0 && step.wait_masks(step.wait_ctx) != 0)
+          throw std::runtime_error("the masks were not filled");
+        worker.barrier();
+        masks_ready = true;
+      }
+      ops_[static_cast<size_t>(call.op)](call, step, worker);
+      worker.barrier();
+    }
+  });
+}
+
+size_t cpu_kv_block_bytes(const PfKvShape& shape) {
+  const size_t elements =
+      static_cast<size_t>(shape.kv_heads) * static_cast<size_t>(shape.head_dim) * static_cast<size_t>(shape.block_size);
+  return 2 * static_cast<size_t>(shape.num_layers) * elements * element_bytes(shape.dtype);
+}
+
+CpuKvCache* create_kv(const PfKvShape& shape) {
+  if (shape.dtype != PF_F32 && shape.dtype != PF_F16) refuse("the KV cache of the CPU holds f32 or f16");
+  if (shape.block_size % 16 != 0) {
+    refuse("block_size of a KV cache on the CPU is ", shape.block_size, ", must be a multiple of 16");
+  }
+  const auto layers = static_cast<size_t>(shape.num_layers);
+  const size_t block_bytes = cpu_kv_block_bytes(shape) / (2 * layers);
+  const size_t layer_bytes = (block_bytes * static_cast<size_t>(shape.num_blocks) + 63) / 64 * 64;
+  char* memory = static_cast<char*>(map_pages(2 * layers * layer_bytes));
+  return new CpuKvCache{shape, memory, memory + layers * layer_bytes, layer_bytes, block_bytes};
+}
+
+void destroy_kv(CpuKvCache* kv) {
+  unmap_pages(kv->k, 2 * static_cast<size_t>(kv->shape.num_layers) * kv->layer_bytes);
+  delete kv;
+}
+
+}  // namespace pf

@@ -1,0 +1,60 @@
+#include "cpu_features.h"
+
+#include <cstdlib>
+
+#include "../../runtime/errors.h"
+
+namespace pf {
+namespace {
+
+constexpr Isa kWidestFirst[] = {Isa::avx512, Isa::avx2, Isa::generic};
+
+}  // namespace
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx2:
+      return "avx2";
+    default:
+      return "generic";
+  }
+}
+
+bool isa_usable(Isa isa) {
+  // __builtin_cpu_supports reads XCR0 besides cpuid, so a set whose registers the system does not save counts as
+  // absent.
+  switch (isa) {
+#ifdef PF_HAVE_AVX512
+    case Isa::avx512:
+      return isa_usable(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+#ifdef PF_HAVE_AVX2
+    case Isa::avx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#endif
+    case Isa::generic:
+      return true;
+    default:
+      return false;
+  }
+}
+
+Isa choose_isa(const std::string& name) {
+  std::string wanted = name;
+  if (wanted.empty() || wanted == "auto") {
+    const char* override_name = std::getenv("PAGEFORM_ISA");
+    wanted = override_name == nullptr || *override_name == '\0' ? "auto" : override_name;
+  }
+  for (const Isa isa : kWidestFirst) {
+    if (wanted == "auto" && isa_usable(isa)) return isa;
+    if (wanted != isa_name(isa)) continue;
+    if (!isa_usable(isa)) refuse("this machine cannot run the instruction set \"", wanted, "\"; use \"auto\"");
+    return isa;
+  }
+  refuse("unknown instruction set \"", wanted, "\"; known are auto, generic, avx2 and avx512");
+}
+
+}  // namespace pf

@@ -1,0 +1,189 @@
+#include "thread_pool.h"
+
+#include <cstdlib>
+#include <limits>
+#include <new>
+
+#include "errors.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace pf {
+namespace {
+
+// About 40 µs of `pause` before sleeping: longer than most waits at a barrier, shorter than a scheduler's time slice.
+// With more threads than cores the one waited for may need this very core, so a waiter yields it soon.
+constexpr int kSpins = 2000;
+constexpr int kSpinsOversubscribed = 20;
+constexpr int kYields = 4;
+
+// A claim counter holds 2^40 indices and 2^24 phases a run.
+constexpr int kPositionBits = 40;
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Rounding and denormal handling of the calling thread set to IEEE defaults while a body runs: the caller belongs to an
+// application that may have changed them, and results must not depend on which thread computes a tile.
+class DefaultFloatMode {
+ public:
+#if defined(__x86_64__)
+  DefaultFloatMode() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
+  ~DefaultFloatMode() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#else
+  DefaultFloatMode() {}
+#endif
+};
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads)
+    : size_(threads),
+      spins_(threads > static_cast<int>(std::thread::hardware_concurrency()) ? kSpinsOversubscribed : kSpins) {
+  if (threads < 1) refuse("a thread pool needs at least one thread, not ", threads);
+  scratch_ = std::vector<Block>(static_cast<size_t>(threads));
+  threads_.reserve(static_cast<size_t>(threads) - 1);
+  for (int tid = 1; tid < threads; ++tid) threads_.emplace_back([this, tid] { thread_main(tid); });
+}
+
+ThreadPool::~ThreadPool() {
+  stopping_ = true;
+  run_number_.fetch_add(1, std::memory_order_release);
+  run_number_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void ThreadPool::run(const std::function<void(Worker&)>& body) {
+  const std::lock_guard<std::mutex> lock(turn_);
+  body_ = &body;
+  failure_ = nullptr;
+  cancelled_.store(false, std::memory_order_relaxed);
+  arrived_.store(0, std::memory_order_relaxed);
+  claims_.store(0, std::memory_order_relaxed);
+  running_.store(static_cast<uint32_t>(size_ - 1), std::memory_order_relaxed);
+  run_number_.fetch_add(1, std::memory_order_release);  // publishes all of the above
+  run_number_.notify_all();
+
+  run_body(0);
+  for (uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) {
+    wait_for(running_, left, [] { return false; });
+  }
+  body_ = nullptr;
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+void ThreadPool::thread_main(int tid) {
+  for (uint32_t seen = 0;; ++seen) {
+    wait_for(run_number_, seen, [] { return false; });
+    if (stopping_) return;
+    run_body(tid);
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_all();
+  }
+}
+
+void ThreadPool::run_body(int tid) {
+  const DefaultFloatMode mode;
+  Worker worker(*this, tid);
+  try {
+    (*body_)(worker);
+  } catch (const Cancelled&) {
+    // Another thread failed; its exception is the one to report.
+  } catch (...) {
+    {
+      const std::lock_guard<std::mutex> lock(failure_mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+    cancelled_.store(true, std::memory_order_release);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+  }
+}
+
+// Returns once `word` differs from `seen` or done() holds (whoever makes it hold must also change and notify `word`).
+template <class Done>
+void ThreadPool::wait_for(std::atomic<uint32_t>& word, uint32_t seen, Done&& done) {
+  const auto over = [&] { return word.load(std::memory_order_acquire) != seen || done(); };
+  for (int i = 0; i < spins_; ++i) {
+    if (over()) return;
+    pause();
+  }
+  for (int i = 0; i < kYields; ++i) {
+    if (over()) return;
+    std::this_thread::yield();
+  }
+  while (!over()) word.wait(seen, std::memory_order_acquire);
+}
+
+void ThreadPool::barrier() {
+  const auto cancelled = [this] { return cancelled_.load(std::memory_order_acquire); };
+  const uint32_t generation = generation_.load(std::memory_order_acquire);
+  if (cancelled()) throw Cancelled{};
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+  } else {
+    wait_for(generation_, generation, cancelled);
+  }
+  if (cancelled()) throw Cancelled{};
+}
+
+void* ThreadPool::Block::reserve(size_t wanted) {
+  if (wanted <= bytes) return data;
+  std::free(data);
+  bytes = 0;
+  const size_t rounded = (wanted + 4095) / 4096 * 4096;
+  data = std::aligned_alloc(4096, rounded);
+  if (data == nullptr) throw std::bad_alloc();
+  bytes = rounded;
+  return data;
+}
+
+ThreadPool::Block::~Block() { std::free(data); }
+
+// --- Worker ----------------------------------------------------------------------------------------------------------
+
+int Worker::num_threads() const { return pool_.size(); }
+
+void Worker::barrier() {
+  if (pool_.size() > 1) pool_.barrier();
+}
+
+// One counter serves all phases: a thread that has begun phase p saw every index of the phases before it claimed, so a
+// straggler that finds a later phase in the counter has nothing left to do.
+int64_t Worker::claim(int64_t phase, int64_t chunk) {
+  constexpr int64_t nothing_left = std::numeric_limits<int64_t>::max();
+  const uint64_t mine = static_cast<uint64_t>(phase) << kPositionBits;
+  uint64_t seen = pool_.claims_.load(std::memory_order_relaxed);
+  for (;;) {
+    const uint64_t current = seen >> kPositionBits;
+    if (current > static_cast<uint64_t>(phase)) return nothing_left;
+    const uint64_t begin = current == static_cast<uint64_t>(phase) ? seen : mine;
+    if (pool_.claims_.compare_exchange_weak(seen, begin + static_cast<uint64_t>(chunk), std::memory_order_relaxed)) {
+      return static_cast<int64_t>(begin - mine);
+    }
+  }
+}
+
+void* Worker::scratch(size_t bytes) { return pool_.scratch_[static_cast<size_t>(tid_)].reserve(bytes); }
+
+void* Worker::shared(size_t bytes) {
+  if (bytes > pool_.shared_.bytes) {
+    barrier();  // all threads have compared with the old size
+    if (tid_ == 0) pool_.shared_.reserve(bytes);
+    barrier();
+  }
+  return pool_.shared_.data;
+}
+
+}  // namespace pf

@@ -1,0 +1,73 @@
+// A persistent pool of threads that all execute the same body (SPMD).
+//
+//   pool.run([&](Worker& w) {
+//     w.for_each(tiles, [&](int64_t i) { ... });   // tiles claimed dynamically
+//     w.barrier();                                 // all tiles done, results visible
+//     ...
+//   });
+//
+// The caller is thread 0. Waiting threads spin for some microseconds, since the next op is usually that near, and then
+// sleep in the kernel, so that an idle pool costs nothing. run() may be called from any thread; calls take turns.
+#pragma once
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "worker.h"
+
+namespace pf {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);  // std::invalid_argument unless threads >= 1
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return size_; }
+
+  // Calls body once on each thread and returns when all are done. When a body throws, the others are released from
+  // their barriers, and the first exception is rethrown here; the pool stays usable. Must not be nested.
+  void run(const std::function<void(Worker&)>& body);
+
+ private:
+  friend class Worker;
+  struct Block {  // memory that only grows
+    void* data = nullptr;
+    size_t bytes = 0;
+    void* reserve(size_t wanted);
+    ~Block();
+  };
+  struct Cancelled {};  // thrown out of a barrier when another thread's body has thrown
+
+  void thread_main(int tid);
+  void run_body(int tid);
+  void barrier();
+  template <class Done>
+  void wait_for(std::atomic<uint32_t>& word, uint32_t seen, Done&& done);
+
+  const int size_;
+  const int spins_;
+  std::mutex turn_;  // held for the whole of run()
+  const std::function<void(Worker&)>* body_ = nullptr;
+  std::vector<std::thread> threads_;
+  std::vector<Block> scratch_;
+  Block shared_;
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
+  std::atomic<bool> cancelled_{false};
+  bool stopping_ = false;
+
+  // Words that threads wait for lie on lines of their own.
+  alignas(64) std::atomic<uint32_t> run_number_{0};  // bumped to start a run, or to stop
+  alignas(64) std::atomic<uint32_t> running_{0};     // threads other than the caller still in the body
+  alignas(64) std::atomic<uint32_t> generation_{0};  // barriers passed
+  alignas(64) std::atomic<int> arrived_{0};
+  // Current for_each: phase in the upper bits, next unclaimed index in the lower kPositionBits.
+  alignas(64) std::atomic<uint64_t> claims_{0};
+};
+
+}  // namespace pf

@@ -1,0 +1,212 @@
+"""AsyncEngine: the same verbs for asyncio. Requests run in the engine's thread; the event loop is never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ..core.completion import Completion
+from ..core.params import SamplingParams
+from ..structured.partial import PartialBuilder
+from .base import Sampling, is_conversation, outcome
+from .prepare import Messages, Prompt, is_single_prompt
+from .sync import Engine, deliver
+from .ticket import Ticket
+from .typed import TypedCall, TypedOptions, start_answers
+
+
+class AsyncEngine:
+    """An `Engine` for asyncio, with the same parameters (see there). Cancelling a task aborts its requests."""
+
+    def __init__(self, model: Any, *args: Any, **parameters: Any) -> None:
+        self._engine = Engine(model, *args, **parameters)
+        self.tokenizer = self._engine.tokenizer if self._engine.config.tokenizer is not None else None
+        self.config = self._engine.config
+
+    async def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling: Sampling = None,
+        response_model: Any = None,
+        *,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        **validation: Any,
+    ) -> Any:
+        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks."""
+        single = is_single_prompt(prompts)
+        items: list[Any] = [prompts] if single else list(prompts)
+        pairs = await self._answers(items, sampling, response_model, request_id, validation)
+        return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
+
+    async def generate_with_completion(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        response_model: Any,
+        sampling: Sampling = None,
+        *,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        **validation: Any,
+    ) -> Any:
+        """See `Engine.generate_with_completion`."""
+        single = is_single_prompt(prompts)
+        items: list[Any] = [prompts] if single else list(prompts)
+        pairs = await self._answers(items, sampling, response_model, request_id, validation)
+        return deliver(pairs, single, return_exceptions)
+
+    async def chat(
+        self,
+        messages: Messages | Sequence[Messages],
+        sampling: Sampling = None,
+        response_model: Any = None,
+        *,
+        tools: Any = None,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        **validation: Any,
+    ) -> Any:
+        """See `Engine.chat`."""
+        single = is_conversation(messages)
+        items: list[Any] = [messages] if single else list(messages)
+        if response_model is None:
+            items = [self._engine.encode_chat(item, tools) for item in items]
+        pairs = await self._answers(items, sampling, response_model, request_id, validation)
+        return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
+
+    async def stream(
+        self,
+        prompt: Prompt,
+        sampling: SamplingParams | None = None,
+        response_model: Any = None,
+        *,
+        request_id: str | None = None,
+        **validation: Any,
+    ) -> AsyncIterator[Any]:
+        """See `Engine.stream`."""
+        [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
+        deltas = _AsyncDeltas()
+        if response_model is None:
+            ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
+            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
+                async for text in texts:
+                    yield text
+            outcome(ticket)
+            return
+        form = self._engine.form(response_model)
+        call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, TypedOptions(**validation), request_id)
+        while True:
+            builder = PartialBuilder(call.spec)
+            ticket = call.next_ticket(deltas.put)
+            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
+                async for text in texts:
+                    partial = builder.feed(text)
+                    if partial is not None:
+                        yield partial
+            if call.settle(ticket):
+                yield call.value
+                return
+            deltas = _AsyncDeltas()
+
+    def abort(self, request_id: str) -> None:
+        """See `Engine.abort`."""
+        self._engine.abort(request_id)
+
+    async def stats(self) -> Any:
+        """See `Engine.stats`."""
+        return await asyncio.to_thread(self._engine.stats)
+
+    async def reset_prefix_cache(self) -> None:
+        """See `Engine.reset_prefix_cache`."""
+        await asyncio.to_thread(self._engine.reset_prefix_cache)
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await asyncio.to_thread(self._engine.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _answers(
+        self,
+        items: list[Any],
+        sampling: Sampling,
+        response_model: Any,
+        request_id: str | None,
+        validation: dict[str, Any],
+    ) -> list[Any]:
+        started = start_answers(self._engine, items, sampling, response_model, TypedOptions(**validation), request_id)
+        answers = (self._answer(call, ticket) for call, ticket in started)
+        return list(await asyncio.gather(*answers, return_exceptions=True))
+
+    async def _answer(self, call: TypedCall[Any] | None, ticket: Ticket) -> tuple[Any, Completion]:
+        while True:
+            await self._wait(ticket)
+            if call is None:
+                completion = outcome(ticket)
+                return completion, completion
+            if call.settle(ticket):
+                return call.value, call.completion
+            ticket = call.next_ticket()
+
+    async def _wait(self, ticket: Ticket) -> None:
+        """Submits a ticket and waits until its future is done; its error, if any, stays in the future."""
+        done = asyncio.Event()
+        notify = _from_thread(done.set)
+        ticket.future.add_done_callback(lambda _: notify())
+        self._engine.submit(ticket)
+        try:
+            await done.wait()
+        except asyncio.CancelledError:
+            self._engine.abort(ticket.request_id)
+            raise
+
+    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str, None]:
+        ticket.future.add_done_callback(lambda _: deltas.end())
+        self._engine.submit(ticket)
+        try:
+            async for text in deltas:
+                yield text
+        finally:
+            if not ticket.future.done():
+                self._engine.abort(ticket.request_id)
+
+
+class _AsyncDeltas:
+    """A request's text on its way from the engine's thread to an iterating task."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._put = _from_thread(self._queue.put_nowait)
+
+    def put(self, text: str, token_id: int) -> None:
+        """Takes the text of one token; called in the engine's thread."""
+        if text:
+            self._put(text)
+
+    def end(self) -> None:
+        """No more text will come."""
+        self._put(None)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (text := await self._queue.get()) is not None:
+            yield text
+
+
+def _from_thread(function: Callable[..., object]) -> Callable[..., None]:
+    """`function`, callable from any thread: it runs in the current event loop, or nowhere once that is closed."""
+    loop = asyncio.get_running_loop()
+
+    def call(*args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is waiting any more
+            loop.call_soon_threadsafe(function, *args)
+
+    return call

@@ -1,0 +1,192 @@
+"""What Engine and AsyncEngine share: construction, statistics, and turning calls into tickets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..core.completion import Completion, FinishReason
+from ..core.errors import EngineClosedError, ParameterError, RequestError
+from ..core.params import SamplingParams
+from .build import build
+from .config import EngineConfig
+from .loop import EngineLoop
+from .prepare import Messages, Prompt
+from .sink import OnDelta
+from .ticket import Ticket
+
+if TYPE_CHECKING:
+    from ..forms.form import Form
+    from ..forms.grammar import Grammar
+    from ..text.tokenizer import Tokenizer
+
+Sampling = SamplingParams | Sequence[SamplingParams] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Counters since the engine was made, and gauges of now. Memory in bytes, everything else in numbers of things."""
+
+    requests_running: int
+    requests_waiting: int
+    requests_finished: dict[str, int]
+    prompt_tokens: int
+    generation_tokens: int
+    cached_tokens: int
+    preemptions: int
+    steps: int
+    mixed_steps: int
+    """Steps that computed prompt tokens of one request and decoded another."""
+    max_step_tokens: int
+    step_faults: int
+    kv_blocks_total: int
+    kv_blocks_used: int
+    prefix_cache_queries: int
+    """Prompt tokens looked up in the prefix cache."""
+    prefix_cache_hits: int
+    """Prompt tokens found there."""
+    kv_cache_bytes: int
+    weight_bytes: int
+    device: str
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """Share of KV blocks held by requests."""
+        return self.kv_blocks_used / self.kv_blocks_total
+
+    @property
+    def prefix_cache_hit_rate(self) -> float:
+        """Share of looked-up prompt tokens that were found."""
+        return self.prefix_cache_hits / self.prefix_cache_queries if self.prefix_cache_queries else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counters as plain data."""
+        return asdict(self)
+
+
+class BaseEngine:
+    """A model, its KV cache and the thread that runs them. See `Engine` for the parameters."""
+
+    def __init__(self, model: str | Path, **parameters: Any) -> None:
+        self.config = EngineConfig.make(model, **parameters)
+        self._parts = build(self.config)
+        self._loop = EngineLoop(self._parts.core)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. Raises ParameterError when the engine was made with tokenizer=None."""
+        tokenizer = self._parts.preparer.tokenizer
+        if tokenizer is None:
+            raise ParameterError("tokenizer", None, "the engine was made without one", 'Use tokenizer="auto".')
+        return tokenizer
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt plus answer, in tokens."""
+        return self._parts.preparer.limits.max_model_len
+
+    def stats(self) -> EngineStats:
+        """Counters and gauges, taken between steps."""
+        stats: EngineStats = self._loop.call(self._parts.statistics)
+        return stats
+
+    def reset_prefix_cache(self) -> None:
+        """Forgets every cached prefix. Running requests keep their blocks."""
+        self._loop.call(self._parts.core.scheduler.cache.reset_prefix_cache)
+
+    def abort(self, request_id: str) -> None:
+        """Ends a request with finish reason `abort`; its caller gets what was decoded. Unknown ids do nothing."""
+        self._loop.abort(request_id)
+
+    def close(self) -> None:
+        """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        loop = getattr(self, "_loop", None)
+        if loop is not None:
+            loop.close()
+
+    def ticket(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        grammar: Grammar | None = None,
+        on_delta: OnDelta | None = None,
+        request_id: str | None = None,
+    ) -> Ticket:
+        """A checked request that is not yet submitted. For drivers of the engine; users call `generate`."""
+        return self._parts.preparer.ticket(prompt, params, grammar, on_delta, request_id, time.monotonic())
+
+    def submit(self, ticket: Ticket) -> None:
+        """Starts a ticket. Raises EngineClosedError."""
+        self._loop.submit(ticket)
+
+    def form(self, response_type: Any) -> Form[Any]:
+        """The response type compiled for this engine's tokenizer; compiled once a type. Raises SchemaError."""
+        return self._parts.preparer.form(response_type)
+
+    def _default_sampling(self, typed: bool) -> SamplingParams:
+        """Greedy for typed answers; otherwise what the model's generation config recommends."""
+        return SamplingParams(temperature=0.0) if typed else self._parts.default_sampling
+
+    def sampling_list(self, sampling: Sampling, count: int, typed: bool) -> list[SamplingParams]:
+        """One SamplingParams for each of `count` prompts; `typed` chooses the default. Raises ParameterError."""
+        if sampling is None:
+            sampling = self._default_sampling(typed)
+        if isinstance(sampling, SamplingParams):
+            return [sampling] * count
+        if isinstance(sampling, Sequence) and all(isinstance(item, SamplingParams) for item in sampling):
+            if len(sampling) != count:
+                raise ParameterError(
+                    "sampling",
+                    f"<{len(sampling)} items>",
+                    f"does not match {count} prompts",
+                    "Give one for each, or one.",
+                )
+            return list(sampling)
+        raise ParameterError("sampling", sampling, "is not SamplingParams or a list of them", "Pass SamplingParams(…).")
+
+    def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
+        """Token ids of a conversation under the model's chat template, ending where the answer begins."""
+        return self._parts.preparer.encode_chat(messages, tools)
+
+
+def is_conversation(messages: Any) -> bool:
+    """One conversation is a list of messages (mappings); a list of those is many."""
+    if not isinstance(messages, Sequence) or isinstance(messages, (str, bytes)):
+        raise ParameterError(
+            "messages", messages, "is not a list of messages", 'Pass [{"role": "user", "content": "…"}].'
+        )
+    return not messages or isinstance(messages[0], Mapping)
+
+
+def outcome(ticket: Ticket) -> Completion:
+    """Waits for a ticket. Raises what kept it from running, or RequestError when it failed while running."""
+    try:
+        completion = ticket.future.result()
+    except CancelledError as error:
+        raise EngineClosedError("the request was cancelled") from error
+    return checked(completion)
+
+
+def checked(completion: Completion) -> Completion:
+    """The completion, unless it ended in an error: then RequestError with the cause."""
+    if completion.finish_reason is not FinishReason.ERROR:
+        return completion
+    raise RequestError(
+        f"request {completion.request_id} failed: {completion.detail or completion.error}", completion
+    ) from completion.error

@@ -1,0 +1,157 @@
+"""Makes the parts of an engine from its configuration: files → program → packed weights → cache → scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..cache import KVCacheManager
+from ..core.errors import CapacityError, ParameterError
+from ..core.params import SamplingParams
+from ..executor import InProcessExecutor
+from ..models.loader import LoadedModel, kv_block_bytes, load_model
+from ..platform import free_memory
+from ..sampling import ModelLimits
+from ..scheduler import Scheduler, SchedulerConfig
+from ..text import load_tokenizer
+from ..weights import open_checkpoint
+from .config import DEFAULT_KV_SHARE, EngineConfig
+from .core import EngineCore
+from .prepare import Preparer
+
+if TYPE_CHECKING:
+    from ..weights.base import Checkpoint
+    from ..weights.config import ModelConfig
+    from .base import EngineStats
+
+BLOCK_SIZE = 16
+"""Tokens a block: the width of one AVX-512 vector, so that a block of one channel's keys is one load."""
+
+
+@dataclass(slots=True)
+class EngineParts:
+    """What an engine consists of; owned by the engine that built it."""
+
+    core: EngineCore
+    preparer: Preparer
+    statistics: Callable[[], EngineStats]
+    default_sampling: SamplingParams
+
+
+def build(config: EngineConfig) -> EngineParts:
+    """Loads everything `config` names. Raises ParameterError, ModelFileError or CapacityError before threads start."""
+    from ..forms.grammar import GrammarCompiler, fill_masks
+
+    checkpoint = open_checkpoint(config.model)
+    tokenizer = load_tokenizer(checkpoint, config.tokenizer)
+    model_config = checkpoint.config
+    num_blocks, max_model_len = plan_memory(config, model_config)
+    model = load_model(
+        checkpoint,
+        device=config.device,
+        threads=config.threads,
+        dtype=config.dtype,
+        kv_dtype=config.kv_cache_dtype,
+        num_blocks=num_blocks,
+        block_size=BLOCK_SIZE,
+        max_tokens=config.max_num_batched_tokens,
+        max_seqs=config.max_num_seqs,
+        max_model_len=max_model_len,
+    )
+    cache = KVCacheManager(
+        num_blocks,
+        BLOCK_SIZE,
+        base_keys=[("kv_dtype", config.kv_cache_dtype)],
+        prefix_caching=config.enable_prefix_caching,
+    )
+    scheduler = Scheduler(
+        SchedulerConfig(
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_model_len=max_model_len,
+            prefill_chunk=config.prefill_chunk,
+            max_queued_requests=config.max_queued_requests,
+            max_queued_tokens=config.max_queued_tokens,
+        ),
+        cache,
+    )
+    vocab = model_config.vocab_size
+    eos_ids = frozenset(tokenizer.eos_ids if tokenizer is not None else ()) | frozenset(model_config.eos_ids)
+    compiler = GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None
+    core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
+    preparer = Preparer(
+        tokenizer=tokenizer,
+        limits=ModelLimits(vocab, max_model_len, config.max_num_seqs),
+        eos_ids=eos_ids,
+        compiler=compiler,
+        engine_seed=config.seed,
+        count=core.counters.count,
+    )
+    return EngineParts(core, preparer, lambda: statistics(core, model), default_sampling(checkpoint))
+
+
+def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:
+    """Number of KV blocks and the longest request. Raises CapacityError when not one request of that length fits."""
+    if config.max_model_len is not None and config.max_model_len > model.max_position_embeddings:
+        raise ParameterError(
+            "max_model_len",
+            config.max_model_len,
+            f"exceeds the {model.max_position_embeddings} positions the model was made for",
+            "Lower it.",
+        )
+    wanted_len = config.max_model_len or model.max_position_embeddings
+    per_block = kv_block_bytes(model, BLOCK_SIZE, config.kv_cache_dtype)
+    per_request = -(-wanted_len // BLOCK_SIZE)
+    memory = config.kv_cache_memory
+    if memory is None or isinstance(memory, float):
+        budget = int(free_memory() * (DEFAULT_KV_SHARE if memory is None else memory))
+        num_blocks = min(budget // per_block, per_request * config.max_num_seqs)
+    else:
+        num_blocks = memory // per_block
+    if num_blocks >= per_request:
+        return num_blocks, wanted_len
+    if config.max_model_len is not None or num_blocks < 2:
+        raise CapacityError(
+            "kv_cache_memory",
+            config.kv_cache_memory if config.kv_cache_memory is not None else f"{num_blocks * per_block} bytes",
+            f"holds {num_blocks * BLOCK_SIZE} tokens, less than one request of max_model_len={wanted_len}",
+            f"Give at least {per_request * per_block} bytes, or lower max_model_len.",
+        )
+    return num_blocks, num_blocks * BLOCK_SIZE
+
+
+def default_sampling(checkpoint: Checkpoint) -> SamplingParams:
+    """What the model's generation_config.json recommends, else plain sampling at temperature 1."""
+    recommended = checkpoint.generation_config
+    if not recommended.get("do_sample", True):
+        return SamplingParams(temperature=0.0)
+    fields = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    return SamplingParams(**{name: recommended[name] for name in fields if recommended.get(name) is not None})
+
+
+def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
+    """A snapshot of the counters; called in the engine's thread."""
+    from .base import EngineStats
+
+    scheduler, cache, counters = core.scheduler.stats(), core.scheduler.cache.stats(), core.counters
+    return EngineStats(
+        requests_running=scheduler.num_running,
+        requests_waiting=scheduler.num_waiting,
+        requests_finished=dict(counters.finished),
+        prompt_tokens=counters.prompt_tokens,
+        generation_tokens=counters.generation_tokens,
+        cached_tokens=counters.cached_tokens,
+        preemptions=scheduler.num_preemptions,
+        steps=counters.steps,
+        mixed_steps=counters.mixed_steps,
+        max_step_tokens=counters.max_step_tokens,
+        step_faults=counters.step_faults,
+        kv_blocks_total=cache.num_blocks,
+        kv_blocks_used=cache.num_blocks - cache.num_free_blocks,
+        prefix_cache_queries=cache.queries,
+        prefix_cache_hits=cache.hits,
+        kv_cache_bytes=model.kv_bytes,
+        weight_bytes=model.weight_bytes,
+        device=model.description,
+    )

@@ -1,0 +1,221 @@
+"""The step loop's body, without threads: plan → masks beside the native step → apply; faults are bisected.
+
+`EngineCore` is used by one thread at a time. It owns the scheduler and, until `close`, the executor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import RequestError
+from ..core.plan import RowPlan, StepPlan, StepResult
+from ..core.request import Request
+from .sink import OutputSink
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..executor import Executor
+    from ..forms.grammar import Matcher
+    from ..scheduler import Scheduler
+
+FillMasks = Callable[[Sequence[tuple["Matcher", int]], "NDArray[np.uint32]"], None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts since the engine was made. Tokens are counted when their request finishes."""
+
+    steps: int = 0
+    mixed_steps: int = 0
+    max_step_tokens: int = 0
+    step_faults: int = 0
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    cached_tokens: int = 0
+    finished: Counter[str] = field(default_factory=Counter)
+
+    def count(self, request: Request) -> None:
+        """Counts a finished request; the prompt of several samples once."""
+        self.finished[str(request.finish_reason)] += 1
+        self.generation_tokens += len(request.output_ids)
+        if request.sample == 0:
+            self.prompt_tokens += request.num_prompt_tokens
+            self.cached_tokens += request.num_cached
+
+
+class EngineCore:
+    """Runs requests step by step.
+
+    `fill_masks(rows, masks)` writes the grammar mask of each (matcher, row) into `masks` [rows, ceil(vocab/32)].
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        executor: Executor,
+        fill_masks: FillMasks,
+        vocab_size: int,
+        check_invariants: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.scheduler = scheduler
+        self.executor = executor
+        self.counters = Counters()
+        self._fill_masks = fill_masks
+        self._mask_words = (vocab_size + 31) // 32
+        self._check = check_invariants
+        self.clock = clock
+        self._mask_thread: ThreadPoolExecutor | None = None
+
+    def close(self) -> None:
+        """Stops the executor and the mask thread."""
+        if self._mask_thread is not None:
+            self._mask_thread.shutdown()
+        self.executor.stop()
+
+    def step(self) -> bool:
+        """Expires deadlines and runs one step. False when there was nothing to run."""
+        plan = self.scheduler.plan(self.clock())
+        if plan is None:
+            return False
+        self._run(plan)
+        if self._check:
+            self.scheduler.cache.check_invariants()
+        return True
+
+    def _run(self, plan: StepPlan) -> None:
+        try:
+            result = self._execute(plan)
+        except Exception as error:
+            self._bisect(plan, error)
+            return
+        self._count(plan)
+        self.scheduler.apply(plan, result, self.clock())
+
+    def _count(self, plan: StepPlan) -> None:
+        sizes = [len(seq.tokens) for seq in plan.seqs]
+        self.counters.steps += 1
+        self.counters.max_step_tokens = max(self.counters.max_step_tokens, sum(sizes))
+        self.counters.mixed_steps += min(sizes) == 1 and max(sizes) > 1
+
+    def _bisect(self, plan: StepPlan, error: Exception) -> None:
+        """A step failed: its halves run alone until the guilty request is found and finished; the others go on."""
+        self.counters.step_faults += 1
+        self.scheduler.discard(plan)
+        suspects = [seq.request for seq in plan.seqs]
+        if len(suspects) == 1:
+            guilty = self.scheduler.get(suspects[0])
+            if guilty is not None:
+                self.scheduler.fail(guilty, error, self.clock())
+            return
+        middle = len(suspects) // 2
+        for half in (suspects[:middle], suspects[middle:]):
+            part = self.scheduler.plan(self.clock(), only=frozenset(half))
+            if part is not None:
+                self._run(part)
+
+    def _execute(self, plan: StepPlan) -> StepResult:
+        masked = self._prepare_rows(plan)
+        if not masked:
+            result = self.executor.execute(plan)
+        else:
+            import numpy as np
+
+            masks = np.empty((len(masked), self._mask_words), dtype=np.uint32)
+            gate = self.executor.mask_gate()
+            if self._mask_thread is None:
+                self._mask_thread = ThreadPoolExecutor(1, thread_name_prefix="pageform-masks")
+            job = self._mask_thread.submit(self._fill, masked, masks, gate)
+            try:
+                result = self.executor.execute(plan, masks, gate)
+            finally:
+                job.result()  # the array and the matchers are in use until the job ends
+        if result.logits:
+            self._sample_processed(plan, result, masks if masked else None)
+        return result
+
+    def _prepare_rows(self, plan: StepPlan) -> list[OutputSink]:
+        """Gives each sampled row its bias, counts and mask index; returns the sinks that need masks, in order."""
+        masked: list[OutputSink] = []
+        for seq in plan.seqs:
+            for row in seq.rows:
+                if row.target >= 0:
+                    continue
+                request, sink = self._owner(row)
+                row.bias = sink.rows.bias(request.output_ids)
+                row.counts = sink.rows.counts
+                if sink.matcher is not None or sink.allowed is not None:
+                    row.mask = len(masked)
+                    masked.append(sink)
+        return masked
+
+    def _owner(self, row: RowPlan) -> tuple[Request, OutputSink]:
+        request = self.scheduler.get(row.request)
+        assert request is not None
+        sink = request.sink
+        assert isinstance(sink, OutputSink)
+        return request, sink
+
+    def _fill(self, masked: list[OutputSink], masks: NDArray[np.uint32], gate: Any) -> None:
+        """Runs on the mask thread. A matcher that fails empties its own row, and its request ends with the error."""
+        try:
+            grammars = [(sink.matcher, i) for i, sink in enumerate(masked) if sink.matcher is not None]
+            try:
+                self._fill_masks(grammars, masks)
+            except Exception:
+                for matcher, i in grammars:
+                    try:
+                        self._fill_masks([(matcher, i)], masks)
+                    except Exception as error:
+                        masks[i] = 0
+                        masked[i].fault = error
+            for i, sink in enumerate(masked):
+                if sink.allowed is None:
+                    continue
+                if sink.matcher is None:
+                    masks[i] = sink.allowed
+                else:
+                    masks[i] &= sink.allowed
+            gate.open()
+        except BaseException as error:
+            gate.fail(repr(error))
+            raise
+
+    def _sample_processed(self, plan: StepPlan, result: StepResult, masks: NDArray[np.uint32] | None) -> None:
+        """Runs Python logits processors over the deferred rows, then samples them. A fault stays with its request."""
+        import numpy as np
+
+        assert result.logits is not None
+        rows = [row for seq in plan.seqs for row in seq.rows]
+        ready: list[tuple[int, NDArray[np.float32]]] = []
+        for index, logits in sorted(result.logits.items()):
+            request, sink = self._owner(rows[index])
+            try:
+                for processor in sink.params.logits_processors:
+                    logits = _checked(processor(list(request.output_ids), logits), logits.shape)
+            except Exception as error:
+                sink.fault = error
+                result.rows[index].error = f"a logits processor raised {type(error).__name__}: {error}"
+                continue
+            ready.append((index, logits))
+        if not ready:
+            return
+        sampled = self.executor.sample([rows[i] for i, _ in ready], np.stack([logits for _, logits in ready]), masks)
+        for (index, _), row in zip(ready, sampled, strict=True):
+            result.rows[index] = row
+
+
+def _checked(logits: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    import numpy as np
+
+    array = np.asarray(logits, dtype=np.float32)
+    if array.shape != shape:
+        raise RequestError(f"a logits processor returned shape {array.shape}, expected {shape}")
+    return array

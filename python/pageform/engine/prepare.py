@@ -1,0 +1,186 @@
+"""From what a caller gives to requests that can run: prompts, parameters and grammars are all checked here, in the
+caller's thread, before a request exists."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from ..core.completion import Completion
+from ..core.errors import ParameterError
+from ..core.params import SamplingParams
+from ..core.request import Request
+from ..sampling import ModelLimits, RowState, check_against_model, resolve, token_bitmask
+from ..sampling.rows import bad_word_ids, derive_seed
+from ..text.detokenizer import IncrementalDetokenizer
+from .sink import OnDelta, OutputSink
+from .ticket import Ticket
+
+if TYPE_CHECKING:
+    from ..forms.form import Form
+    from ..forms.grammar import Grammar, GrammarCompiler
+    from ..text.tokenizer import Tokenizer
+
+Messages = Sequence[Mapping[str, Any]]
+Prompt = str | Sequence[int] | Messages
+"""Text, token ids, or a conversation."""
+
+
+def is_messages(prompt: Any) -> TypeGuard[Messages]:
+    """Whether a prompt is one conversation: a list of messages."""
+    return isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
+
+
+def is_single_prompt(prompts: Any) -> TypeGuard[Prompt]:
+    """One prompt is text, token ids or a conversation; a list of those is many. Raises ParameterError for others."""
+    if isinstance(prompts, str):
+        return True
+    if not isinstance(prompts, Sequence) or isinstance(prompts, (bytes, bytearray)):
+        raise ParameterError(
+            "prompts", prompts, "is neither text nor token ids nor a list of those", "Pass str or list."
+        )
+    if len(prompts) == 0:
+        return False
+    if is_messages(prompts) or all(isinstance(item, int) and not isinstance(item, bool) for item in prompts):
+        return True
+    for item in prompts:
+        if not isinstance(item, str) and not (isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray))):
+            raise ParameterError(
+                "prompts", item, "is neither text nor a list of token ids", "Mix only those two kinds."
+            )
+    return False
+
+
+@dataclass(slots=True)
+class Preparer:
+    """Makes tickets for one engine. Thread-safe: its only state is a counter and the grammar compiler's own cache."""
+
+    tokenizer: Tokenizer | None
+    limits: ModelLimits
+    eos_ids: frozenset[int]
+    compiler: GrammarCompiler | None
+    engine_seed: int
+    count: Callable[[Request], None]
+    """Hears of every finished sample, in the engine's thread."""
+    _indices: itertools.count[int] = field(default_factory=itertools.count)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt.
+
+        Text gets the tokenizer's special tokens (BOS where the model wants one), a conversation the chat template.
+        """
+        if is_messages(prompt):
+            return self.encode_chat(prompt)
+        if not isinstance(prompt, str):
+            return list(prompt)  # type: ignore[arg-type]
+        if prompt == "":
+            raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
+        if self.tokenizer is None:
+            raise ParameterError(
+                "prompt",
+                prompt,
+                "is text, but the engine was made with tokenizer=None",
+                "Pass token ids, or a tokenizer.",
+            )
+        return self.tokenizer.encode(prompt)
+
+    def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
+        """Token ids of a conversation under the model's chat template, ending where the answer begins."""
+        from ..text.chat import render_chat
+
+        if self.tokenizer is None:
+            raise ParameterError(
+                "messages", messages, "need a tokenizer, but tokenizer=None", "Make the engine with one."
+            )
+        variables: dict[str, Any] = dict(self.tokenizer.special_tokens)
+        text = render_chat(messages, self.tokenizer.chat_template, tools, **variables)
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def ticket(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        grammar: Grammar | None = None,
+        on_delta: OnDelta | None = None,
+        request_id: str | None = None,
+        now: float = 0.0,
+    ) -> Ticket:
+        """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError."""
+        prompt_ids = self.encode(prompt)
+        max_tokens = check_against_model(params, prompt_ids, self.limits)
+        grammar = grammar if grammar is not None else self._grammar(params)
+        self._needs_text(params)
+        allowed = None
+        if params.allowed_token_ids is not None:
+            allowed = token_bitmask(params.allowed_token_ids, self.limits.vocab_size)
+        words = bad_word_ids(params.bad_words, self.tokenizer) if params.bad_words and self.tokenizer else []
+        stop_ids = frozenset(params.stop_token_ids)
+        base = next(self._indices)
+        ticket = Ticket(request_id if request_id is not None else f"req-{base}")
+        sampling = resolve(params, derive_seed(self.engine_seed, base))
+
+        def finish(request: Request, completion: Completion) -> None:
+            self.count(request)
+            ticket.finish(request, completion)
+
+        for sample in range(params.n):
+            sink = OutputSink(
+                params=params,
+                rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
+                stop_ids=stop_ids,
+                eos_ids=self.eos_ids,
+                detokenizer=self._detokenizer(params),
+                matcher=grammar.matcher() if grammar is not None else None,
+                allowed=allowed,
+                on_delta=on_delta if sample == 0 else None,
+                on_finish=finish,
+            )
+            ticket.requests.append(
+                Request(
+                    index=base if sample == 0 else next(self._indices),
+                    request_id=ticket.request_id,
+                    prompt_ids=prompt_ids,
+                    params=params,
+                    sampling=sampling,
+                    max_tokens=max_tokens,
+                    arrival=now,
+                    sink=sink,
+                    sample=sample,
+                    cache_keys=() if params.cache_salt is None else (("salt", params.cache_salt),),
+                )
+            )
+        ticket.requests[0].siblings = ticket.requests[1:]
+        return ticket
+
+    def form(self, response_type: Any) -> Form[Any]:
+        """The response type compiled for this engine. Raises SchemaError."""
+        from ..forms.form import Form
+
+        return Form.of(response_type, self._require_compiler("response_model"))
+
+    def _grammar(self, params: SamplingParams) -> Grammar | None:
+        given = [n for n in ("json_schema", "regex", "choice", "grammar") if getattr(params, n) is not None]
+        if not given:
+            return None
+        return self._require_compiler(given[0]).compile_params(params)
+
+    def _require_compiler(self, field_name: str) -> GrammarCompiler:
+        if self.compiler is None:
+            raise ParameterError(
+                field_name, "…", "needs a tokenizer, but the engine was made with tokenizer=None", "Make it with one."
+            )
+        return self.compiler
+
+    def _needs_text(self, params: SamplingParams) -> None:
+        if self.tokenizer is not None:
+            return
+        for name in ("stop", "bad_words"):
+            if getattr(params, name):
+                raise ParameterError(name, getattr(params, name), "needs a tokenizer", "Make the engine with one.")
+
+    def _detokenizer(self, params: SamplingParams) -> IncrementalDetokenizer | None:
+        if self.tokenizer is None:
+            return None
+        return IncrementalDetokenizer(self.tokenizer, skip_special_tokens=params.skip_special_tokens)

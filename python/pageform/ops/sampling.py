@@ -1,0 +1,127 @@
+"""The arrays that say how the rows of logits of one step are sampled, and the arrays the answers are written to.
+
+Both mirror `PfSampling` and `PfSampled` of csrc/runtime/backend.h field by field: R rows of logits, V = `vocab`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+U8 = npt.NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class SamplingInputs:
+    """How each row is sampled; arrays are [R] unless a shape is given.
+
+    Groups are optional as wholes: `mask_row` with `masks`, the three `bias_*`, the three `count_*`.
+    """
+
+    temperature: F32
+    """0 is greedy."""
+    top_p: F32
+    min_p: F32
+    top_k: I32
+    """0 is off."""
+    repetition: F32
+    presence: F32
+    frequency: F32
+    seed: U64
+    stream: U32
+    position: U32
+    num_logprobs: I32
+    """-1 none, 0 the chosen token's, k also the k most likely."""
+    target: I32
+    """-1 samples; otherwise this token is scored."""
+    defer: U8
+    """1 copies the row's logits out and samples nothing."""
+    mask_row: I32 | None = None
+    """Row of `masks`, or -1."""
+    masks: U32 | None = None
+    """[M, ceil(V / 32)]; bit t % 32 of word t // 32 is 1 where token t is allowed."""
+    bias_start: I32 | None = None
+    """[R + 1] into `bias_tokens`, `bias_values`."""
+    bias_tokens: I32 | None = None
+    bias_values: F32 | None = None
+    count_start: I32 | None = None
+    """[R + 1] into `count_tokens`, `count_values`."""
+    count_tokens: I32 | None = None
+    count_values: I32 | None = None
+    vocab: int = 0
+    """Columns that are real tokens; 0 means all of them."""
+
+    @property
+    def max_logprobs(self) -> int:
+        """Width of the tables of alternatives."""
+        return max(0, int(self.num_logprobs.max(initial=0)))
+
+    @classmethod
+    def greedy(cls, rows: int, **changes: Any) -> SamplingInputs:
+        """Rows that all take their most likely token; `changes` replace single fields (arrays or scalars)."""
+        neutral: dict[str, Any] = {name: value for name, (_, value) in ROW_FIELDS.items()}
+        fields = neutral | changes
+        for name, (dtype, _) in ROW_FIELDS.items():
+            if np.isscalar(fields[name]):
+                fields[name] = np.full(rows, fields[name], dtype)
+        return cls(**fields)
+
+
+ROW_FIELDS: dict[str, tuple[type[np.generic], float]] = {
+    "temperature": (np.float32, 0.0),
+    "top_p": (np.float32, 1.0),
+    "min_p": (np.float32, 0.0),
+    "top_k": (np.int32, 0),
+    "repetition": (np.float32, 1.0),
+    "presence": (np.float32, 0.0),
+    "frequency": (np.float32, 0.0),
+    "seed": (np.uint64, 0),
+    "stream": (np.uint32, 0),
+    "position": (np.uint32, 0),
+    "num_logprobs": (np.int32, -1),
+    "target": (np.int32, -1),
+    "defer": (np.uint8, 0),
+}
+"""Element type and neutral value of every [R] field."""
+
+
+ROW_OK, ROW_NONFINITE, ROW_MASK_EMPTY = 0, 1, 2
+"""Values of `Sampled.status`."""
+
+
+@dataclass(slots=True)
+class Sampled:
+    """What came of each row."""
+
+    ids: I32
+    """[R]; -1 where the status is not ROW_OK or the row was deferred."""
+    logprobs: F32
+    """[R] raw log-probability of `ids`."""
+    ranks: I32
+    """[R] 1-based rank of `ids`, where num_logprobs >= 0, else 0."""
+    top_ids: I32
+    """[R, max_logprobs]"""
+    top_logprobs: F32
+    status: U8
+    logits: F32 | None = None
+    """[R, V] raw logits of deferred rows (all rows with `copy_logits`); other rows are 0."""
+
+    @classmethod
+    def empty(cls, rows: int, max_logprobs: int, vocab: int, with_logits: bool) -> Sampled:
+        """Answers not yet written: ids -1, everything else 0."""
+        return cls(
+            ids=np.full(rows, -1, np.int32),
+            logprobs=np.zeros(rows, np.float32),
+            ranks=np.zeros(rows, np.int32),
+            top_ids=np.full((rows, max_logprobs), -1, np.int32),
+            top_logprobs=np.zeros((rows, max_logprobs), np.float32),
+            status=np.zeros(rows, np.uint8),
+            logits=np.zeros((rows, vocab), np.float32) if with_logits else None,
+        )

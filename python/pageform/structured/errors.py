@@ -1,0 +1,143 @@
+"""What can go wrong with a structured answer. Each error carries all attempts; all can be pickled."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..core.completion import Attempt, Usage
+from ..core.errors import PageformError
+
+_SHOWN = 300
+"""Characters of an answer that a message shows."""
+
+
+class StructuredError(PageformError):
+    """No validated value came of a request. `attempts` holds every answer with the error that rejected it."""
+
+    def __init__(self, message: str, attempts: Sequence[Attempt] = ()) -> None:
+        self.message = message
+        self.attempts = list(attempts)
+        super().__init__(message)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all attempts together."""
+        return sum((attempt.usage for attempt in self.attempts), Usage())
+
+    @property
+    def last_text(self) -> str:
+        """The last answer as it came, empty if there was none."""
+        return self.attempts[-1].text if self.attempts else ""
+
+    def errors(self) -> list[dict[str, Any]]:
+        """What was wrong with the last answer: dicts with `loc`, `type`, `msg` and `input`."""
+        return describe(self.attempts[-1].error) if self.attempts else []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self._state()))
+
+    def _state(self) -> dict[str, Any]:
+        attempts = [replace(attempt, error=picklable(attempt.error)) for attempt in self.attempts]
+        return {"message": self.message, "attempts": attempts}
+
+
+class ValidationFailed(StructuredError):
+    """The last allowed attempt gave no valid value, or a validator raised something that no answer could mend.
+
+    `__cause__` is the error of the last attempt.
+    """
+
+
+class IncompleteOutput(StructuredError):
+    """The answer broke off before it was complete (`max_tokens`, a deadline, an abort): it is not asked for again.
+
+    `partial` is the part of the value that had arrived, None if nothing had.
+    """
+
+    def __init__(self, message: str, attempts: Sequence[Attempt] = (), partial: Any = None) -> None:
+        self.partial = partial
+        super().__init__(message, attempts)
+
+    @property
+    def partial_text(self) -> str:
+        """The text that had arrived."""
+        return self.last_text
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "partial": self.partial if _pickles(self.partial) else None}
+
+
+class BatchFailed(PageformError):
+    """Some requests of a list failed, the others did not.
+
+    `results` holds, in the order of the list, a value or the exception; `errors` the exceptions by index.
+    """
+
+    def __init__(self, results: Sequence[Any], errors: Mapping[int, Exception]) -> None:
+        self.results = list(results)
+        self.errors = dict(errors)
+        first = min(self.errors, default=None)
+        tail = "" if first is None else f"; the first, number {first}: {self.errors[first]}"
+        super().__init__(f"{len(self.errors)} of {len(self.results)} requests failed{tail}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        errors = {index: picklable(error) for index, error in self.errors.items()}
+        return (BatchFailed, ([errors.get(index, value) for index, value in enumerate(self.results)], errors))
+
+
+class UnpicklableError(PageformError):
+    """Stands for an exception that could not be pickled; its message is the original's type and text."""
+
+
+def describe(error: BaseException | None) -> list[dict[str, Any]]:
+    """The faults of one rejected answer as dicts with `loc`, `type`, `msg` and `input`."""
+    if error is None:
+        return []
+    if isinstance(error, ValidationError):
+        faults = error.errors(include_url=False)
+        return [{key: fault.get(key) for key in ("loc", "type", "msg", "input")} for fault in faults]
+    return [{"loc": (), "type": type(error).__name__, "msg": str(error), "input": None}]
+
+
+def summary(error: BaseException | None) -> str:
+    """The faults of one rejected answer, one a line, for people and for models."""
+    lines = []
+    for fault in describe(error):
+        where = path(fault["loc"]) or "the answer"
+        shown = repr(fault["input"])
+        got = f" (got {shown})" if fault["input"] is not None and len(shown) <= 80 else ""
+        lines.append(f"{where}: {fault['msg']}{got}")
+    return "\n".join(lines)
+
+
+def path(loc: Sequence[Any]) -> str:
+    """A Pydantic location as it is written in Python: `items[2].price`."""
+    parts = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc]
+    return "".join(parts).removeprefix(".")
+
+
+def shorten(text: str) -> str:
+    """Text as an error message shows it."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
+def picklable(error: Any) -> Any:
+    """The exception itself if it survives pickling, else an `UnpicklableError` that names it."""
+    return error if _pickles(error) else UnpicklableError(f"{type(error).__qualname__}: {error}")
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:  # pickle, and the object's own hooks, may raise anything
+        return False
+    return True
+
+
+def _rebuild(cls: type[StructuredError], state: dict[str, Any]) -> StructuredError:
+    return cls(**state)

@@ -1,0 +1,152 @@
+"""What an engine costs: crossings a step, memory, start-up time, idle time, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import write_tiny_llama
+
+from pageform import Completion, Engine, FinishReason, SamplingParams
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_is_light() -> None:
+    out = json.loads(
+        _run(
+            "import time, sys; t = time.perf_counter(); import pageform; t = time.perf_counter() - t\n"
+            "import json; print(json.dumps([t, [m for m in ('torch', 'transformers') if m in sys.modules]]))"
+        )
+    )
+    assert out[0] < 0.5
+    assert out[1] == []
+
+
+def test_crossings_a_step_do_not_depend_on_layers(tmp_path: Path) -> None:
+    """Greedy decoding of one request: the same number of steps, and of calls into native code, for 2 and 8 layers."""
+    from pageform import _native
+
+    seen = []
+    for layers in (2, 8):
+        folder = write_tiny_llama(tmp_path / str(layers), layers=layers)
+        with Engine(folder, threads=2, kv_cache_memory="8MB") as engine:
+            params = SamplingParams(temperature=0, max_tokens=32, ignore_eos=True)
+            engine.generate("warm up", params)
+            steps, crossings = engine.stats().steps, _native.crossings()
+            engine.generate("count me", params)
+            seen.append((engine.stats().steps - steps, _native.crossings() - crossings))
+    assert seen[0] == seen[1]
+    steps, crossings = seen[0]
+    assert steps == 32
+    assert crossings >= steps
+
+
+@pytest.mark.slow
+def test_peak_memory_is_near_the_files_size(smollm2_path: Path) -> None:
+    """Peak RSS of a process that loads the model and answers 16 requests ≤ 1.4 × file + KV cache + 150 MB."""
+    out = json.loads(
+        _run(
+            "import resource, json\n"
+            "from pageform import Engine, SamplingParams\n"
+            "with Engine('smollm2', threads=2, kv_cache_memory='64MB', max_model_len=1024) as e:\n"
+            "    e.generate(['Tell me about the weather in spring. ' * 8] * 16, SamplingParams(max_tokens=32))\n"
+            "    kv = e.stats().kv_cache_bytes\n"
+            "print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, kv]))"
+        )
+    )
+    limit = 1.4 * smollm2_path.stat().st_size + out[1] + 150e6
+    print(f"peak {out[0] / 1e6:.0f} MB, limit {limit / 1e6:.0f} MB")
+    assert out[0] <= limit
+
+
+@pytest.mark.slow
+def test_first_token_of_a_cold_process() -> None:
+    """From process start to the first token's text, best of three: at most 1.5 s."""
+    code = (
+        "from pageform import Engine, SamplingParams\n"
+        "import time\n"
+        "e = Engine('smollm2', threads=2)\n"
+        "next(e.stream('The capital of France is', SamplingParams(temperature=0, max_tokens=2)))\n"
+        "print(time.time()); e.close()"
+    )
+    times = []
+    for _ in range(3):
+        start = time.time()
+        times.append(float(_run(code)) - start)
+    print("cold start:", [round(t, 2) for t in times])
+    assert min(times) <= 1.5
+
+
+def test_an_idle_engine_uses_no_cpu(engine: Engine) -> None:
+    engine.generate("wake up", SamplingParams(max_tokens=2))
+    time.sleep(0.1)
+    used, start = time.process_time(), time.monotonic()
+    time.sleep(1.5)
+    assert (time.process_time() - used) / (time.monotonic() - start) < 0.02
+
+
+def test_engines_come_and_go(tmp_path: Path) -> None:
+    """Making and closing engines leaks neither threads nor memory."""
+    import threading
+
+    folder = write_tiny_llama(tmp_path)
+    before = threading.active_count()
+    sizes = []
+    for _ in range(12):
+        with Engine(folder, threads=2, kv_cache_memory="8MB") as engine:
+            engine.generate("hello", SamplingParams(max_tokens=4))
+        sizes.append(_rss())
+    assert threading.active_count() == before
+    assert sizes[-1] - sizes[3] < 8e6
+
+
+def _rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_of_every_fate_leave_nothing(tmp_path: Path) -> None:
+    """Requests that end, stop, time out, are aborted or preempted: blocks all come back, memory stays flat."""
+    folder = write_tiny_llama(tmp_path)
+    rng = random.Random(20)
+    done = 0
+    fates: dict[FinishReason, int] = {}
+    sizes: list[int] = []
+    with Engine(
+        folder, threads=2, kv_cache_memory="0.1MB", max_model_len=96, max_num_seqs=16, check_invariants=True
+    ) as engine:
+        while done < 10_000:
+            prompts = ["".join(rng.choice("abcd ") for _ in range(rng.randint(1, 60))) for _ in range(200)]
+            params = [
+                SamplingParams(
+                    max_tokens=rng.randint(1, 30),
+                    seed=i,
+                    n=rng.choice([1, 1, 1, 3]),
+                    priority=rng.randint(-1, 1),
+                    timeout=rng.choice([None, None, None, 0.02]),
+                    ignore_eos=rng.random() < 0.5,
+                )
+                for i in range(len(prompts))
+            ]
+            results = engine.generate(prompts, params)
+            assert all(isinstance(r, Completion) for r in results)
+            for result in results:
+                fates[result.finish_reason] = fates.get(result.finish_reason, 0) + 1
+            done += len(results)
+            sizes.append(_rss())
+        stats = engine.stats()
+    assert stats.kv_blocks_used == 0
+    assert stats.requests_running == stats.requests_waiting == 0
+    assert stats.preemptions > 0
+    assert {FinishReason.LENGTH, FinishReason.TIMEOUT} <= set(fates)
+    assert sizes[-1] - sizes[len(sizes) // 4] < 8e6

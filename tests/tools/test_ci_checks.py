@@ -1,0 +1,91 @@
+"""The checks of `.ci/run` find what they are for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CI = Path(__file__).parents[2] / "ci"
+
+
+def run(check: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CI / check), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A small repository in which all checks pass."""
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    for name, content in {
+        "python/pageform/__init__.py": '"""The package."""\n',
+        "python/pageform/core.py": '"""Plain data: no I/O. More words."""\n',
+        "csrc/pool.h": "// Blocks and who\n// holds them. More.\n#pragma once\n",
+        "csrc/pool.cpp": '#include "pool.h"\n',
+        "README.md": "See https://example.com/home/page and tests/root/x.\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    assert run("check_structures.py", tmp_path, "--write").returncode == 0
+    return tmp_path
+
+
+def test_structures_are_written_from_the_sources(repository: Path) -> None:
+    page = (repository / "docs/structures.md").read_text(encoding="utf-8")
+    assert "- `csrc/pool` — Blocks and who holds them\n" in page
+    assert "- `python/pageform/` — The package\n- `python/pageform/core.py` — Plain data: no I/O\n" in page
+    assert run("check_structures.py", repository).returncode == 0
+
+
+def test_a_missing_and_a_gone_module_are_found(repository: Path) -> None:
+    (repository / "python/pageform/core.py").rename(repository / "python/pageform/kernel.py")
+    done = run("check_structures.py", repository)
+    assert done.returncode == 1
+    assert "python/pageform/core.py: described but gone" in done.stdout
+    assert "python/pageform/kernel.py: not described" in done.stdout
+
+
+def test_a_line_written_by_hand_is_kept(repository: Path) -> None:
+    page = repository / "docs/structures.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("Plain data: no I/O", "By hand"), encoding="utf-8")
+    assert run("check_structures.py", repository, "--write").returncode == 0
+    assert "— By hand\n" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "code"), [("a.py", 400, 0), ("a.py", 401, 1), ("a.cpp", 600, 0), ("a.h", 601, 1)]
+)
+def test_lengths(repository: Path, name: str, lines: int, code: int) -> None:
+    (repository / name).write_text("\n" * lines, encoding="utf-8")
+    assert run("check_lengths.py", repository).returncode == code
+
+
+@pytest.mark.parametrize("folder", ["home", "root", "work", "Users"])
+def test_a_path_of_one_machine_is_found(repository: Path, folder: str) -> None:
+    assert run("check_words.py", repository).returncode == 0
+    (repository / "note.md").write_text(f"first\nsee `/{folder}/ada/file`\n", encoding="utf-8")
+    done = run("check_words.py", repository)
+    assert done.returncode == 1
+    assert "note.md:2" in done.stdout
+
+
+def test_a_wheel_must_be_whole_and_light(tmp_path: Path) -> None:
+    def wheel(requirement: str, *names: str) -> str:
+        path = tmp_path / "pageform-0.whl"
+        with zipfile.ZipFile(path, "w") as file:
+            for name in (*names, "pageform-0.dist-info/licenses/LICENSE"):
+                file.writestr(name, "")
+            file.writestr("pageform-0.dist-info/METADATA", f"Name: pageform\nRequires-Dist: {requirement}\n")
+        return str(path)
+
+    whole = ("pageform/_native.cpython-311.so", "pageform/backends/libpageform_cpu.so", "pageform/py.typed")
+    assert run("check_wheel.py", tmp_path, wheel('torch>=2; extra == "test"', *whole)).returncode == 0
+    assert "requires torch>=2" in run("check_wheel.py", tmp_path, wheel("torch>=2", *whole)).stdout
+    assert "lacks pageform/backends" in run("check_wheel.py", tmp_path, wheel("numpy", whole[0], whole[2])).stdout
+    assert "holds tests/x.py" in run("check_wheel.py", tmp_path, wheel("numpy", *whole, "tests/x.py")).stdout
