@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "program_fixture.h"
+#include "fixtures/program_builder.h"
 #include "runtime/errors.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <functional>
 
-#include "program_fixture.h"
+#include "fixtures/program_builder.h"
 #include "runtime/lower.h"
 
 namespace {

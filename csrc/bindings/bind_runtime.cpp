@@ -151,14 +151,13 @@ py::dict run(pf::Runner& runner, const py::object& inputs, const std::shared_ptr
 
 void feed(pf::Runner& runner, const std::string& name, const Floats& values) {
   if (values.ndim() != 2) pf::refuse("input \"", name, "\" must be fed 2 dimensions, not ", values.ndim());
-  runner.feed(name, values.data(), values.shape(0), values.shape(1));
+  runner.feed(name, {values.shape(0), values.shape(1), {values.data(), values.data() + values.size()}});
 }
 
 Floats fetch(const pf::Runner& runner, const std::string& name) {
-  int64_t rows = 0, cols = 0;
-  const std::vector<float> values = runner.fetch(name, rows, cols);
-  Floats array({rows, cols});
-  std::copy(values.begin(), values.end(), array.mutable_data());
+  const pf::Matrix matrix = runner.fetch(name);
+  Floats array({matrix.rows, matrix.cols});
+  std::copy(matrix.values.begin(), matrix.values.end(), array.mutable_data());
   return array;
 }
 

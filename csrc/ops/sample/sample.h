@@ -17,7 +17,8 @@
 // Status: a NaN or +inf anywhere among the raw logits, or only -inf, is PF_ROW_NONFINITE; no token left after mask and
 // bias is PF_ROW_MASK_EMPTY. In both cases the id is -1, and all else of the row is as if unused.
 //
-// Noise: word (token % 4) of Philox4x32-10 with counter (token / 4, position, stream, 0) and key (seed low, seed high)
-// is an integer k; u = (k + 1/2) / 2^32; gumbel = -log(-log(u)) in double, rounded to float; score = z + gumbel in
-// float. So noise is the same on every backend and instruction set, and z differs by rounding at most.
+// Noise: token t has word (t % 64) / 16 of the Philox4x32-10 block with counter (16 (t / 64) + t % 16, position,
+// stream, 0) and key (seed low, seed high), an integer k; u = (k + 1/2) / 2^32; gumbel = -log(-log(u)) in double,
+// rounded to float; score = z + gumbel in float. So noise is the same on every backend and instruction set, and z
+// differs by rounding at most.
 #pragma once

@@ -135,7 +135,7 @@ class BaseEngine:
         """Starts a ticket. Raises EngineClosedError."""
         self._loop.submit(ticket)
 
-    def form(self, response_type: Any) -> Form:
+    def form(self, response_type: Any) -> Form[Any]:
         """The response type compiled for this engine's tokenizer; compiled once a type. Raises SchemaError."""
         return self._parts.preparer.form(response_type)
 

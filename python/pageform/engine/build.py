@@ -41,8 +41,7 @@ class EngineParts:
 
 def build(config: EngineConfig) -> EngineParts:
     """Loads everything `config` names. Raises ParameterError, ModelFileError or CapacityError before threads start."""
-    from ..forms.form import FormCompiler
-    from ..forms.grammar import GrammarCompiler
+    from ..forms.grammar import GrammarCompiler, fill_masks
 
     checkpoint = open_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, config.tokenizer)
@@ -80,13 +79,12 @@ def build(config: EngineConfig) -> EngineParts:
     vocab = model_config.vocab_size
     eos_ids = frozenset(tokenizer.eos_ids if tokenizer is not None else ()) | frozenset(model_config.eos_ids)
     compiler = GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None
-    fill_masks = compiler.fill_masks if compiler is not None else None
     core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
     preparer = Preparer(
         tokenizer=tokenizer,
         limits=ModelLimits(vocab, max_model_len, config.max_num_seqs),
         eos_ids=eos_ids,
-        forms=FormCompiler(compiler) if compiler is not None else None,
+        compiler=compiler,
         engine_seed=config.seed,
         count=core.counters.count,
     )
@@ -94,7 +92,7 @@ def build(config: EngineConfig) -> EngineParts:
 
 
 def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:
-    """Number of KV blocks and the longest request. Raises CapacityError when not one request of the length asked fits."""
+    """Number of KV blocks and the longest request. Raises CapacityError when not one request of that length fits."""
     if config.max_model_len is not None and config.max_model_len > model.max_position_embeddings:
         raise ParameterError(
             "max_model_len",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..forms.grammar import Matcher
     from ..scheduler import Scheduler
 
-FillMasks = Callable[[Sequence[tuple["Matcher", int]], "NDArray[np.uint32]"], Mapping[int, Exception]]
+FillMasks = Callable[[Sequence[tuple["Matcher", int]], "NDArray[np.uint32]"], None]
 
 
 @dataclass(slots=True)
@@ -53,15 +53,14 @@ class Counters:
 class EngineCore:
     """Runs requests step by step.
 
-    `fill_masks(rows, masks)` writes the grammar mask of each (matcher, row) into `masks` [rows, ceil(vocab/32)] and
-    returns the rows that failed with their errors.
+    `fill_masks(rows, masks)` writes the grammar mask of each (matcher, row) into `masks` [rows, ceil(vocab/32)].
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         executor: Executor,
-        fill_masks: FillMasks | None,
+        fill_masks: FillMasks,
         vocab_size: int,
         check_invariants: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -143,7 +142,7 @@ class EngineCore:
         return result
 
     def _prepare_rows(self, plan: StepPlan) -> list[OutputSink]:
-        """Gives each sampled row its bias, counts and mask index; returns the sinks whose masks are needed, in order."""
+        """Gives each sampled row its bias, counts and mask index; returns the sinks that need masks, in order."""
         masked: list[OutputSink] = []
         for seq in plan.seqs:
             for row in seq.rows:
@@ -165,13 +164,18 @@ class EngineCore:
         return request, sink
 
     def _fill(self, masked: list[OutputSink], masks: NDArray[np.uint32], gate: Any) -> None:
-        """Runs on the mask thread. A matcher that fails is noted in its sink, which ends its own request only."""
+        """Runs on the mask thread. A matcher that fails empties its own row, and its request ends with the error."""
         try:
             grammars = [(sink.matcher, i) for i, sink in enumerate(masked) if sink.matcher is not None]
-            if grammars:
-                assert self._fill_masks is not None
-                for i, error in self._fill_masks(grammars, masks).items():
-                    masked[i].fault = error
+            try:
+                self._fill_masks(grammars, masks)
+            except Exception:
+                for matcher, i in grammars:
+                    try:
+                        self._fill_masks([(matcher, i)], masks)
+                    except Exception as error:
+                        masks[i] = 0
+                        masked[i].fault = error
             for i, sink in enumerate(masked):
                 if sink.allowed is None:
                     continue

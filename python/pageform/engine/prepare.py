@@ -19,8 +19,8 @@ from .sink import OnDelta, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
-    from ..forms.form import Form, FormCompiler
-    from ..forms.grammar import Grammar
+    from ..forms.form import Form
+    from ..forms.grammar import Grammar, GrammarCompiler
     from ..text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -60,7 +60,7 @@ class Preparer:
     tokenizer: Tokenizer | None
     limits: ModelLimits
     eos_ids: frozenset[int]
-    forms: FormCompiler | None
+    compiler: GrammarCompiler | None
     engine_seed: int
     count: Callable[[Request], None]
     """Hears of every finished sample, in the engine's thread."""
@@ -154,22 +154,24 @@ class Preparer:
         ticket.requests[0].siblings = ticket.requests[1:]
         return ticket
 
-    def form(self, response_type: Any) -> Form:
+    def form(self, response_type: Any) -> Form[Any]:
         """The response type compiled for this engine. Raises SchemaError."""
-        return self._require_forms("response_model").form(response_type)
+        from ..forms.form import Form
+
+        return Form.of(response_type, self._require_compiler("response_model"))
 
     def _grammar(self, params: SamplingParams) -> Grammar | None:
         given = [n for n in ("json_schema", "regex", "choice", "grammar") if getattr(params, n) is not None]
         if not given:
             return None
-        return self._require_forms(given[0]).compiler.compile_params(params)
+        return self._require_compiler(given[0]).compile_params(params)
 
-    def _require_forms(self, field_name: str) -> FormCompiler:
-        if self.forms is None:
+    def _require_compiler(self, field_name: str) -> GrammarCompiler:
+        if self.compiler is None:
             raise ParameterError(
                 field_name, "…", "needs a tokenizer, but the engine was made with tokenizer=None", "Make it with one."
             )
-        return self.forms
+        return self.compiler
 
     def _needs_text(self, params: SamplingParams) -> None:
         if self.tokenizer is not None:

@@ -61,9 +61,7 @@ class OutputSink:
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
 
     def token(self, token_id: int, row: RowResult) -> FinishReason | None:
-        """Takes one sampled token. Raises what the mask thread noted as this request's fault."""
-        if self.fault is not None:
-            raise self.fault
+        """Takes one sampled token. Raises RequestError when the grammar refuses it (a defect, not a user's fault)."""
         self._ids.append(token_id)
         self.rows.push(token_id)
         if self._logprobs is not None:
@@ -141,6 +139,7 @@ class OutputSink:
 
     def _completion(self, request: Request) -> Completion:
         assert request.finish_reason is not None
+        assert request.finish_time is not None
         finish = request.finish_time
         first = request.first_token_time
         scheduled = request.first_scheduled_time

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -27,7 +28,8 @@ class Engine(BaseEngine):
     `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto" or
     "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. A step computes at most
     `max_num_batched_tokens` tokens of at most `max_num_seqs` requests; `prefill_chunk` bounds one request's share.
-    `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` "float16" or "float32".
+    `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` is "float16" or
+    "float32".
     `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
     requests that bring none.
 
@@ -98,7 +100,7 @@ class Engine(BaseEngine):
         answers are greedy and others follow the model's own recommendation. An answer that does not validate is asked
         for again with its errors up to `max_retries` times; `context` and `strict` go to Pydantic's validation, `hooks`
         are Instructor's. Everything is checked before any work starts (ParameterError, SchemaError). If some of a list
-        fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` exceptions stand in the list.
+        fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` they stand in the list.
         `progress` shows a bar (default: for long calls on a terminal).
         """
         options = TypedOptions(max_retries, context, strict, hooks)
@@ -167,7 +169,7 @@ class Engine(BaseEngine):
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
-        Leaving the iterator early aborts the request. An attempt that does not validate starts the partial objects anew.
+        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
         """
         options = TypedOptions(max_retries, context, strict, hooks)
         [params] = self.sampling_list(sampling, 1, response_model is not None)
@@ -184,17 +186,18 @@ class Engine(BaseEngine):
     def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
         while True:
             builder = PartialBuilder(call.spec)
-            for text in self._run(ticket, deltas):
-                partial = builder.feed(text)
-                if partial is not None:
-                    yield partial
+            with contextlib.closing(self._run(ticket, deltas)) as texts:
+                for text in texts:
+                    partial = builder.feed(text)
+                    if partial is not None:
+                        yield partial
             if call.settle(ticket):
                 yield call.value
                 return
             deltas = _Deltas()
             ticket = call.next_ticket(deltas.put)
 
-    def _run(self, ticket: Ticket, deltas: _Deltas) -> Iterator[str]:
+    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str, None, None]:
         """Submits a ticket and yields its text until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)

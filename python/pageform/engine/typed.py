@@ -40,7 +40,7 @@ class TypedCall(Generic[T]):
     def __init__(
         self,
         engine: BaseEngine,
-        form: Form,
+        form: Form[T],
         prompt: Prompt,
         params: SamplingParams,
         options: TypedOptions,

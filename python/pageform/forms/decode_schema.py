@@ -1,8 +1,8 @@
 """What Pydantic checks, as a JSON schema to decode under.
 
 Pydantic's own schema describes inputs for people and for forms; it is silent about time zones, `Decimal` digits, keys
-that are not text, whitespace stripping and, above all, validators. Here each core schema either becomes keywords that say
-exactly what validation accepts (or less), or is marked with what the keywords can't say.
+that are not text, whitespace stripping and, above all, validators. Here each core schema either becomes keywords that
+say exactly what validation accepts (or less), or is marked with what the keywords can't say.
 """
 
 from __future__ import annotations
@@ -95,10 +95,12 @@ class _DecodeSchema(GenerateJsonSchema):
         """A JSON number: exact up to 15 digits, which is all that the planner lets through."""
         described: JsonSchemaValue = {"type": "number"}
         for keyword, core in _BOUNDS:
-            if schema.get(core) is not None:
-                described[keyword] = float(schema[core])
-        if schema.get("multiple_of") is not None:
-            described["multipleOf"] = float(schema["multiple_of"])  # type: ignore[arg-type]
+            bound = schema.get(core)
+            if bound is not None:
+                described[keyword] = float(bound)  # type: ignore[arg-type]  # mypy does not know which key it is
+        multiple_of = schema.get("multiple_of")
+        if multiple_of is not None:
+            described["multipleOf"] = float(multiple_of)
         digits, places = schema.get("max_digits"), schema.get("decimal_places")
         if digits is not None or places is not None:
             described["x-digits"] = [digits, places]
@@ -161,10 +163,10 @@ class _DecodeSchema(GenerateJsonSchema):
         described = super().dict_schema(schema)
         keys = self.generate_inner(schema["keys_schema"]) if "keys_schema" in schema else {"type": "string"}
         values = self.generate_inner(schema["values_schema"]) if "values_schema" in schema else True
-        kept = {key: described[key] for key in ("minProperties", "maxProperties") if key in described}
-        made: JsonSchemaValue = {"type": "object", **kept, "x-keys": keys, "additionalProperties": values}
-        if kept.get("minProperties", 0) > 1:
-            _mark(made, "minProperties", kept["minProperties"])  # repeated keys count once
+        made: JsonSchemaValue = {"type": "object", "x-keys": keys, "additionalProperties": values}
+        for keyword in ("minProperties", "maxProperties"):
+            if keyword in described:
+                made[keyword] = described[keyword]
         return made
 
     frozendict_schema = ordered_dict_schema = counter_schema = dict_schema

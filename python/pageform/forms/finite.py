@@ -42,3 +42,27 @@ def finite_definitions(definitions: Mapping[str, Mapping[str, Any]]) -> set[str]
 def reference(schema: Mapping[str, Any]) -> str:
     """The name of the definition that a planned node refers to."""
     return str(schema["$ref"]).removeprefix("#/$defs/")
+
+
+def loosen(
+    root: Mapping[str, Any],
+    definitions: Mapping[str, Mapping[str, Any]],
+    promoted: list[tuple[dict[str, Any], list[str]]],
+) -> list[str]:
+    """Make promoted properties optional again where requiring them leaves a type without a finite value.
+
+    `promoted` pairs object nodes with their properties that were optional. Returns the definitions that stay without a
+    finite value if the root does too, else nothing.
+    """
+    while True:
+        known = finite_definitions(definitions)
+        if len(known) == len(definitions) and has_value(root, known):
+            return []
+        changed = False
+        for node, names in promoted:
+            for name in names:
+                if name in node["required"] and not has_value(node["properties"][name], known):
+                    node["required"].remove(name)
+                    changed = True
+        if not changed:
+            return [] if has_value(root, known) else sorted(definitions.keys() - known)

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ..core.errors import ParameterError
 from ..structured.spec import Spec
 from .grammar import Grammar, GrammarCompiler
-from .lower_bound import TokenCounter, min_tokens
+from .lower_bound import min_tokens
 from .plan import Plan, plan
 
-_CACHED_FORMS = 256
+T = TypeVar("T")
 
 
-class Form:
+class Form(Generic[T]):
     """A spec, its plan and its compiled grammar. Immutable; may be shared by requests and threads."""
 
-    def __init__(self, spec: Spec[Any], planned: Plan, grammar: Grammar, forms: FormCompiler) -> None:
+    def __init__(self, spec: Spec[T], planned: Plan, grammar: Grammar, compiler: GrammarCompiler) -> None:
         self.spec = spec
         self.plan = planned
         self.grammar = grammar
-        self._forms = forms
+        self._compiler = compiler
+
+    @classmethod
+    def of(cls, response_type: Any, compiler: GrammarCompiler) -> Form[Any]:
+        """The form of a response type or `Spec`; the last ones are kept. Raises `SchemaError`."""
+
+        def make() -> Form[Any]:
+            spec = Spec.of(response_type)
+            planned = plan(spec, compiler.plan_limits)
+            return cls(spec, planned, compiler.compile_schema(planned), compiler)
+
+        key = response_type.response_type if isinstance(response_type, Spec) else response_type
+        try:
+            hash(key)
+        except TypeError:  # metadata in Annotated need not be hashable
+            return make()
+        # Equal types need not be one type: Literal[1] == Literal[True].
+        return compiler.forms.get((key, repr(key)), make)
 
     @cached_property
     def min_tokens(self) -> int:
-        """No valid answer has fewer tokens (not counting an end-of-sequence token). A lower bound, not always reached."""
-        return min_tokens(self.plan.schema, self._forms.counter)
+        """No valid answer has fewer tokens, not counting an end-of-sequence token. It may have to have more."""
+        return min_tokens(self.plan.schema, self._compiler.token_counter)
 
-    def check_max_tokens(self, max_tokens: int | None) -> None:
+    def check_max_tokens(self, max_tokens: int) -> None:
         """Raise `ParameterError` if not even the shortest answer fits into `max_tokens`."""
-        if max_tokens is not None and max_tokens < self.min_tokens:
+        if max_tokens < self.min_tokens:
             raise ParameterError(
                 "max_tokens",
                 max_tokens,
@@ -43,43 +58,5 @@ class Form:
     def accepts(self, json_text: str) -> bool:
         """Whether the grammar admits exactly this text (compact JSON, properties in order)."""
         matcher = self.grammar.matcher()
-        tokens = self._forms.compiler.tokenizer.tokenize_str(json_text)
+        tokens = self._compiler.tokenizer.tokenize_str(json_text)
         return all(matcher.accept(token) for token in tokens) and matcher.is_accepting()
-
-
-class FormCompiler:
-    """Makes forms for one tokenizer and keeps the last ones by response type. Any thread may call it."""
-
-    def __init__(self, compiler: GrammarCompiler) -> None:
-        self.compiler = compiler
-        self._cache: OrderedDict[Any, Form] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def form(self, response_type: Any) -> Form:
-        """The form of a response type or `Spec`. Raises `SchemaError` for what can't be decoded."""
-        key = response_type.response_type if isinstance(response_type, Spec) else response_type
-        try:
-            hash(key)
-        except TypeError:  # Annotated metadata need not be hashable; such types are compiled each time
-            return self._make(response_type)
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        form = self._make(response_type)
-        with self._lock:
-            self._cache[key] = form
-            while len(self._cache) > _CACHED_FORMS:
-                self._cache.popitem(last=False)
-        return form
-
-    def _make(self, response_type: Any) -> Form:
-        spec = Spec.of(response_type)
-        planned = plan(spec, self.compiler.plan_limits)
-        return Form(spec, planned, self.compiler.compile_schema(planned), self)
-
-    @cached_property
-    def counter(self) -> TokenCounter:
-        """The vocabulary as bytes, for lower bounds; made on first use."""
-        tokenizer = self.compiler.tokenizer
-        return TokenCounter([tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)])

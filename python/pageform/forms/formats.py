@@ -80,8 +80,8 @@ PATTERNS: dict[str, str] = {
     "fraction": r"^-?[0-9]{1,9}/[1-9][0-9]{0,8}$",
     "complex": r"^-?[0-9]{1,9}(?:\.[0-9]{1,6})?(?:[+-][0-9]{1,9}(?:\.[0-9]{1,6})?j)?$",
 }
-"""Format → pattern. Those with `aware-`, `naive-`, `ipvany…`, `hex`, `fraction` and `complex` are Pydantic's types, not JSON
-Schema's formats. Networks are single hosts, because a network with host bits set is refused."""
+"""Format → pattern. `aware-…`, `naive-…`, `ipvany…`, `hex`, `fraction` and `complex` are Pydantic's types, not formats
+of JSON Schema. Networks are single hosts, because a network with host bits set is refused."""
 
 UNCONSTRAINED = frozenset({"password", "binary"})
 """Formats that any text satisfies."""

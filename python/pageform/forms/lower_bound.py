@@ -38,7 +38,7 @@ class TokenCounter:
     def _count(self, text: bytes) -> int:
         reach = self._longest
         starting = self._containing(text[0])
-        if any(text in token for token in starting):
+        if any(text in token[:-1] for token in starting):
             return 0
         fewest: list[int | None] = [0] + [None] * len(text)
         for end in range(1, len(text) + 1):
@@ -62,7 +62,7 @@ class TokenCounter:
 
 @dataclass(frozen=True)
 class _Span:
-    """A stretch of an answer: a literal `head`, then `inner` tokens, then a literal `tail`; all literal if tail is None."""
+    """A stretch of an answer: a literal `head`, `inner` tokens, a literal `tail`; all of it literal if tail is None."""
 
     head: bytes
     inner: int = 0
@@ -77,7 +77,7 @@ class _Measure:
         self._known: dict[str, _Span] = {}
 
     def total(self, span: _Span) -> int:
-        tail = b"" if span.tail is None else span.tail
+        tail = span.tail or b""
         return self._counter.literal(span.head) + span.inner + self._counter.literal(tail)
 
     def node(self, schema: Mapping[str, Any]) -> _Span:
@@ -152,12 +152,13 @@ class _Measure:
     def _join(self, *spans: _Span) -> _Span:
         joined = spans[0]
         for span in spans[1:]:
-            if joined.tail is None:
+            tail = joined.tail
+            if tail is None:
                 joined = _Span(joined.head + span.head, span.inner, span.tail)
             elif span.tail is None:
-                joined = _Span(joined.head, joined.inner, joined.tail + span.head)
+                joined = _Span(joined.head, joined.inner, tail + span.head)
             else:
-                middle = self._counter.literal(joined.tail + span.head)
+                middle = self._counter.literal(tail + span.head)
                 joined = _Span(joined.head, joined.inner + middle + span.inner, span.tail)
         return joined
 

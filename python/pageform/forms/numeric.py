@@ -67,7 +67,8 @@ class Range:
 
     def on_grid(self, step: Fraction) -> Range | None:
         """The range from its first to its last multiple of `step`, None if it holds none. Both ends must be known."""
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         first += self.low_open and first * step == self.low
         last -= self.high_open and last * step == self.high
@@ -125,7 +126,9 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
     if "multipleOf" in schema:
         step = Fraction(repr(schema["multipleOf"]))
         if span.low is not None and span.high is not None and span.on_grid(step) is None:
-            raise Empty(f"no multiple of {schema['multipleOf']} lies between {_shown(span.low)} and {_shown(span.high)}")
+            raise Empty(
+                f"no multiple of {schema['multipleOf']} lies between {_shown(span.low)} and {_shown(span.high)}"
+            )
         places = _places(step)
         allowed = _MAX_PLACES if digits is None or digits[1] is None else digits[1]
         if places is not None and places <= allowed and step * 10**places <= _MAX_COEFFICIENT:

@@ -1,4 +1,4 @@
-"""From a response type or JSON schema to the schema that is decoded under, and an account of what that schema changes."""
+"""From a response type or JSON schema to the schema that is decoded under, and an account of what was changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import SchemaError
 from ..structured.spec import FIELD, Spec
 
 
@@ -44,7 +43,7 @@ class PlanLimits:
     key_length: int = 64
     array_items: int = 64
     map_items: int = 64
-    any_depth: int = 2
+    any_depth: int = 4
     """Levels of lists and objects inside a value of any type."""
     schema_depth: int = 200
     """Deeper nesting of the schema itself is refused."""
@@ -81,9 +80,3 @@ def plan(source: Any, limits: PlanLimits | None = None, promote: bool | None = N
     spec = Spec.of(source)
     schema = decode_schema(spec)
     return Planner(schema, FIELD, chosen, True if promote is None else promote).plan(spec)
-
-
-def refuse(field_name: str, path: str, value: Any, reason: str, remedy: str) -> SchemaError:
-    """The error for a place in a schema."""
-    where = f"{field_name}.{path}" if path and not path.startswith("[") else f"{field_name}{path}"
-    return SchemaError(where, value, reason, remedy)

@@ -101,7 +101,7 @@ def _key_body(keys: Any, resolve: Callable[[str], Any], limit: int) -> tuple[str
     lengths = {key: keys[key] for key in ("minLength", "maxLength") if key in keys}
     marks = keys.get("x-unenforced")
     if "pattern" in keys or keys.get("format") in PATTERNS:
-        body = PATTERNS.get(keys.get("format", ""), keys.get("pattern", ""))
+        body = str(PATTERNS.get(keys.get("format", ""), keys.get("pattern")))
         anchored = body.startswith("^") and body.endswith("$")
         return (body[1:-1] if anchored else f"[\\s\\S]*(?:{body})[\\s\\S]*"), lengths or marks
     low, high = lengths.get("minLength", 1), lengths.get("maxLength", max(limit, lengths.get("minLength", 0)))

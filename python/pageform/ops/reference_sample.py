@@ -42,8 +42,10 @@ def philox(key: tuple[int, int], counter: tuple[npt.NDArray[np.uint64] | int, ..
 
 def gumbel_noise(seed: int, stream: int, position: int, vocab: int) -> F32:
     """Standard Gumbel noise of tokens 0 … vocab - 1, [vocab]; a function of the arguments and the token's id only."""
-    blocks = np.arange((vocab + 3) // 4, dtype=np.uint64)
-    words = philox((seed & 0xFFFFFFFF, seed >> 32), (blocks, position, stream, 0)).T.reshape(-1)[:vocab]
+    groups = -(-vocab // 64)  # 64 tokens use four words of sixteen blocks: token t word (t % 64) / 16, block t % 16
+    blocks = np.arange(16 * groups, dtype=np.uint64)
+    words = philox((seed & 0xFFFFFFFF, seed >> 32), (blocks, position, stream, 0))
+    words = words.reshape(4, groups, 16).transpose(1, 0, 2).reshape(-1)[:vocab]
     uniform = (words.astype(np.float64) + 0.5) * 2.0**-32
     return (-np.log(-np.log(uniform))).astype(np.float32)
 

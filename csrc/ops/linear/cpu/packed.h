@@ -1,41 +1,23 @@
-// A weight as the CPU backend keeps it: float32 rows, as given.
+// Packing weights for the CPU. Ops read the result through packed_tiles.h.
 #pragma once
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <stdexcept>
-#include <vector>
 
-#include "../../../runtime/backend.h"
-#include "../../../runtime/thread_pool.h"
+#include "packed_tiles.h"
 
 namespace pf {
 
-struct PackedWeight {
-  int64_t rows = 0, cols = 0;
-  std::vector<float> values;
-};
+class ThreadPool;
 
-// The result is freed by free_weight. std::invalid_argument for a part that is not f32.
-inline PackedWeight* pack_weight(const PfWeightPart* parts, int32_t num_parts, ThreadPool&) {
-  PackedWeight packed;
-  packed.cols = parts[0].cols;
-  for (int32_t i = 0; i < num_parts; ++i) {
-    if (parts[i].format != PF_FMT_F32) throw std::invalid_argument("only f32 weights can be packed");
-    const size_t begin = packed.values.size();
-    packed.values.resize(begin + static_cast<size_t>(parts[i].rows * parts[i].cols));
-    std::memcpy(packed.values.data() + begin, parts[i].data, parts[i].bytes);
-    packed.rows += parts[i].rows;
-  }
-  return new PackedWeight(std::move(packed));
-}
+// Packs the concatenation of parts on all threads of the pool; the source is not needed afterwards. Free the result with
+// free_weight. std::invalid_argument when a part has an unknown format, incomplete blocks, other columns than the first
+// part or another number of bytes than its shape takes; std::bad_alloc.
+PackedWeight* pack_weight(const PfWeightPart* parts, int32_t num_parts, ThreadPool& pool);
+void free_weight(PackedWeight* weight);
 
-inline void free_weight(PackedWeight* weight) { delete weight; }
+size_t packed_bytes(const PackedWeight& weight);
 
-inline size_t packed_bytes(const PackedWeight& weight) { return weight.values.size() * sizeof(float); }
-
-// Writes rows [row, row + rows) to out, row-major.
-inline void dequantize_rows(const PackedWeight& weight, int64_t row, int64_t rows, float* out) {
-  std::memcpy(out, weight.values.data() + row * weight.cols, static_cast<size_t>(rows * weight.cols) * sizeof(float));
-}
+// Writes rows [row, row + rows) as float32, row-major. The values are those that the file format defines, bit for bit.
+void dequantize_rows(const PackedWeight& weight, int64_t row, int64_t rows, float* out);
 
 }  // namespace pf

@@ -18,8 +18,6 @@ namespace {
 // of 2^20 tokens there has less than 2^-26 of the mass.
 constexpr float kFloors[] = {4.0f, 8.0f, 16.0f, 32.0f};
 
-constexpr int64_t kNoiseBlock = 64;  // tokens whose noise is computed at once
-
 // Memory of one thread for one row.
 struct RowScratch {
   float* adjusted;  // [vocab rounded up to kNoiseBlock], -inf beyond the vocabulary
@@ -97,6 +95,7 @@ bool adjust(const PfSampling& sampling, int64_t row, float* adjusted) {
 // Collects the tokens of z (at most 0, its maximum) that min_p, top_k and top_p keep.
 void truncate(const float* z, int64_t vocab, float min_p, int64_t top_k, float top_p, RowScratch& scratch) {
   Candidates& kept = scratch.candidates;
+  kept.count = 0;
   const float lowest = min_p > 0.0f ? static_cast<float>(::log(static_cast<double>(min_p))) : -INFINITY;
   const bool limited = top_k > 0 && top_k < vocab;
   const auto weigh = [&] {
@@ -161,7 +160,7 @@ int32_t draw_from_all(const float* z, int64_t padded, const NoiseKey& key, Winne
     for (int64_t i = 0; i < kNoiseBlock; i += 16) near |= ~less_bits(load(z + token + i), hopeless) & 0xffffu;
     if (near == 0) continue;
     uint32_t words[kNoiseBlock];
-    noise_of_64(key, token, words);
+    noise_of_block(key, token, words);
     for (int64_t i = 0; i < kNoiseBlock; i += 16) {
       for (uint32_t bits = contenders(load(z + token + i), words + i, best.score); bits != 0; bits &= bits - 1) {
         const int64_t at = i + __builtin_ctz(bits);
@@ -173,11 +172,31 @@ int32_t draw_from_all(const float* z, int64_t padded, const NoiseKey& key, Winne
 }
 
 int32_t draw_from(const Candidates& candidates, const NoiseKey& key, Winner best) {
-  for (int64_t i = 0; i < candidates.count; ++i) {
-    if (candidates.values[i] < best.score - kLargestGumbel) continue;
-    best.consider(candidates.values[i], noise_of(key, candidates.ids[i]), candidates.ids[i]);
+  for (int64_t i = 0; i < candidates.count; i += 16) {
+    int32_t ids[16];
+    float z[16];
+    for (int64_t j = 0; j < 16; ++j) {
+      const bool given = i + j < candidates.count;
+      ids[j] = given ? candidates.ids[i + j] : 0;
+      z[j] = given ? candidates.values[i + j] : -INFINITY;
+    }
+    uint32_t words[16];
+    noise_of(key, ids, words);
+    for (uint32_t bits = contenders(load(z), words, best.score); bits != 0; bits &= bits - 1) {
+      const int at = __builtin_ctz(bits);
+      best.consider(z[at], words[at], ids[at]);
+    }
   }
   return best.id;
+}
+
+// The score of the most likely token, whose z is 0: the one to beat.
+float score_of_top(const NoiseKey& key, int32_t top) {
+  int32_t ids[16];
+  uint32_t words[16];
+  for (int32_t& id : ids) id = top;
+  noise_of(key, ids, words);
+  return gumbel(words[0]);
 }
 
 // The token of one row from its adjusted logits, whose largest is `largest`.
@@ -191,7 +210,7 @@ int32_t choose(const PfSampling& sampling, int64_t row, int64_t vocab, float lar
   for (int64_t i = 0; i < padded; i += 16) store(z + i, div(sub(load(z + i), set1(largest)), set1(temperature)));
   const NoiseKey key = {static_cast<uint32_t>(sampling.seed[row]), static_cast<uint32_t>(sampling.seed[row] >> 32),
                         sampling.stream[row], sampling.position[row]};
-  const Winner start = {gumbel(noise_of(key, top)), top};
+  const Winner start = {score_of_top(key, top), top};
   const int64_t top_k = sampling.top_k[row];
   const float top_p = sampling.top_p[row], min_p = sampling.min_p[row];
   const bool truncated = (top_k > 0 && top_k < vocab) || top_p < 1.0f || min_p > 0.0f;
