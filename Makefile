@@ -134,7 +134,7 @@ lint: $(STAMPS)/package $(STAMPS)/dev-deps
 	@mypy --explicit-package-bases examples benchmarks
 	@mypy ci
 	@clang-format --dry-run --Werror $(CPP_FILES)
-	@lint-imports --no-cache
+	@PYTHONPATH=python lint-imports --no-cache
 
 format: $(STAMPS)/dev-deps
 	@ruff format $(PY_FOLDERS)
@@ -144,8 +144,8 @@ format: $(STAMPS)/dev-deps
 # Tests are listed when ctest runs, not when they are built: TSan needs the address layout that its runner sets up.
 define run_sanitized # (folder, sanitizers, command prefix)
 	@prefix=$$(third_party/find_gtest.sh $(VENV)/gtest) && \
-	  cmake -S . -B $(1) -G Ninja -DPAGEFORM_PYTHON=OFF -DPAGEFORM_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-	  -DPAGEFORM_SANITIZE="$(2)" -DCMAKE_GTEST_DISCOVER_TESTS_DISCOVERY_MODE=PRE_TEST -DCMAKE_PREFIX_PATH="$$prefix" >/dev/null
+	  cmake -S . -B $(1) -G Ninja -DPAGEFORM_PYTHON=OFF -DPAGEFORM_TESTS=ON -DCMAKE_BUILD_TYPE=Debug \
+	  -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DPAGEFORM_SANITIZE="$(2)" -DCMAKE_GTEST_DISCOVER_TESTS_DISCOVERY_MODE=PRE_TEST -DCMAKE_PREFIX_PATH="$$prefix" >/dev/null
 	@cmake --build $(1) >$(1)/build.log || { cat $(1)/build.log; exit 1; }
 	@$(3) ctest --test-dir $(1) --output-on-failure -j $(CPUS) | tee $(1)/ctest.log
 endef

@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from examples.extract.documents import Document, load
+from examples.extract.documents import Document, conversation, load
 from examples.extract.records import KINDS
-from pageform import AsyncEngine, SamplingParams
-from pageform.core.completion import Completion
+from pageform import AsyncEngine, Completion, SamplingParams
 
 from .options import Options
 from .report import Report
@@ -110,15 +109,19 @@ EXTRA: list[tuple[Any, str]] = [
 ]
 
 
-def tasks(documents: list[Document], count: int) -> list[tuple[Any, str]]:
-    """(response type, prompt) pairs: each text with its own kind's record, then with each of the other types."""
-    result: list[tuple[Any, str]] = []
+Task = tuple[Any, list[Any]]
+"""A response type and the conversation that asks for it."""
+
+
+def tasks(documents: list[Document], count: int) -> list[Task]:
+    """`count` tasks: each text with its own kind's record and with each of the other types, in turn."""
+    result: list[Task] = []
     for shift in range(len(EXTRA) + 1):
         for document in documents:
-            kind = KINDS[document.kind]
-            choices = [(kind.model, kind.instruction), *EXTRA]
-            response_type, instruction = choices[(document.number + shift) % len(choices)]
-            result.append((response_type, f"{instruction}\n\nText:\n{document.text}"))
+            own, user = conversation(document), {"role": "user", "content": document.text}
+            choices = [(KINDS[document.kind].model, own)]
+            choices += [(kind, [{"role": "system", "content": instruction}, user]) for kind, instruction in EXTRA]
+            result.append(choices[(document.number + shift) % len(choices)])
     return [result[i % len(result)] for i in range(count)]
 
 
@@ -154,14 +157,15 @@ def run(options: Options) -> Report:
     return report
 
 
-async def answers(options: Options, requests: list[tuple[Any, str]]) -> list[Any]:
+async def answers(options: Options, requests: list[Task]) -> list[Any]:
     """(value, completion) of each request, or the exception it ended with; all are made at once."""
     async with AsyncEngine(options.model, threads=options.threads, max_num_seqs=64, kv_cache_memory="2GB") as engine:
         calls = [
-            engine.generate_with_completion(prompt, response_model=response_type, sampling=sampling(number))
-            for number, (response_type, prompt) in enumerate(requests)
+            engine.generate_with_completion([messages], response_model=response_type, sampling=sampling(number))
+            for number, (response_type, messages) in enumerate(requests)
         ]
-        return await asyncio.gather(*calls, return_exceptions=True)
+        gathered = await asyncio.gather(*calls, return_exceptions=True)
+        return [result if isinstance(result, BaseException) else result[0] for result in gathered]
 
 
 def sampling(number: int) -> SamplingParams:

@@ -10,14 +10,12 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
-from examples.extract.documents import Document, load
+from examples.extract.documents import Document, conversation, load
 from examples.extract.records import KINDS
-from pageform import AsyncEngine, SamplingParams
-from pageform.core.errors import PageformError
+from pageform import AsyncEngine, PageformError, SamplingParams
 
 from .options import Options
 from .report import Report
@@ -53,9 +51,7 @@ async def _soak(options: Options, seconds: float, report: Report) -> None:
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             ends.update(task.result() for task in done)
             memory.append(resident_bytes())
-        stats = engine.stats()
-        if isinstance(stats, Awaitable):
-            stats = await stats
+        stats = await engine.stats()
     for end, count in ends.most_common():
         report.add(end, "requests", count)
     report.add("preemptions", "", stats.preemptions)
@@ -86,7 +82,7 @@ async def _request(
         kind = KINDS[document.kind]
         try:
             await engine.generate(
-                f"{kind.instruction}\n\nText:\n{document.text}",
+                [conversation(document)],
                 response_model=kind.model,
                 sampling=SamplingParams(temperature=0.8, seed=random_.getrandbits(32), max_tokens=max_tokens * 3),
             )

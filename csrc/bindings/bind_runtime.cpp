@@ -98,7 +98,8 @@ std::shared_ptr<pf::Weight> pack(const std::shared_ptr<pf::Device>& device, cons
 
 Floats dequantize(const pf::Weight& weight, int64_t row, std::optional<int64_t> rows) {
   const int64_t count = rows.value_or(weight.shape().rows - row);
-  Floats values({std::max<int64_t>(count, 0), weight.shape().cols});
+  weight.check_rows(row, count);
+  Floats values({count, weight.shape().cols});
   float* out = values.mutable_data();
   const py::gil_scoped_release release;
   weight.dequantize(row, count, out);
@@ -150,14 +151,13 @@ py::dict run(pf::Runner& runner, const py::object& inputs, const std::shared_ptr
 
 void feed(pf::Runner& runner, const std::string& name, const Floats& values) {
   if (values.ndim() != 2) pf::refuse("input \"", name, "\" must be fed 2 dimensions, not ", values.ndim());
-  runner.feed(name, values.data(), values.shape(0), values.shape(1));
+  runner.feed(name, {values.shape(0), values.shape(1), {values.data(), values.data() + values.size()}});
 }
 
 Floats fetch(const pf::Runner& runner, const std::string& name) {
-  int64_t rows = 0, cols = 0;
-  const std::vector<float> values = runner.fetch(name, rows, cols);
-  Floats array({rows, cols});
-  std::copy(values.begin(), values.end(), array.mutable_data());
+  const pf::Matrix matrix = runner.fetch(name);
+  Floats array({matrix.rows, matrix.cols});
+  std::copy(matrix.values.begin(), matrix.values.end(), array.mutable_data());
   return array;
 }
 

@@ -89,10 +89,13 @@ Weight::~Weight() { device_->backend().weight_destroy(device_->handle(), handle_
 
 size_t Weight::bytes() const { return device_->backend().weight_bytes(handle_); }
 
-void Weight::dequantize(int64_t row, int64_t rows, float* out) const {
+void Weight::check_rows(int64_t row, int64_t rows) const {
   if (row < 0 || rows < 0 || row > shape_.rows - rows) {
     refuse("rows [", row, ", ", row + rows, ") are not within the ", shape_.rows, " rows of the weight");
   }
+}
+
+void Weight::dequantize(int64_t row, int64_t rows, float* out) const {
   device_->check(device_->backend().weight_dequantize(device_->handle(), handle_, row, rows, out),
                  "dequantizing a weight");
 }

@@ -55,7 +55,9 @@ class Weight {
   const PfWeight* handle() const { return handle_; }
   WeightShape shape() const { return shape_; }
   size_t bytes() const;
-  // Writes rows [row, row + rows) as float32. std::invalid_argument when they are not all there.
+  // std::invalid_argument unless rows [row, row + rows) are all there.
+  void check_rows(int64_t row, int64_t rows) const;
+  // Writes rows [row, row + rows), which check_rows accepts, as float32.
   void dequantize(int64_t row, int64_t rows, float* out) const;
 
  private:

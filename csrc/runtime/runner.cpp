@@ -123,7 +123,7 @@ void Runner::place_inputs() const {
   for (const auto& [name, view] : program_.inputs) {
     const auto at = fed_.find(name);
     if (at == fed_.end()) refuse("input \"", name, "\" was not fed");
-    const Fed& fed = at->second;
+    const Matrix& fed = at->second;
     const int64_t rows = sizes_.of(program_.buffers[static_cast<size_t>(view.buffer)].rows);
     if (fed.rows != rows) refuse("input \"", name, "\" was fed ", fed.rows, " rows, the step has ", rows);
     const PfTensor target = tensor(view);
@@ -136,6 +136,7 @@ void Runner::place_inputs() const {
 
 void Runner::run(PfStep step) {
   check_step(step, limits_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   set_rows({step.num_tokens, step.num_seqs, step.num_rows});
   place_inputs();
   step.kv = kv_ == nullptr ? nullptr : kv_->handle();
@@ -143,23 +144,24 @@ void Runner::run(PfStep step) {
   device_->check(device_->backend().execute(device_->handle(), calls_.data(), count, &step), "running a step");
 }
 
-void Runner::feed(const std::string& name, const float* values, int64_t rows, int64_t cols) {
+void Runner::feed(const std::string& name, Matrix values) {
   const View& view = find_external(program_.inputs, name, "input");
-  if (cols != view.cols) refuse("input \"", name, "\" has ", view.cols, " columns, was fed ", cols);
-  fed_[name] = {std::vector<float>(values, values + rows * cols), rows};
+  if (values.cols != view.cols) refuse("input \"", name, "\" has ", view.cols, " columns, was fed ", values.cols);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  fed_[name] = std::move(values);
 }
 
-std::vector<float> Runner::fetch(const std::string& name, int64_t& rows, int64_t& cols) const {
+Matrix Runner::fetch(const std::string& name) const {
   const View& view = find_external(program_.outputs, name, "output");
   const PfTensor source = tensor(view);
-  rows = sizes_.of(program_.buffers[static_cast<size_t>(view.buffer)].rows);
-  cols = view.cols;
-  std::vector<float> values(static_cast<size_t>(rows * cols));
-  for (int64_t row = 0; row < rows; ++row) {
-    std::memcpy(values.data() + row * cols, static_cast<const float*>(source.data) + row * source.stride,
-                static_cast<size_t>(cols) * sizeof(float));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Matrix out{sizes_.of(program_.buffers[static_cast<size_t>(view.buffer)].rows), view.cols, {}};
+  out.values.resize(static_cast<size_t>(out.rows * out.cols));
+  for (int64_t row = 0; row < out.rows; ++row) {
+    std::memcpy(out.values.data() + row * out.cols, static_cast<const float*>(source.data) + row * source.stride,
+                static_cast<size_t>(out.cols) * sizeof(float));
   }
-  return values;
+  return out;
 }
 
 }  // namespace pf

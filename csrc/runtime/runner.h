@@ -2,9 +2,11 @@
 //
 // Binding happens once: the program is validated and lowered, the arena planned, every op becomes a PfCall whose
 // addresses never change. A step only sets the row counts that differ from the step before, and calls the backend once.
+// Calls from several threads take turns.
 #pragma once
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,12 @@ struct RunnerOptions {
   bool lower = true;
 };
 
+// Row-major.
+struct Matrix {
+  int64_t rows = 0, cols = 0;
+  std::vector<float> values;
+};
+
 class Runner {
  public:
   // `kv` may be null for a program without a cache. Throws std::invalid_argument for a program that is not valid, and
@@ -31,22 +39,17 @@ class Runner {
   // case nothing has happened; BackendError when the backend fails.
   void run(PfStep step);
 
-  // Values of an external input, [rows, cols] row-major, used by every following run; rows must be those of the step.
-  void feed(const std::string& name, const float* values, int64_t rows, int64_t cols);
+  // Values of an external input, used by every following run; their rows must be those of the step.
+  void feed(const std::string& name, Matrix values);
 
-  // An external output of the last run, row-major; `rows` and `cols` are its shape.
-  std::vector<float> fetch(const std::string& name, int64_t& rows, int64_t& cols) const;
+  // An external output of the last run.
+  Matrix fetch(const std::string& name) const;
 
   const Program& program() const { return program_; }
   const ArenaPlan& arena() const { return plan_; }
   const StepLimits& limits() const { return limits_; }
 
  private:
-  struct Fed {
-    std::vector<float> values;
-    int64_t rows = 0;
-  };
-
   PfTensor tensor(const View& view) const;
   void bind_calls();
   void set_rows(const StepSizes& sizes);
@@ -65,7 +68,8 @@ class Runner {
   std::vector<PfCall> bound_;  // one an op
   std::vector<PfCall> calls_;  // those with any rows, at a fixed address
   StepSizes sizes_;
-  std::map<std::string, Fed> fed_;
+  mutable std::mutex mutex_;  // held by run, feed and fetch
+  std::map<std::string, Matrix> fed_;
 };
 
 }  // namespace pf

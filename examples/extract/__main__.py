@@ -16,12 +16,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pageform import AsyncEngine, SamplingParams
-from pageform.core.completion import Usage
-from pageform.core.errors import PageformError
+from pageform import AsyncEngine, PageformError, SamplingParams, StructuredError, Usage
 
 from .display import Display
-from .documents import SAMPLES, DataError, Document, load
+from .documents import SAMPLES, DataError, Document, conversation, load
 from .outcome import Outcome, summary
 from .records import KINDS
 
@@ -31,18 +29,20 @@ MAX_TOKENS = 400
 
 async def extract(engine: AsyncEngine, document: Document) -> Outcome:
     """One document's record. A failure is part of the outcome: it must not end the others."""
-    kind = KINDS[document.kind]
-    prompt = f"{kind.instruction}\n\nText:\n{document.text}"
     start = time.perf_counter()
     try:
-        record, completion = await engine.generate_with_completion(
-            prompt, response_model=kind.model, sampling=SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS)
+        [(record, completion)] = await engine.generate_with_completion(
+            [conversation(document)],
+            response_model=KINDS[document.kind].model,
+            sampling=SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS),
         )
+    except StructuredError as error:
+        seconds = time.perf_counter() - start
+        return Outcome(document, None, error, error.usage, None, seconds, len(error.attempts))
     except PageformError as error:
-        return Outcome(document, None, error, Usage(), None, time.perf_counter() - start, 1)
-    attempts = max(1, len(completion.attempts))
-    first_token = completion.timings.first_token
-    return Outcome(document, record, None, completion.usage, first_token, time.perf_counter() - start, attempts)
+        return Outcome(document, None, error, Usage(), None, time.perf_counter() - start, 0)
+    seconds, first_token = time.perf_counter() - start, completion.timings.first_token
+    return Outcome(document, record, None, completion.usage, first_token, seconds, len(completion.attempts))
 
 
 async def run(documents: list[Document], model: str, threads: int | None, console: Console) -> list[Outcome]:

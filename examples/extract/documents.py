@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .records import KINDS
 
@@ -44,6 +45,18 @@ def load(path: Path = SAMPLES, default_kind: str = "note", limit: int | None = N
     if not documents:
         raise DataError(f"{path}: holds no text")
     return documents
+
+
+def conversation(document: Document) -> list[Any]:
+    """The messages that ask for a document's record.
+
+    The first, to which the engine adds an outline of the record, is the same for all documents of a kind: that is the
+    prefix which the cache holds.
+    """
+    return [
+        {"role": "system", "content": KINDS[document.kind].instruction},
+        {"role": "user", "content": document.text},
+    ]
 
 
 def _parse(line: str, default_kind: str, where: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from pageform.core.completion import Usage
+from pageform import Usage
 
 from .documents import Document
 

@@ -51,8 +51,32 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
-__all__ = [  # noqa: PLE0604 - the literal names are in _HOMES and, for type checkers, imported above
-    *_HOME_OF
+__all__ = [
+    "AsyncEngine",
+    "Attempt",
+    "BackendError",
+    "BatchFailed",
+    "CapacityError",
+    "Completion",
+    "Engine",
+    "EngineClosedError",
+    "EngineStats",
+    "FinishReason",
+    "Hooks",
+    "IncompleteOutput",
+    "ModelFileError",
+    "ModelNotFoundError",
+    "PageformError",
+    "ParameterError",
+    "RepetitionDetection",
+    "RequestError",
+    "SamplingParams",
+    "SchemaError",
+    "StructuredError",
+    "Timings",
+    "TokenLogprob",
+    "Usage",
+    "ValidationFailed",
 ]
 
 

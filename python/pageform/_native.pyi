@@ -80,10 +80,6 @@ class Runner:
     def arena_bytes(self) -> int: ...
     def describe_arena(self) -> str: ...
 
-from typing import Any
-
-from typing_extensions import Buffer
-
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 class FormatError(ValueError): ...

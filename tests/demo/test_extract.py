@@ -15,7 +15,7 @@ from examples.extract.display import Display, brief, table
 from examples.extract.documents import DataError, Document, load
 from examples.extract.outcome import Outcome, summary
 from examples.extract.records import KINDS, Note
-from pageform.core.completion import Usage
+from pageform import Usage
 
 ROOT = Path(__file__).parents[2]
 

@@ -54,7 +54,9 @@ def test_a_completion_says_what_happened(engine: Engine) -> None:
 
 def test_chat_uses_the_template(engine: Engine) -> None:
     c = engine.chat([{"role": "user", "content": "Say hello."}], SHORT)
-    assert "<|im_start|>user\nSay hello.<|im_end|>" in engine.tokenizer.decode(c.prompt_token_ids, skip_special_tokens=False)
+    assert "<|im_start|>user\nSay hello.<|im_end|>" in engine.tokenizer.decode(
+        c.prompt_token_ids, skip_special_tokens=False
+    )
 
 
 def test_streamed_text_adds_up(engine: Engine) -> None:
@@ -209,7 +211,8 @@ def test_abort_from_another_thread(engine: Engine) -> None:
         ("prompt", {"prompts": [10**9]}),
         ("prompt", {"prompts": [5] * 5000}),
         ("prompts", {"prompts": 3}),
-        ("prompts", {"prompts": [{"role": "user"}]}),
+        ("messages", {"prompts": [{"role": "user"}]}),
+        ("prompts", {"prompts": [{3}]}),
         ("sampling", {"prompts": "a", "sampling": {"temperature": 0}}),
         ("sampling", {"prompts": ["a", "b"], "sampling": [SHORT]}),
         ("max_tokens", {"prompts": "a", "sampling": SHORT.with_(max_tokens=4000)}),

@@ -71,7 +71,9 @@ def test_logits_equal_transformers(case: str, dtype: str, tmp_path: Path) -> Non
     model.to(getattr(torch, dtype)).save_pretrained(tmp_path)
     model.float()
     ids = torch.randint(3, BASE["vocab_size"], (100,)).tolist()
-    ours = load_model(open_checkpoint(str(tmp_path)), threads=2, num_blocks=16, max_tokens=64, max_seqs=1, kv_dtype="float32")
+    ours = load_model(
+        open_checkpoint(str(tmp_path)), threads=2, num_blocks=16, max_tokens=64, max_seqs=1, kv_dtype="float32"
+    )
     expected, got = hf_logits(model, ids), our_logits(ours, ids, chunk=37)
     assert np.abs(expected).max() > 0.05
     assert np.abs(got - expected).max() / np.abs(expected).max() < 1e-4

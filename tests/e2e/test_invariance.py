@@ -33,9 +33,26 @@ def _engine(**changes: Any) -> Engine:
 def _others(seed: int) -> tuple[list[str], list[SamplingParams]]:
     """Thirty requests of other lengths and settings, a few of them sharing the probes' prefix."""
     rng = random.Random(seed)
-    words = "a train bridge river coal steam line station driver signal tunnel iron engine city port".split()
+    words = [
+        "a",
+        "train",
+        "bridge",
+        "river",
+        "coal",
+        "steam",
+        "line",
+        "station",
+        "driver",
+        "signal",
+        "tunnel",
+        "iron",
+        "engine",
+        "city",
+        "port",
+    ]
     prompts = [
-        (PREFIX if i % 5 == 0 else "") + " ".join(rng.choice(words) for _ in range(rng.randint(3, 120))) for i in range(30)
+        (PREFIX if i % 5 == 0 else "") + " ".join(rng.choice(words) for _ in range(rng.randint(3, 120)))
+        for i in range(30)
     ]
     params = [
         SamplingParams(temperature=rng.choice([0.0, 1.0]), seed=i, max_tokens=rng.randint(4, 40), ignore_eos=True)

@@ -43,7 +43,9 @@ def test_greedy_tokens_equal_transformers_in_fp32(smollm2_hf: Any) -> None:
     """By induction: if each of our tokens is transformers' argmax given the tokens before it, the greedy texts agree."""
     with Engine("smollm2", dtype="float32", kv_cache_dtype="float32", threads=2, kv_cache_memory="256MB") as engine:
         completions = [
-            engine.chat([{"role": "user", "content": text}], SamplingParams(temperature=0, max_tokens=64, ignore_eos=True))
+            engine.chat(
+                [{"role": "user", "content": text}], SamplingParams(temperature=0, max_tokens=64, ignore_eos=True)
+            )
             for text in CHATS
         ]
     assert sum(len(c.token_ids) for c in completions) == 64 * len(CHATS)
@@ -82,7 +84,9 @@ def test_quantized_distributions_are_close_to_fp32(smollm2_path: Path, smollm2_h
         divergences.append((np.exp(p) * (p - q)).sum(-1))
     divergence = np.concatenate(divergences)
     assert divergence.size == 4096
-    print(f"mean KL {divergence.mean():.5f}, median {np.median(divergence):.5f}, p99 {np.quantile(divergence, 0.99):.4f}")
+    print(
+        f"mean KL {divergence.mean():.5f}, median {np.median(divergence):.5f}, p99 {np.quantile(divergence, 0.99):.4f}"
+    )
     assert 0 < divergence.mean() <= 0.01
 
 

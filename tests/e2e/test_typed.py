@@ -237,7 +237,7 @@ def _schema_errors() -> Iterator[Any]:
         yield pytest.param({"sampling": SamplingParams(**{name: value})}, id=f"{name}={value}"[:40])
 
 
-@pytest.mark.parametrize("call", _schema_errors())
+@pytest.mark.parametrize("call", list(_schema_errors()))
 def test_impossible_schemas_are_refused_before_work(engine: Engine, call: dict[str, Any]) -> None:
     steps = engine.stats().steps
     with pytest.raises(SchemaError) as caught:
@@ -256,7 +256,9 @@ def test_grammars_of_sampling_params(engine: Engine) -> None:
     import re
 
     assert re.fullmatch(r"[a-c]{3}-\d{2}", text(regex=r"[a-c]{3}-\d{2}"))
-    parsed = json.loads(text(json_schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}))
+    parsed = json.loads(
+        text(json_schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+    )
     assert type(parsed["n"]) is int
     assert text(grammar='start: "yes" | "no"') in ("yes", "no")
 
@@ -271,7 +273,7 @@ def test_typed_and_free_requests_share_a_batch(engine: Engine) -> None:
 
 @pytest.mark.slow
 def test_two_hundred_extractions_finish_and_validate() -> None:
-    """≥ 97 % of nested, bounded extraction requests finish; every finished one validates (it was parsed by Pydantic)."""
+    """≥ 97 % of nested, bounded extraction requests finish; every finished one parses and validates."""
     names = ["Ann Smith", "Bob Jones", "Chris Lee", "Dana White", "Eli Brown"]
     things = ["lamps", "chairs", "notebooks", "mugs", "bags"]
     prompts = [

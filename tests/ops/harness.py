@@ -60,6 +60,8 @@ class Sequences:
         """The step's arrays; `changes` replace single fields."""
         lengths = [old + new for old, new in zip(self.cached, self.new, strict=True)]
         needed = [-(-length // self.block_size) for length in lengths]
+        if self.num_blocks is not None and self.num_blocks < sum(needed):
+            raise ValueError(f"the sequences need {sum(needed)} blocks, not {self.num_blocks}")
         blocks = np.arange(self.num_blocks or sum(needed), dtype=np.int32)
         if self.shuffle is not None:
             np.random.default_rng(self.shuffle).shuffle(blocks)
@@ -223,8 +225,8 @@ def run_op(
 ) -> OpResult:
     """Runs one op on a native device and on the reference.
 
-    `inputs` are its operands; `step` defaults to one sequence of as many tokens as they have rows, and must be given for
-    an op without operands. `packed` replaces the f32 packing of `weight` on the native side.
+    `inputs` are its operands; `step` defaults to one sequence of as many tokens as they have rows; an op without
+    operands needs it. `packed` replaces the f32 packing of `weight` on the native side.
     """
     program = one_op(
         name,

@@ -11,7 +11,7 @@
 // cached positions max(0, p + 1 - window) ... p (all up to p if window is 0): softmax(cap(q . k * scale)) . v with
 // cap(s) = softcap * tanh(s / softcap) unless softcap is 0. Query head h reads the KV head h / (heads / kv_heads).
 //
-// Limits: head_dim a multiple of 4 up to 256, block_size a multiple of 16, heads a multiple of kv_heads.
+// Limits: block_size a multiple of 16, heads a multiple of kv_heads.
 //
 // Determinism: the output of one query token and head is the same bits whatever else is in the step, however its prompt
 // was cut into chunks and however many threads there are. See attention_kernels.cpp for how.
@@ -46,8 +46,6 @@ struct AttentionParams {
         softcap(static_cast<float>(call.floats[1])) {}
   int64_t group() const { return heads / kv_heads; }
 };
-
-constexpr int kMaxHeadDim = 256;
 
 }  // namespace
 }  // namespace pf

@@ -133,6 +133,9 @@ size_t cpu_kv_block_bytes(const PfKvShape& shape) {
 
 CpuKvCache* create_kv(const PfKvShape& shape) {
   if (shape.dtype != PF_F32 && shape.dtype != PF_F16) refuse("the KV cache of the CPU holds f32 or f16");
+  if (shape.block_size % 16 != 0) {
+    refuse("block_size of a KV cache on the CPU is ", shape.block_size, ", must be a multiple of 16");
+  }
   const auto layers = static_cast<size_t>(shape.num_layers);
   const size_t block_bytes = cpu_kv_block_bytes(shape) / (2 * layers);
   const size_t layer_bytes = (block_bytes * static_cast<size_t>(shape.num_blocks) + 63) / 64 * 64;

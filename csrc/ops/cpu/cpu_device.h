@@ -35,6 +35,7 @@ class CpuDevice {
 
 // Size of one block over all layers, K and V.
 size_t cpu_kv_block_bytes(const PfKvShape& shape);
+// Throws std::invalid_argument for a shape outside the limits of the attention ops (see attention.h).
 CpuKvCache* create_kv(const PfKvShape& shape);
 void destroy_kv(CpuKvCache* kv);
 

@@ -5,7 +5,7 @@
 //
 // The sets agree on the order of operations: fma is fused on avx2 and avx512 (bitwise equal results) and mul+add on
 // generic. Reductions over lanes always use the tree 8+8, 4+4, 2+2, 1+1. max(a, b) and min(a, b) give b where either is
-// NaN. where_less takes a where x < y, else b; where_bits takes a where bit i is 1; less_bits has bit i set where x < y.
+// NaN. where_less takes a where x < y, else b; where_bits takes a where bit i is 1; less_bits sets bit i where x < y.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -63,9 +63,7 @@ PF_INLINE F16x exp2i(F16x n) {
   const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
 }
-PF_INLINE F16x round(F16x a) {
-  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
+PF_INLINE F16x round(F16x a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 PF_INLINE void split(F16x a, float* sixteen) { store(sixteen, a); }
 PF_INLINE F16x where_less(F16x x, F16x y, F16x a, F16x b) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), b.v, a.v)};
@@ -141,8 +139,8 @@ PF_INLINE F16x where_bits(uint32_t bits, F16x a, F16x b) {
 struct F16x {
   float v[16];
 };
-#define PF_LANES(expr)                       \
-  F16x r;                                    \
+#define PF_LANES(expr)                        \
+  F16x r;                                     \
   for (int i = 0; i < 16; ++i) r.v[i] = expr; \
   return r
 PF_INLINE F16x load(const float* p) { PF_LANES(p[i]); }
@@ -210,8 +208,8 @@ PF_INLINE float reduce_max(F16x a) {
   return t[0];
 }
 
-// e^x for x <= 88; results below FLT_MIN flush to 0, exp(-inf) = 0, and NaN stays NaN. Cody-Waite reduction by ln 2 and the degree-5
-// minimax polynomial of Cephes expf (S. Moshier, 1992); relative error below 2^-22.
+// e^x for x <= 88; results below FLT_MIN flush to 0, exp(-inf) = 0, and NaN stays NaN. Cody-Waite reduction by ln 2 and
+// the degree-5 minimax polynomial of Cephes expf (S. Moshier, 1992); relative error below 2^-22.
 PF_INLINE F16x exp(F16x x) {
   const F16x lowest = set1(-87.33654f);
   const F16x c = max(lowest, x);

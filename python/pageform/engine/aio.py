@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..structured.partial import PartialBuilder
-from .base import Messages, Prompt, Sampling, is_conversation, is_messages, is_single_prompt, outcome
+from .base import Sampling, is_conversation, outcome
+from .prepare import Messages, Prompt, is_single_prompt
 from .sync import Engine, deliver
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
@@ -72,13 +73,13 @@ class AsyncEngine:
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
-            items = [self._engine.chat_prompt(item, tools) for item in items]
+            items = [self._engine.encode_chat(item, tools) for item in items]
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
     async def stream(
         self,
-        prompt: Prompt | Messages,
+        prompt: Prompt,
         sampling: SamplingParams | None = None,
         response_model: Any = None,
         *,
@@ -89,10 +90,10 @@ class AsyncEngine:
         [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
         deltas = _AsyncDeltas()
         if response_model is None:
-            ids_or_text: Any = self._engine.chat_prompt(prompt) if is_messages(prompt) else prompt  # type: ignore[arg-type]
-            ticket = self._engine.ticket(ids_or_text, params, on_delta=deltas.put, request_id=request_id)
-            async for text in self._run(ticket, deltas):
-                yield text
+            ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
+            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
+                async for text in texts:
+                    yield text
             outcome(ticket)
             return
         form = self._engine.form(response_model)
@@ -100,10 +101,11 @@ class AsyncEngine:
         while True:
             builder = PartialBuilder(call.spec)
             ticket = call.next_ticket(deltas.put)
-            async for text in self._run(ticket, deltas):
-                partial = builder.feed(text)
-                if partial is not None:
-                    yield partial
+            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
+                async for text in texts:
+                    partial = builder.feed(text)
+                    if partial is not None:
+                        yield partial
             if call.settle(ticket):
                 yield call.value
                 return
@@ -134,10 +136,16 @@ class AsyncEngine:
         await self.close()
 
     async def _answers(
-        self, items: list[Any], sampling: Sampling, response_model: Any, request_id: str | None, validation: dict[str, Any]
+        self,
+        items: list[Any],
+        sampling: Sampling,
+        response_model: Any,
+        request_id: str | None,
+        validation: dict[str, Any],
     ) -> list[Any]:
         started = start_answers(self._engine, items, sampling, response_model, TypedOptions(**validation), request_id)
-        return await asyncio.gather(*(self._answer(call, ticket) for call, ticket in started), return_exceptions=True)
+        answers = (self._answer(call, ticket) for call, ticket in started)
+        return list(await asyncio.gather(*answers, return_exceptions=True))
 
     async def _answer(self, call: TypedCall[Any] | None, ticket: Ticket) -> tuple[Any, Completion]:
         while True:
@@ -161,7 +169,7 @@ class AsyncEngine:
             self._engine.abort(ticket.request_id)
             raise
 
-    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncIterator[str]:
+    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str, None]:
         ticket.future.add_done_callback(lambda _: deltas.end())
         self._engine.submit(ticket)
         try:

@@ -16,7 +16,7 @@ from ..core.params import SamplingParams
 from .build import build
 from .config import EngineConfig
 from .loop import EngineLoop
-from .prepare import Prompt, is_single_prompt
+from .prepare import Messages, Prompt
 from .sink import OnDelta
 from .ticket import Ticket
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..forms.grammar import Grammar
     from ..text.tokenizer import Tokenizer
 
-Messages = Sequence[Mapping[str, Any]]
 Sampling = SamplingParams | Sequence[SamplingParams] | None
 
 
@@ -144,9 +143,7 @@ class BaseEngine:
         """Greedy for typed answers; otherwise what the model's generation config recommends."""
         return SamplingParams(temperature=0.0) if typed else self._parts.default_sampling
 
-    def sampling_list(
-        self, sampling: Sampling, count: int, typed: bool
-    ) -> list[SamplingParams]:
+    def sampling_list(self, sampling: Sampling, count: int, typed: bool) -> list[SamplingParams]:
         """One SamplingParams for each of `count` prompts; `typed` chooses the default. Raises ParameterError."""
         if sampling is None:
             sampling = self._default_sampling(typed)
@@ -155,42 +152,26 @@ class BaseEngine:
         if isinstance(sampling, Sequence) and all(isinstance(item, SamplingParams) for item in sampling):
             if len(sampling) != count:
                 raise ParameterError(
-                    "sampling", f"<{len(sampling)} items>", f"does not match {count} prompts", "Give one for each, or one."
+                    "sampling",
+                    f"<{len(sampling)} items>",
+                    f"does not match {count} prompts",
+                    "Give one for each, or one.",
                 )
             return list(sampling)
         raise ParameterError("sampling", sampling, "is not SamplingParams or a list of them", "Pass SamplingParams(…).")
 
-    def chat_prompt(self, messages: Messages, tools: Any = None, **template_arguments: Any) -> list[int]:
-        """Token ids of a conversation under the model's chat template."""
-        from ..text.chat import render_chat
-
-        tokenizer = self.tokenizer
-        if tokenizer.chat_template is None:
-            raise ParameterError(
-                "messages", "…", "the model has no chat template", "Use generate() with a prompt of your own making."
-            )
-        text = render_chat(
-            messages,
-            tokenizer.chat_template,
-            tools=tools,
-            add_generation_prompt=True,
-            bos_token=tokenizer.bos_token,
-            eos_token=tokenizer.eos_token,
-            **template_arguments,
-        )
-        return tokenizer.encode(text, add_special_tokens=False)
+    def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
+        """Token ids of a conversation under the model's chat template, ending where the answer begins."""
+        return self._parts.preparer.encode_chat(messages, tools)
 
 
 def is_conversation(messages: Any) -> bool:
     """One conversation is a list of messages (mappings); a list of those is many."""
     if not isinstance(messages, Sequence) or isinstance(messages, (str, bytes)):
-        raise ParameterError("messages", messages, "is not a list of messages", 'Pass [{"role": "user", "content": "…"}].')
+        raise ParameterError(
+            "messages", messages, "is not a list of messages", 'Pass [{"role": "user", "content": "…"}].'
+        )
     return not messages or isinstance(messages[0], Mapping)
-
-
-def is_messages(prompt: Any) -> bool:
-    """Whether a prompt is one conversation (and not text or token ids)."""
-    return isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
 
 
 def outcome(ticket: Ticket) -> Completion:
@@ -209,4 +190,3 @@ def checked(completion: Completion) -> Completion:
     raise RequestError(
         f"request {completion.request_id} failed: {completion.detail or completion.error}", completion
     ) from completion.error
-

@@ -14,14 +14,14 @@ from ..models.loader import LoadedModel, kv_block_bytes, load_model
 from ..platform import free_memory
 from ..sampling import ModelLimits
 from ..scheduler import Scheduler, SchedulerConfig
-from ..text.tokenizer import load_tokenizer
+from ..text import load_tokenizer
 from ..weights import open_checkpoint
 from .config import DEFAULT_KV_SHARE, EngineConfig
 from .core import EngineCore
 from .prepare import Preparer
 
 if TYPE_CHECKING:
-    from ..weights.checkpoint import Checkpoint
+    from ..weights.base import Checkpoint
     from ..weights.config import ModelConfig
     from .base import EngineStats
 
@@ -59,7 +59,12 @@ def build(config: EngineConfig) -> EngineParts:
         max_seqs=config.max_num_seqs,
         max_model_len=max_model_len,
     )
-    cache = KVCacheManager(num_blocks, BLOCK_SIZE, enable_prefix_caching=config.enable_prefix_caching)
+    cache = KVCacheManager(
+        num_blocks,
+        BLOCK_SIZE,
+        base_keys=[("kv_dtype", config.kv_cache_dtype)],
+        prefix_caching=config.enable_prefix_caching,
+    )
     scheduler = Scheduler(
         SchedulerConfig(
             max_num_seqs=config.max_num_seqs,
@@ -72,20 +77,22 @@ def build(config: EngineConfig) -> EngineParts:
         cache,
     )
     vocab = model_config.vocab_size
-    core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
     eos_ids = frozenset(tokenizer.eos_ids if tokenizer is not None else ()) | frozenset(model_config.eos_ids)
+    compiler = GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None
+    core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
     preparer = Preparer(
         tokenizer=tokenizer,
         limits=ModelLimits(vocab, max_model_len, config.max_num_seqs),
         eos_ids=eos_ids,
-        compiler=GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None,
+        compiler=compiler,
         engine_seed=config.seed,
+        count=core.counters.count,
     )
     return EngineParts(core, preparer, lambda: statistics(core, model), default_sampling(checkpoint))
 
 
 def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:
-    """Number of KV blocks and the longest request. Raises CapacityError when not one request of the length asked fits."""
+    """Number of KV blocks and the longest request. Raises CapacityError when not one request of that length fits."""
     if config.max_model_len is not None and config.max_model_len > model.max_position_embeddings:
         raise ParameterError(
             "max_model_len",
@@ -127,23 +134,23 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
     """A snapshot of the counters; called in the engine's thread."""
     from .base import EngineStats
 
-    scheduler, cache = core.scheduler.stats, core.scheduler.cache.stats()
+    scheduler, cache, counters = core.scheduler.stats(), core.scheduler.cache.stats(), core.counters
     return EngineStats(
-        requests_running=core.scheduler.num_running,
-        requests_waiting=core.scheduler.num_waiting,
-        requests_finished={str(reason): n for reason, n in scheduler.finished.items()},
-        prompt_tokens=scheduler.prompt_tokens,
-        generation_tokens=scheduler.generation_tokens,
-        cached_tokens=scheduler.cached_tokens,
-        preemptions=scheduler.preemptions,
-        steps=core.steps,
-        mixed_steps=core.mixed_steps,
-        max_step_tokens=core.max_step_tokens,
-        step_faults=core.step_faults,
-        kv_blocks_total=cache.total_blocks,
-        kv_blocks_used=cache.used_blocks,
-        prefix_cache_queries=cache.queried_tokens,
-        prefix_cache_hits=cache.hit_tokens,
+        requests_running=scheduler.num_running,
+        requests_waiting=scheduler.num_waiting,
+        requests_finished=dict(counters.finished),
+        prompt_tokens=counters.prompt_tokens,
+        generation_tokens=counters.generation_tokens,
+        cached_tokens=counters.cached_tokens,
+        preemptions=scheduler.num_preemptions,
+        steps=counters.steps,
+        mixed_steps=counters.mixed_steps,
+        max_step_tokens=counters.max_step_tokens,
+        step_faults=counters.step_faults,
+        kv_blocks_total=cache.num_blocks,
+        kv_blocks_used=cache.num_blocks - cache.num_free_blocks,
+        prefix_cache_queries=cache.queries,
+        prefix_cache_hits=cache.hits,
         kv_cache_bytes=model.kv_bytes,
         weight_bytes=model.weight_bytes,
         device=model.description,

@@ -51,9 +51,17 @@ class EngineConfig:
             raise ParameterError("model", model, "is not a name or path", 'Give "smollm2", a path or a hub id.')
         tokenizer = given.get("tokenizer", "auto")
         if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
-            raise ParameterError("tokenizer", tokenizer, "is not a path", 'Give "auto", a path, or None for token ids only.')
+            raise ParameterError(
+                "tokenizer", tokenizer, "is not a path", 'Give "auto", a path, or None for token ids only.'
+            )
         given["tokenizer"] = None if tokenizer is None else str(tokenizer)
-        for name, low in (("threads", 1), ("max_num_seqs", 1), ("max_num_batched_tokens", 1), ("max_model_len", 2), ("prefill_chunk", 1)):
+        for name, low in (
+            ("threads", 1),
+            ("max_num_seqs", 1),
+            ("max_num_batched_tokens", 1),
+            ("max_model_len", 2),
+            ("prefill_chunk", 1),
+        ):
             value = given.get(name)
             if value is not None:
                 _integer(name, value, low)

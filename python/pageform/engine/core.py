@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import RequestError
@@ -25,6 +28,28 @@ if TYPE_CHECKING:
 FillMasks = Callable[[Sequence[tuple["Matcher", int]], "NDArray[np.uint32]"], None]
 
 
+@dataclass(slots=True)
+class Counters:
+    """Counts since the engine was made. Tokens are counted when their request finishes."""
+
+    steps: int = 0
+    mixed_steps: int = 0
+    max_step_tokens: int = 0
+    step_faults: int = 0
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    cached_tokens: int = 0
+    finished: Counter[str] = field(default_factory=Counter)
+
+    def count(self, request: Request) -> None:
+        """Counts a finished request; the prompt of several samples once."""
+        self.finished[str(request.finish_reason)] += 1
+        self.generation_tokens += len(request.output_ids)
+        if request.sample == 0:
+            self.prompt_tokens += request.num_prompt_tokens
+            self.cached_tokens += request.num_cached
+
+
 class EngineCore:
     """Runs requests step by step.
 
@@ -38,16 +63,15 @@ class EngineCore:
         fill_masks: FillMasks,
         vocab_size: int,
         check_invariants: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.scheduler = scheduler
         self.executor = executor
-        self.steps = 0
-        self.step_faults = 0
-        self.mixed_steps = 0
-        self.max_step_tokens = 0
+        self.counters = Counters()
         self._fill_masks = fill_masks
         self._mask_words = (vocab_size + 31) // 32
         self._check = check_invariants
+        self.clock = clock
         self._mask_thread: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
@@ -56,44 +80,46 @@ class EngineCore:
             self._mask_thread.shutdown()
         self.executor.stop()
 
-    def step(self, now: float) -> bool:
-        """Expires deadlines and runs one step at time `now` (seconds). False when there was nothing to run."""
-        plan = self.scheduler.plan(now)
+    def step(self) -> bool:
+        """Expires deadlines and runs one step. False when there was nothing to run."""
+        plan = self.scheduler.plan(self.clock())
         if plan is None:
             return False
-        self._run(plan, now)
+        self._run(plan)
         if self._check:
-            self.scheduler.check_invariants()
+            self.scheduler.cache.check_invariants()
         return True
 
-    def _run(self, plan: StepPlan, now: float) -> None:
+    def _run(self, plan: StepPlan) -> None:
         try:
             result = self._execute(plan)
         except Exception as error:
-            self._bisect(plan, error, now)
+            self._bisect(plan, error)
             return
         self._count(plan)
-        self.scheduler.apply(plan, result, now)
+        self.scheduler.apply(plan, result, self.clock())
 
     def _count(self, plan: StepPlan) -> None:
         sizes = [len(seq.tokens) for seq in plan.seqs]
-        self.steps += 1
-        self.max_step_tokens = max(self.max_step_tokens, sum(sizes))
-        self.mixed_steps += min(sizes) == 1 and max(sizes) > 1
+        self.counters.steps += 1
+        self.counters.max_step_tokens = max(self.counters.max_step_tokens, sum(sizes))
+        self.counters.mixed_steps += min(sizes) == 1 and max(sizes) > 1
 
-    def _bisect(self, plan: StepPlan, error: Exception, now: float) -> None:
+    def _bisect(self, plan: StepPlan, error: Exception) -> None:
         """A step failed: its halves run alone until the guilty request is found and finished; the others go on."""
-        self.step_faults += 1
+        self.counters.step_faults += 1
         self.scheduler.discard(plan)
-        guilty = [seq.request for seq in plan.seqs]
-        if len(guilty) == 1:
-            self.scheduler.fail(guilty[0], error, now)
+        suspects = [seq.request for seq in plan.seqs]
+        if len(suspects) == 1:
+            guilty = self.scheduler.get(suspects[0])
+            if guilty is not None:
+                self.scheduler.fail(guilty, error, self.clock())
             return
-        middle = len(guilty) // 2
-        for half in (guilty[:middle], guilty[middle:]):
-            part = self.scheduler.plan(now, only=frozenset(half))
+        middle = len(suspects) // 2
+        for half in (suspects[:middle], suspects[middle:]):
+            part = self.scheduler.plan(self.clock(), only=frozenset(half))
             if part is not None:
-                self._run(part, now)
+                self._run(part)
 
     def _execute(self, plan: StepPlan) -> StepResult:
         masked = self._prepare_rows(plan)
@@ -116,7 +142,7 @@ class EngineCore:
         return result
 
     def _prepare_rows(self, plan: StepPlan) -> list[OutputSink]:
-        """Gives each sampled row its bias, counts and mask index; returns the sinks whose masks are needed, in order."""
+        """Gives each sampled row its bias, counts and mask index; returns the sinks that need masks, in order."""
         masked: list[OutputSink] = []
         for seq in plan.seqs:
             for row in seq.rows:
@@ -131,13 +157,14 @@ class EngineCore:
         return masked
 
     def _owner(self, row: RowPlan) -> tuple[Request, OutputSink]:
-        request = self.scheduler.request(row.request)
+        request = self.scheduler.get(row.request)
+        assert request is not None
         sink = request.sink
         assert isinstance(sink, OutputSink)
         return request, sink
 
     def _fill(self, masked: list[OutputSink], masks: NDArray[np.uint32], gate: Any) -> None:
-        """Runs on the mask thread. A matcher that fails empties its own row only, and its request ends with the error."""
+        """Runs on the mask thread. A matcher that fails empties its own row, and its request ends with the error."""
         try:
             grammars = [(sink.matcher, i) for i, sink in enumerate(masked) if sink.matcher is not None]
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +35,7 @@ class EngineLoop:
             self._tickets[ticket.request_id] = ticket
             ticket.future.add_done_callback(lambda _: self._tickets.pop(ticket.request_id, None))
             try:
-                self._core.scheduler.add(ticket.requests[0], time.monotonic())
+                self._core.scheduler.add(ticket.requests[0], self._core.clock())
             except Exception as error:
                 ticket.fail(error)
 
@@ -46,9 +45,7 @@ class EngineLoop:
         """Ends a request with reason `abort`, with what it had decoded. Unknown or finished ids do nothing."""
 
         def end() -> None:
-            ticket = self._tickets.get(request_id)
-            for request in ticket.requests if ticket is not None else ():
-                self._core.scheduler.abort(request.index, time.monotonic())
+            self._core.scheduler.abort(request_id, self._core.clock())
 
         self._command(end)
 
@@ -104,7 +101,7 @@ class EngineLoop:
                     commands, self._commands = self._commands, deque()
                 for command in commands:
                     command()
-                busy = self._core.step(time.monotonic())
+                busy = self._core.step()
         except BaseException as fault:  # a defect: nobody may be left waiting for ever
             error = fault
             raise
@@ -119,5 +116,5 @@ class EngineLoop:
 
     def _idle_seconds(self) -> float | None:
         """How long to sleep with nothing to run: for ever, or until the next deadline of a waiting request."""
-        deadline = self._core.scheduler.next_deadline()
-        return None if deadline is None else max(0.0, deadline - time.monotonic())
+        deadline = self._core.scheduler.next_deadline
+        return None if deadline is None else max(0.0, deadline - self._core.clock())

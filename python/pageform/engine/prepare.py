@@ -4,7 +4,7 @@ caller's thread, before a request exists."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -23,22 +23,33 @@ if TYPE_CHECKING:
     from ..forms.grammar import Grammar, GrammarCompiler
     from ..text.tokenizer import Tokenizer
 
-Prompt = str | Sequence[int]
+Messages = Sequence[Mapping[str, Any]]
+Prompt = str | Sequence[int] | Messages
+"""Text, token ids, or a conversation."""
+
+
+def is_messages(prompt: Any) -> TypeGuard[Messages]:
+    """Whether a prompt is one conversation: a list of messages."""
+    return isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
 
 
 def is_single_prompt(prompts: Any) -> TypeGuard[Prompt]:
-    """One prompt is text or a list of token ids; a list of those is many. Raises ParameterError for anything else."""
+    """One prompt is text, token ids or a conversation; a list of those is many. Raises ParameterError for others."""
     if isinstance(prompts, str):
         return True
     if not isinstance(prompts, Sequence) or isinstance(prompts, (bytes, bytearray)):
-        raise ParameterError("prompts", prompts, "is neither text nor token ids nor a list of those", "Pass str or list.")
+        raise ParameterError(
+            "prompts", prompts, "is neither text nor token ids nor a list of those", "Pass str or list."
+        )
     if len(prompts) == 0:
         return False
-    if all(isinstance(item, int) and not isinstance(item, bool) for item in prompts):
+    if is_messages(prompts) or all(isinstance(item, int) and not isinstance(item, bool) for item in prompts):
         return True
     for item in prompts:
         if not isinstance(item, str) and not (isinstance(item, Sequence) and not isinstance(item, (bytes, bytearray))):
-            raise ParameterError("prompts", item, "is neither text nor a list of token ids", "Mix only those two kinds.")
+            raise ParameterError(
+                "prompts", item, "is neither text nor a list of token ids", "Mix only those two kinds."
+            )
     return False
 
 
@@ -51,19 +62,41 @@ class Preparer:
     eos_ids: frozenset[int]
     compiler: GrammarCompiler | None
     engine_seed: int
+    count: Callable[[Request], None]
+    """Hears of every finished sample, in the engine's thread."""
     _indices: itertools.count[int] = field(default_factory=itertools.count)
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt; text gets the tokenizer's special tokens (BOS where the model wants one)."""
+        """Token ids of a prompt.
+
+        Text gets the tokenizer's special tokens (BOS where the model wants one), a conversation the chat template.
+        """
+        if is_messages(prompt):
+            return self.encode_chat(prompt)
         if not isinstance(prompt, str):
-            return list(prompt)
+            return list(prompt)  # type: ignore[arg-type]
         if prompt == "":
             raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
         if self.tokenizer is None:
             raise ParameterError(
-                "prompt", prompt, "is text, but the engine was made with tokenizer=None", "Pass token ids, or a tokenizer."
+                "prompt",
+                prompt,
+                "is text, but the engine was made with tokenizer=None",
+                "Pass token ids, or a tokenizer.",
             )
         return self.tokenizer.encode(prompt)
+
+    def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
+        """Token ids of a conversation under the model's chat template, ending where the answer begins."""
+        from ..text.chat import render_chat
+
+        if self.tokenizer is None:
+            raise ParameterError(
+                "messages", messages, "need a tokenizer, but tokenizer=None", "Make the engine with one."
+            )
+        variables: dict[str, Any] = dict(self.tokenizer.special_tokens)
+        text = render_chat(messages, self.tokenizer.chat_template, tools, **variables)
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def ticket(
         self,
@@ -89,6 +122,7 @@ class Preparer:
         sampling = resolve(params, derive_seed(self.engine_seed, base))
 
         def finish(request: Request, completion: Completion) -> None:
+            self.count(request)
             ticket.finish(request, completion)
 
         for sample in range(params.n):
@@ -114,6 +148,7 @@ class Preparer:
                     arrival=now,
                     sink=sink,
                     sample=sample,
+                    cache_keys=() if params.cache_salt is None else (("salt", params.cache_salt),),
                 )
             )
         ticket.requests[0].siblings = ticket.requests[1:]
@@ -123,16 +158,15 @@ class Preparer:
         """The response type compiled for this engine. Raises SchemaError."""
         from ..forms.form import Form
 
-        return Form.of(response_type, self.require_compiler("response_model"))
+        return Form.of(response_type, self._require_compiler("response_model"))
 
     def _grammar(self, params: SamplingParams) -> Grammar | None:
         given = [n for n in ("json_schema", "regex", "choice", "grammar") if getattr(params, n) is not None]
         if not given:
             return None
-        return self.require_compiler(given[0]).compile_params(params)
+        return self._require_compiler(given[0]).compile_params(params)
 
-    def require_compiler(self, field_name: str) -> GrammarCompiler:
-        """The grammar compiler; raises ParameterError naming `field_name` when the engine has no tokenizer."""
+    def _require_compiler(self, field_name: str) -> GrammarCompiler:
         if self.compiler is None:
             raise ParameterError(
                 field_name, "…", "needs a tokenizer, but the engine was made with tokenizer=None", "Make it with one."

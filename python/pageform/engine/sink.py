@@ -139,6 +139,7 @@ class OutputSink:
 
     def _completion(self, request: Request) -> Completion:
         assert request.finish_reason is not None
+        assert request.finish_time is not None
         finish = request.finish_time
         first = request.first_token_time
         scheduled = request.first_scheduled_time

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -11,7 +12,8 @@ from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..structured.errors import BatchFailed
 from ..structured.partial import PartialBuilder
-from .base import BaseEngine, Messages, Prompt, Sampling, is_conversation, is_messages, is_single_prompt, outcome
+from .base import BaseEngine, Sampling, is_conversation, outcome
+from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
@@ -26,7 +28,8 @@ class Engine(BaseEngine):
     `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto" or
     "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. A step computes at most
     `max_num_batched_tokens` tokens of at most `max_num_seqs` requests; `prefill_chunk` bounds one request's share.
-    `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` "float16" or "float32".
+    `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` is "float16" or
+    "float32".
     `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
     requests that bring none.
 
@@ -57,13 +60,26 @@ class Engine(BaseEngine):
         super().__init__(model, **parameters)
 
     @overload
+    def generate(self, prompts: str, sampling: Sampling = None, response_model: None = None) -> Completion: ...
+    @overload
+    def generate(self, prompts: str, sampling: Sampling = None, *, response_model: type[T]) -> T: ...
+    @overload
+    def generate(self, prompts: list[str], sampling: Sampling = None, *, response_model: type[T]) -> list[T]: ...
+    @overload
     def generate(
-        self, prompts: str, sampling: Sampling = ..., response_model: None = ..., **options: Any
-    ) -> Completion: ...
-    @overload
-    def generate(self, prompts: str, sampling: Sampling = ..., *, response_model: type[T], **options: Any) -> T: ...
-    @overload
-    def generate(self, prompts: Any, sampling: Sampling = ..., response_model: Any = ..., **options: Any) -> Any: ...
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling: Sampling = None,
+        response_model: Any = None,
+        *,
+        max_retries: int = 3,
+        context: Any = None,
+        strict: bool | None = None,
+        hooks: Any = None,
+        return_exceptions: bool = False,
+        request_id: str | None = None,
+        progress: bool | None = None,
+    ) -> Any: ...
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
@@ -78,13 +94,13 @@ class Engine(BaseEngine):
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """Answers prompts: text, token ids (`list[int]`), or a list of either. One gives one result, a list a list.
+        """Answers prompts: text, token ids (`list[int]`), a conversation, or a list of those. One gives one result.
 
         A result is a `Completion`, or with `response_model` a validated value of that type. Without `sampling`, typed
         answers are greedy and others follow the model's own recommendation. An answer that does not validate is asked
         for again with its errors up to `max_retries` times; `context` and `strict` go to Pydantic's validation, `hooks`
         are Instructor's. Everything is checked before any work starts (ParameterError, SchemaError). If some of a list
-        fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` exceptions stand in the list.
+        fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` they stand in the list.
         `progress` shows a bar (default: for long calls on a terminal).
         """
         options = TypedOptions(max_retries, context, strict, hooks)
@@ -108,7 +124,7 @@ class Engine(BaseEngine):
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """Like `generate` with a response model, but gives (value, Completion) pairs; all attempts are in the latter."""
+        """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
         options = TypedOptions(max_retries, context, strict, hooks)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
@@ -135,13 +151,13 @@ class Engine(BaseEngine):
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
-            items = [self.chat_prompt(item, tools) for item in items]
+            items = [self.encode_chat(item, tools) for item in items]
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
         return deliver([_first(pair) for pair in pairs], single, return_exceptions)
 
     def stream(
         self,
-        prompt: Prompt | Messages,
+        prompt: Prompt,
         sampling: SamplingParams | None = None,
         response_model: Any = None,
         *,
@@ -153,8 +169,7 @@ class Engine(BaseEngine):
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
-        `prompt` may also be a conversation. Leaving the iterator early aborts the request. An attempt that does not
-        validate starts the partial objects anew.
+        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
         """
         options = TypedOptions(max_retries, context, strict, hooks)
         [params] = self.sampling_list(sampling, 1, response_model is not None)
@@ -162,8 +177,7 @@ class Engine(BaseEngine):
         if response_model is not None:
             call: TypedCall[Any] = TypedCall(self, self.form(response_model), prompt, params, options, request_id)
             return self._stream_typed(call, call.next_ticket(deltas.put), deltas)
-        ids_or_text: Any = self.chat_prompt(prompt) if is_messages(prompt) else prompt  # type: ignore[arg-type]
-        return self._stream_text(self.ticket(ids_or_text, params, on_delta=deltas.put, request_id=request_id), deltas)
+        return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
 
     def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[str]:
         yield from self._run(ticket, deltas)
@@ -172,17 +186,18 @@ class Engine(BaseEngine):
     def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
         while True:
             builder = PartialBuilder(call.spec)
-            for text in self._run(ticket, deltas):
-                partial = builder.feed(text)
-                if partial is not None:
-                    yield partial
+            with contextlib.closing(self._run(ticket, deltas)) as texts:
+                for text in texts:
+                    partial = builder.feed(text)
+                    if partial is not None:
+                        yield partial
             if call.settle(ticket):
                 yield call.value
                 return
             deltas = _Deltas()
             ticket = call.next_ticket(deltas.put)
 
-    def _run(self, ticket: Ticket, deltas: _Deltas) -> Iterator[str]:
+    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str, None, None]:
         """Submits a ticket and yields its text until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)
@@ -201,7 +216,7 @@ class Engine(BaseEngine):
         request_id: str | None,
         progress: bool | None,
     ) -> list[Any]:
-        """(value, completion) or the exception for each item, in order. Everything is checked before the first starts."""
+        """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
         started = start_answers(self, items, sampling, response_model, options, request_id)
         done: queue.SimpleQueue[tuple[int, Ticket]] = queue.SimpleQueue()
 

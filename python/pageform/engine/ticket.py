@@ -39,9 +39,5 @@ class Ticket:
 def _merge(samples: list[Completion]) -> Completion:
     """The first sample, with all of them as choices; the prompt's tokens are counted once."""
     first = samples[0]
-    usage = Usage(
-        first.usage.prompt_tokens, sum(s.usage.completion_tokens for s in samples), first.usage.cached_tokens
-    )
+    usage = Usage(first.usage.prompt_tokens, sum(s.usage.completion_tokens for s in samples), first.usage.cached_tokens)
     return replace(first, usage=usage, choices=samples)
-
-

@@ -13,7 +13,8 @@ from ..forms.form import Form
 from ..structured.loop import Answer, Ask, Outcome, retry
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions
 from ..structured.spec import Spec
-from .base import BaseEngine, Messages, Prompt, Sampling, checked, is_messages
+from .base import BaseEngine, Sampling, checked
+from .prepare import Messages, Prompt, is_messages
 from .sink import OnDelta
 from .ticket import Ticket
 
@@ -40,7 +41,7 @@ class TypedCall(Generic[T]):
         self,
         engine: BaseEngine,
         form: Form[T],
-        prompt: Prompt | Messages,
+        prompt: Prompt,
         params: SamplingParams,
         options: TypedOptions,
         request_id: str | None = None,
@@ -66,7 +67,7 @@ class TypedCall(Generic[T]):
         )
         self._ask = next(self._loop)
 
-    def _instruct(self, prompt: Prompt | Messages) -> str | Messages | None:
+    def _instruct(self, prompt: Prompt) -> str | Messages | None:
         """The prompt with the type's outline. For token ids the engine keeps the ids and the loop gives extensions."""
         spec = self._form.spec
         if isinstance(prompt, str):
@@ -74,7 +75,7 @@ class TypedCall(Generic[T]):
                 raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
             return add_to_prompt(spec, prompt)
         if is_messages(prompt):
-            return add_to_messages(spec, prompt)  # type: ignore[arg-type]
+            return add_to_messages(spec, prompt)
         suffix = f"\n\n{instructions(spec)}\n\nJSON:\n"
         ids: Sequence[int] = prompt  # type: ignore[assignment]
         if len(ids) == 0:
@@ -90,13 +91,9 @@ class TypedCall(Generic[T]):
     def next_ticket(self, on_delta: OnDelta | None = None) -> Ticket:
         """The request of the current attempt, checked and not yet submitted."""
         ask, engine = self._ask, self._engine
-        prompt: Prompt
+        prompt: Prompt = ask.prompt or ()
         if self._ids is not None:
             prompt = [*self._ids, *engine.tokenizer.encode(ask.extension, add_special_tokens=False)]
-        elif isinstance(ask.prompt, str):
-            prompt = ask.prompt
-        else:
-            prompt = engine.chat_prompt(ask.prompt or [])
         return engine.ticket(prompt, self._params, self._form.grammar, on_delta, self._request_id)
 
     def take(self, completion: Completion) -> bool:
@@ -107,9 +104,7 @@ class TypedCall(Generic[T]):
         except StopIteration as stop:
             outcome: Outcome[T] = stop.value
             self.value = outcome.value
-            self.completion = replace(
-                completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value
-            )
+            self.completion = replace(completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value)
             return True
         return False
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.plan import RowPlan, RowResult, StepPlan, StepResult
+from ..runtime.runner import Gate
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-class MaskGate(Protocol):
+class MaskGate(Gate, Protocol):
     """Tells a running step that the grammar masks it was given are written (`open`) or will never be (`fail`)."""
 
     def open(self) -> None: ...

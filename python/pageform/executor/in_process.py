@@ -38,8 +38,10 @@ class InProcessExecutor:
         out = self.model.run(inputs, gate)
         rows = [row for seq in plan.seqs for row in seq.rows]
         result = StepResult(plan.step_id, read_rows(rows, out))
-        if inputs.sampling.defer.any():
-            result.logits = {int(i): np.array(out.logits[i]) for i in np.flatnonzero(inputs.sampling.defer)}
+        deferred = [i for i, row in enumerate(rows) if row.sampling.defer and row.target < 0]
+        if deferred:
+            assert out.logits is not None
+            result.logits = {i: out.logits[i].copy() for i in deferred}
         return result
 
     def sample(

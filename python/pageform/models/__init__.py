@@ -1,8 +1,8 @@
 """Models: wiring only. A model is a function that records one step's program from a `ModelConfig`.
 
-`record(config, …) -> Program` looks the architecture up in one table. A model file names checkpoint tensors and ops, and
-nothing else: no weights are touched, no arrays exist yet. `loader.py` then packs exactly the weights that the program
-asked for. Owned by nobody: a program is plain data.
+`record(config, …) -> Program` looks the architecture up in one table. A model file names checkpoint tensors and ops,
+and nothing else: no weights are touched, no arrays exist yet. `loader.py` then packs exactly the weights that the
+program asked for. Owned by nobody: a program is plain data.
 """
 
 from __future__ import annotations

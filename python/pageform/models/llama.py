@@ -22,7 +22,7 @@ def record_step(config: ModelConfig, inv_freq: NDArray[np.float32], attention_sc
     """Token ids → logits → samples, for one step. See `models.record`."""
     r = Recorder()
     x = r.embed("model.embed_tokens.weight", config.hidden_size)
-    angles = r.rope_angles(inv_freq, attention_scale)
+    angles = r.rope_angles(inv_freq.tolist(), attention_scale)
     for layer in range(config.num_layers):
         prefix = f"model.layers.{layer}."
         h = r.rms_norm(x, prefix + "input_layernorm.weight", config.rms_norm_eps)
@@ -33,7 +33,7 @@ def record_step(config: ModelConfig, inv_freq: NDArray[np.float32], attention_sc
     x = r.rms_norm(r.gather_rows(x), "model.norm.weight", config.rms_norm_eps)
     head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
     r.sample(r.linear(x, head, config.vocab_size))
-    return r.program()
+    return r.program
 
 
 def _attention(r: Recorder, h: Tensor, angles: Tensor, config: ModelConfig, layer: int, prefix: str) -> Tensor:

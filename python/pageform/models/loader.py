@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from ..weights.base import Checkpoint
     from ..weights.config import ModelConfig
 
-_KV_ELEMENTS = {"float16": ("F16", 2), "float32": ("F32", 4)}
-_MAX_SAMPLER_ROWS = 4096
+_KV_ELEMENTS = {"float16": ("f16", 2), "float32": ("f32", 4)}
 
 
 @dataclass(slots=True)
@@ -96,21 +95,20 @@ def load_model(
     frequencies, attention_scale = inv_freq(config.rope, max_model_len or config.max_position_embeddings)
     program = record(config, frequencies, attention_scale)
     sampler = _sampler_program(config.vocab_size)
-    limits = {"max_tokens": max_tokens, "max_seqs": max_seqs, "max_rows": max(max_tokens, max_seqs)}
-    sampler_limits = dict.fromkeys(limits, _MAX_SAMPLER_ROWS)
+    max_rows = max(max_tokens, max_seqs)
     vectors = [_vector(checkpoint, request) for request in program.vectors]
     kv_shape = (config.num_layers, config.num_kv_heads, config.head_dim, block_size, num_blocks)
     kv_format = _KV_ELEMENTS[kv_dtype][0]
 
     if spec.library is None:
-        from ..runtime.reference import ReferenceRunner
+        from ..runtime.reference import KvShape, ReferenceRunner
 
         host = _cpu_device(threads)
         arrays = [_pack(host, checkpoint, request, "auto").dequantize() for request in program.weights]
-        kv = dict(zip(("num_layers", "kv_heads", "head_dim", "block_size", "num_blocks"), kv_shape, strict=True))
+        kv = KvShape(*kv_shape, dtype=kv_format)
         return LoadedModel(
             config=config,
-            runner=ReferenceRunner(program, arrays, vectors, kv, kv_dtype=kv_dtype),
+            runner=ReferenceRunner(program, arrays, vectors, kv),
             sampler=ReferenceRunner(sampler, [], [], None),
             block_size=block_size,
             num_blocks=num_blocks,
@@ -127,7 +125,9 @@ def load_model(
     weights = [_pack(unit, checkpoint, request, dtype) for request in program.weights]
     kv_cache = unit.kv_cache(*kv_shape, kv_format)
     try:
-        runner = NativeRunner(unit, program, weights, vectors, kv_cache, **limits)
+        runner = NativeRunner(
+            unit, program, weights, vectors, kv_cache, max_tokens=max_tokens, max_seqs=max_seqs, max_rows=max_rows
+        )
     except ValueError as error:
         raise ModelFileError(
             str(checkpoint.path), f"the tensors do not fit the config: {error}", "Get an undamaged copy of the model."
@@ -135,7 +135,7 @@ def load_model(
     return LoadedModel(
         config=config,
         runner=runner,
-        sampler=NativeRunner(unit, sampler, [], [], None, **sampler_limits),
+        sampler=NativeRunner(unit, sampler, [], [], None, max_tokens=max_rows, max_seqs=max_rows, max_rows=max_rows),
         block_size=block_size,
         num_blocks=num_blocks,
         kv_bytes=kv_cache.bytes,
@@ -160,22 +160,26 @@ def _cpu_device(threads: int | None) -> _native.Device:
 def _sampler_program(vocab_size: int) -> Program:
     recorder = Recorder()
     recorder.sample(recorder.input("logits", Rows.LOGITS, vocab_size))
-    return recorder.program()
+    return recorder.program
 
 
 def _pack(device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dtype: str) -> _native.Weight:
     """One packed weight: the request's tensors, concatenated along rows."""
     refs = [checkpoint.require(name) for name in request]
+    parts = []
     for ref in refs:
         if len(ref.shape) != 2:
             raise ModelFileError(
-                str(checkpoint.path), f"tensor {ref.name} has shape {ref.shape}, not two dimensions", "Get another copy."
+                str(checkpoint.path),
+                f"tensor {ref.name} has shape {ref.shape}, not two dimensions",
+                "Get another copy.",
             )
-    parts = [(ref.buffer, ref.offset, ref.nbytes, *ref.shape, ref.format) for ref in refs]
+        rows, cols = ref.shape
+        parts.append((ref.buffer, ref.offset, ref.nbytes, rows, cols, ref.format.lower()))
     weight = device.pack(parts)
     if dtype == "float32" and any(ref.format != "F32" for ref in refs):
         values = weight.dequantize()
-        weight = device.pack([(values, 0, values.nbytes, *values.shape, "F32")])
+        weight = device.pack([(values, 0, values.nbytes, *values.shape, "f32")])
     for ref in refs:
         ref.drop()
     return weight

@@ -66,13 +66,12 @@ class SamplingInputs:
     @classmethod
     def greedy(cls, rows: int, **changes: Any) -> SamplingInputs:
         """Rows that all take their most likely token; `changes` replace single fields (arrays or scalars)."""
-        arrays: dict[str, Any] = {}
-        for name, (dtype, value) in ROW_FIELDS.items():
-            arrays[name] = np.full(rows, value, dtype)
-        for name, value in changes.items():
-            dtype = ROW_FIELDS[name][0] if name in ROW_FIELDS else None
-            arrays[name] = np.full(rows, value, dtype) if dtype and np.isscalar(value) else value
-        return cls(**arrays)
+        neutral: dict[str, Any] = {name: value for name, (_, value) in ROW_FIELDS.items()}
+        fields = neutral | changes
+        for name, (dtype, _) in ROW_FIELDS.items():
+            if np.isscalar(fields[name]):
+                fields[name] = np.full(rows, fields[name], dtype)
+        return cls(**fields)
 
 
 ROW_FIELDS: dict[str, tuple[type[np.generic], float]] = {

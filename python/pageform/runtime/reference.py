@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -188,7 +188,7 @@ class ReferenceRunner:
     def _indices(self, values: npt.NDArray[np.int32]) -> Tensor:
         import torch
 
-        return cast("Tensor", torch.from_numpy(values.astype(np.int64))).to(self._device)
+        return torch.from_numpy(values.astype(np.int64)).to(self._device)
 
 
 def _columns(buffers: list[Tensor], view: View) -> Tensor:

@@ -43,7 +43,9 @@ def check_against_model(params: SamplingParams, prompt_ids: Sequence[int], limit
             f"Use at most {room}, or None for the rest of the context.",
         )
     if params.min_tokens > room:
-        raise ParameterError("min_tokens", params.min_tokens, f"exceeds the {room} tokens left in the context", "Lower it.")
+        raise ParameterError(
+            "min_tokens", params.min_tokens, f"exceeds the {room} tokens left in the context", "Lower it."
+        )
     if params.n > limits.max_num_seqs:
         raise ParameterError(
             "n", params.n, f"exceeds max_num_seqs={limits.max_num_seqs}", "Ask for fewer samples or raise max_num_seqs."
@@ -60,5 +62,8 @@ def check_against_model(params: SamplingParams, prompt_ids: Sequence[int], limit
 def _in_vocabulary(field: str, token: int, limits: ModelLimits) -> None:
     if not 0 <= token < limits.vocab_size:
         raise ParameterError(
-            field, token, f"is outside the vocabulary of {limits.vocab_size} tokens", "Use ids of this model's tokenizer."
+            field,
+            token,
+            f"is outside the vocabulary of {limits.vocab_size} tokens",
+            "Use ids of this model's tokenizer.",
         )

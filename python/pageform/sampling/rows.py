@@ -86,7 +86,9 @@ class RowState:
                 self._base_bias[ids[0]] = -math.inf
         self._sequences = [ids for ids in bad_words if len(ids) > 1]
         self._stops = tuple(stop_ids)
-        penalized = params.repetition_penalty != 1.0 or params.presence_penalty != 0.0 or params.frequency_penalty != 0.0
+        penalized = (
+            params.repetition_penalty != 1.0 or params.presence_penalty != 0.0 or params.frequency_penalty != 0.0
+        )
         self._counts: dict[int, int] | None = dict.fromkeys(prompt_ids, 0) if penalized else None
 
     def push(self, token: int) -> None:

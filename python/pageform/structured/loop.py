@@ -53,7 +53,7 @@ class Answer:
 
     text: str
     finish_reason: FinishReason = FinishReason.STOP
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     response: Any = None
 
 
@@ -112,8 +112,8 @@ def _attempts(
         hooks.emit("completion:kwargs", **{**kwargs, _prompt_name(prompt): ask.prompt})
         try:
             answer = yield ask
-        except Exception as error:  # the driver could not get an answer: tell the hooks, the fault stays the driver's
-            hooks.emit("completion:error", error, **details)
+        except Exception as fault:  # the driver could not get an answer: tell the hooks, the fault stays the driver's
+            hooks.emit("completion:error", fault, **details)
             raise
         hooks.emit("completion:response", answer if answer.response is None else answer.response)
 

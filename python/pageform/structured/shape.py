@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import types
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from typing_extensions import TypeAliasType
+
+_ALIASES = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
+"""What `type X = …` makes, in typing_extensions and (from Python 3.12 on) in typing."""
 
 
 class Whole:
@@ -98,16 +102,6 @@ class Record:
         else:
             object.__setattr__(made, name, value)
 
-    def literals(self, key: str) -> tuple[Any, ...] | None:
-        """The values that a `Literal` field may have, None for other fields."""
-        if key not in self.fields:
-            return None
-        shape = self.fields[key][1]
-        annotation = shape._annotation if isinstance(shape, Whole) else None
-        while get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-        return get_args(annotation) if get_origin(annotation) is Literal else None
-
 
 @dataclass
 class Root:
@@ -135,7 +129,7 @@ def shape_of(annotation: Any, _records: dict[Any, Shape] | None = None) -> Shape
     while True:
         if get_origin(bare) is Annotated:
             bare = get_args(bare)[0]
-        elif isinstance(bare, TypeAliasType) or isinstance(bare, getattr(types, "TypeAliasType", TypeAliasType)):
+        elif isinstance(bare, _ALIASES):
             bare = bare.__value__
         else:
             break
@@ -148,7 +142,8 @@ def shape_of(annotation: Any, _records: dict[Any, Shape] | None = None) -> Shape
         return DictOf(shape_of(args[1], records))
     if origin in (Union, types.UnionType):
         options = [shape_of(arg, records) for arg in args if arg is not type(None)]
-        return options[0] if len(options) == 1 else OneOf(options, Whole(annotation))
+        single = len(options) == 1 and not isinstance(options[0], Root)  # a RootModel may hold null itself
+        return options[0] if single else OneOf(options, Whole(annotation))
     record_type = origin or bare
     if isinstance(record_type, type) and (
         is_typeddict(record_type) or dataclasses.is_dataclass(record_type) or issubclass(record_type, BaseModel)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import ModelFileError, ModelNotFoundError
+from ..core.json_object import parse_json_object
 from .gguf_tokenizer import tokenizer_from_gguf
 from .tokenizer import Tokenizer, TokenizerSettings
 
@@ -65,8 +65,9 @@ def _from_folder(path: Path, eos_ids: tuple[int, ...], bos_id: int | None) -> To
             "it has no tokenizer.json",
             "Pass tokenizer=<folder with a tokenizer.json>, or a GGUF file as model.",
         )
+    data = _read_text(file)
     try:
-        hf = HfTokenizer.from_str(file.read_text(encoding="utf-8"))
+        hf = HfTokenizer.from_str(data)
     except Exception as error:  # the library raises bare Exception
         raise ModelFileError(str(file), f"it can't be read: {error}", "Get an undamaged copy of the file.") from error
     config = _read_json(folder / "tokenizer_config.json")
@@ -86,7 +87,7 @@ def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     """From chat_template.jinja, or tokenizer_config.json: one template, or a list of named ones with a default."""
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8", errors="replace")
+        return _read_text(file)
     template = config.get("chat_template")
     if isinstance(template, list):
         named = {item.get("name"): item.get("template") for item in template if isinstance(item, dict)}
@@ -100,16 +101,13 @@ def _token_text(value: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(str(file), f"it can't be read: {error}", "Check that it is complete and UTF-8.") from error
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file; empty when there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(
-            str(file), f"it is not valid JSON: {error}", "Get an undamaged copy of the file."
-        ) from error
-    if not isinstance(value, dict):
-        raise ModelFileError(str(file), "it holds no JSON object", "Get an undamaged copy of the file.")
-    return value
+    return parse_json_object(str(file), _read_text(file)) if file.is_file() else {}

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelFileError
@@ -69,13 +70,15 @@ class Checkpoint(ABC):
     """An opened model file or folder. Read-only, thread-safe; holds its files mapped for as long as it lives.
 
     `path` is the file or folder, `config` the model's shape, `metadata` the raw metadata (GGUF keys, or the object of
-    config.json), `tensors` a mapping from Hugging Face names. Everything is checked on construction, so that later
+    config.json), `generation_config` the object of generation_config.json (empty when there is none), `tensors` a mapping
+    from Hugging Face names. Everything is checked on construction, so that later
     reads can't fail because of a damaged file; ModelFileError says what is wrong.
     """
 
     path: Path
     config: ModelConfig
     metadata: Mapping[str, Any]
+    generation_config: Mapping[str, Any] = MappingProxyType({})
     tensors: Mapping[str, TensorRef]
 
     @property

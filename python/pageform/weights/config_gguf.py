@@ -9,7 +9,7 @@ from typing import Any
 from ..core.errors import ModelFileError
 from .config import MAX_LAYERS, ModelConfig, unsupported_architecture
 from .fields import Fields
-from .rope import FrequencyFactors, LinearScaling, RopeConfig, RopeScaling, YarnScaling
+from .rope import MIN_FACTOR, FrequencyFactors, LinearScaling, RopeConfig, RopeScaling, YarnScaling
 
 _ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """Mistral models are converted to architecture llama."""
@@ -82,6 +82,8 @@ def _rope(model: Fields, architecture: str, head_dim: int, factors: tuple[float,
             )
         if len(factors) != rot_dim // 2:
             raise model.error("rope.dimension_count", f"does not fit {len(factors)} values in rope_freqs.weight")
+        if not all(MIN_FACTOR < factor < 1e15 for factor in factors):
+            raise model.error("rope.scaling.type", "has unusable divisors in rope_freqs.weight")
         scaling = FrequencyFactors(factors)
     return RopeConfig(
         theta=model.number("rope.freq_base", 10000.0, low=1.0),
@@ -97,9 +99,9 @@ def _scaling(model: Fields) -> RopeScaling | None:
         return None
     if kind == "linear":
         key = "rope.scaling.factor" if "rope.scaling.factor" in model else "rope.scale_linear"
-        return LinearScaling(model.number(key))
+        return LinearScaling(model.number(key, low=MIN_FACTOR))
     if kind == "yarn":
-        factor = model.number("rope.scaling.factor")
+        factor = model.number("rope.scaling.factor", low=MIN_FACTOR)
         # Unlike attention_factor in config.json, attn_factor multiplies YaRN's own scale.
         attn_factor = model.number("rope.scaling.attn_factor", 1.0)
         return YarnScaling(

@@ -13,6 +13,7 @@ from typing import Any
 from .config import MAX_LAYERS, SUPPORTED_ARCHITECTURES, ModelConfig, unsupported_architecture
 from .fields import Fields
 from .rope import (
+    MIN_FACTOR,
     DynamicNtkScaling,
     LinearScaling,
     Llama3Scaling,
@@ -121,12 +122,12 @@ def _scaling(model: Fields, rope: Fields, rot_dim: int) -> RopeScaling | None:
         case "default":
             return None
         case "linear":
-            return LinearScaling(rope.number("factor"))
+            return LinearScaling(rope.number("factor", low=MIN_FACTOR))
         case "dynamic":
-            return DynamicNtkScaling(rope.number("factor"), context)
+            return DynamicNtkScaling(rope.number("factor", low=MIN_FACTOR), context)
         case "yarn":
             return YarnScaling(
-                factor=rope.number("factor", context / original),
+                factor=rope.number("factor", context / original, low=MIN_FACTOR),
                 original_context=original,
                 attention_factor=rope.optional_number("attention_factor"),
                 beta_fast=rope.number("beta_fast", 32.0),
@@ -137,7 +138,9 @@ def _scaling(model: Fields, rope: Fields, rot_dim: int) -> RopeScaling | None:
             )
         case "llama3":
             low = rope.number("low_freq_factor")
-            return Llama3Scaling(rope.number("factor"), low, rope.number("high_freq_factor", low=low), original)
+            return Llama3Scaling(
+                rope.number("factor", low=MIN_FACTOR), low, rope.number("high_freq_factor", low=low), original
+            )
         case "longrope":
             return _longrope(rope, rot_dim, context, original)
         case _:
@@ -146,11 +149,11 @@ def _scaling(model: Fields, rope: Fields, rot_dim: int) -> RopeScaling | None:
 
 
 def _longrope(rope: Fields, rot_dim: int, context: int, original: int) -> LongRopeScaling:
-    factor = rope.number("factor", context / original)
+    factor = rope.number("factor", context / original, low=MIN_FACTOR)
     default = 1.0 if factor <= 1 or original == 1 else math.sqrt(1 + math.log(factor) / math.log(original))
     return LongRopeScaling(
-        short_factors=rope.numbers("short_factor", rot_dim // 2),
-        long_factors=rope.numbers("long_factor", rot_dim // 2),
+        short_factors=rope.numbers("short_factor", rot_dim // 2, low=MIN_FACTOR),
+        long_factors=rope.numbers("long_factor", rot_dim // 2, low=MIN_FACTOR),
         original_context=original,
         attention_factor=rope.number("attention_factor", default),
     )

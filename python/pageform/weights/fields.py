@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,11 +36,11 @@ class Fields:
             raise self.error(key, f"is not an integer from {low} to {high}")
         return value
 
-    def number(self, key: str, default: float | None = None, low: float = 0.0) -> float:
-        """A finite number above `low`."""
+    def number(self, key: str, default: float | None = None, low: float = 0.0, high: float = 1e15) -> float:
+        """A number above `low`, up to `high`."""
         value = self._require(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= low:
-            raise self.error(key, f"is not a finite number above {low:g}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low < value <= high:
+            raise self.error(key, f"is not a number above {low:g} and up to {high:g}")
         return float(value)
 
     def optional_number(self, key: str) -> float | None:
@@ -59,13 +58,13 @@ class Fields:
             raise self.error(key, "is not text")
         return value
 
-    def numbers(self, key: str, count: int) -> tuple[float, ...]:
-        """`count` finite positive numbers."""
+    def numbers(self, key: str, count: int, low: float = 0.0) -> tuple[float, ...]:
+        """`count` numbers above `low`."""
         value = self._require(key, None)
         if not isinstance(value, list) or len(value) != count:
             raise self.error(key, f"is not a list of {count} numbers")
         items = Fields(self.path, {f"{key}[{i}]": item for i, item in enumerate(value)})
-        return tuple(items.number(f"{key}[{i}]") for i in range(count))
+        return tuple(items.number(f"{key}[{i}]", low=low) for i in range(count))
 
     def token_ids(self, key: str, vocab_size: int) -> tuple[int, ...]:
         """Token ids given as one integer, a list, or not at all. Ids outside the vocabulary are an error."""

@@ -83,6 +83,9 @@ class FrequencyFactors:
     factors: tuple[float, ...]
 
 
+MIN_FACTOR = 1e-6
+"""Smaller divisors of frequencies are taken for damage; they would leave the range of float32."""
+
 RopeScaling = LinearScaling | DynamicNtkScaling | YarnScaling | Llama3Scaling | LongRopeScaling | FrequencyFactors
 
 

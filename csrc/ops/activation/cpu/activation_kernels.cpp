@@ -36,8 +36,7 @@ void silu_mul(const PfCall& call, const PfStep&, Worker& worker) {
 void gather_rows(const PfCall& call, const PfStep& step, Worker& worker) {
   const size_t bytes = static_cast<size_t>(call.in[0].cols) * sizeof(float);
   worker.for_each(
-      step.num_rows,
-      [&](int64_t r) { memcpy(output_row(call, 0, r), input_row(call, 0, step.logits_rows[r]), bytes); },
+      step.num_rows, [&](int64_t r) { memcpy(output_row(call, 0, r), input_row(call, 0, step.logits_rows[r]), bytes); },
       rows_per_claim(call.in[0].cols));
 }
 

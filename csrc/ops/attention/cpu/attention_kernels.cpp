@@ -1,10 +1,11 @@
 // Causal attention of all sequences of a step over the paged cache.
 //
-// Work is cut into tiles: up to kTileRows rows, that is some query tokens times the query heads of one KV head, so that a
-// block of the cache is read once a tile. A context is cut into splits of kSplit positions at absolute places; a tile
+// Work is cut into tiles: up to kTileRows rows, that is some query tokens times the query heads of one KV head, so that
+// a block of the cache is read once a tile. A context is cut into splits of kSplit positions at absolute places; a tile
 // computes each split from a cleared state and merges it into the total in ascending order. Therefore it makes no
-// difference to the bits whether one thread goes through all splits of a tile, as in prefill, or several threads take one
-// each and the merge comes after a barrier, as when a step decodes few long sequences; the schedule is free to choose.
+// difference to the bits whether one thread goes through all splits of a tile, as in prefill, or several threads take
+// one each and the merge comes after a barrier, as when a step decodes few long sequences; the schedule is free to
+// choose.
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
 #include "attention_ops.h"
@@ -176,8 +177,8 @@ void attention_of(const PfCall& call, const PfStep& step, Worker& worker) {
   // Scratch: two states, the queries, the schedule.
   const size_t float_bytes = static_cast<size_t>(2 * state_floats + max_rows * params.head_dim) * sizeof(float);
   const size_t schedule_at = (float_bytes + 63) / 64 * 64;
-  char* scratch = static_cast<char*>(
-      worker.scratch(schedule_at + 2 * (static_cast<size_t>(step.num_seqs) + 1) * sizeof(int64_t)));
+  char* scratch =
+      static_cast<char*>(worker.scratch(schedule_at + 2 * (static_cast<size_t>(step.num_seqs) + 1) * sizeof(int64_t)));
   const RowState total = state_at(reinterpret_cast<float*>(scratch));
   const RowState part = state_at(reinterpret_cast<float*>(scratch) + state_floats);
   float* q = reinterpret_cast<float*>(scratch) + 2 * state_floats;
@@ -185,9 +186,9 @@ void attention_of(const PfCall& call, const PfStep& step, Worker& worker) {
       make_schedule(step, params, worker.num_threads(), reinterpret_cast<int64_t*>(scratch + schedule_at));
 
   const int64_t partials = schedule.partials();
-  float* shared = partials == 0 ? nullptr
-                                : static_cast<float*>(worker.shared(static_cast<size_t>(partials * state_floats) *
-                                                                    sizeof(float)));
+  float* shared =
+      partials == 0 ? nullptr
+                    : static_cast<float*>(worker.shared(static_cast<size_t>(partials * state_floats) * sizeof(float)));
 
   worker.for_each(schedule.items(), [&](int64_t item) {
     const int64_t s = schedule.find(schedule.item_start, item);

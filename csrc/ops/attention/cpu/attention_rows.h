@@ -35,8 +35,8 @@ constexpr int kRowBlock = 2;
 constexpr int kAccumulators = 2;
 #endif
 
-// How many vectors of positions (scores) or channels (values) go with `rows` rows: enough independent chains to hide the
-// latency of a multiply-add when there are few rows.
+// How many vectors of positions (scores) or channels (values) go with `rows` rows: enough independent chains to hide
+// the latency of a multiply-add when there are few rows.
 constexpr int vectors_for(int rows) {
   const int n = kAccumulators / rows;
   return n < 1 ? 1 : n > 4 ? 4 : n;
@@ -227,7 +227,8 @@ void clear_state(const RowState& state, int64_t rows) {
   }
 }
 
-// Adds the state of a later split to that of all earlier ones. A split of which a row saw nothing (l = 0) changes nothing.
+// Adds the state of a later split to that of all earlier ones. A split of which a row saw nothing (l = 0) changes
+// nothing.
 void merge_state(const RowState& total, const RowState& part, int64_t rows) {
   for (int64_t r = 0; r < rows; ++r) {
     if (part.l[r] == 0.0f) continue;

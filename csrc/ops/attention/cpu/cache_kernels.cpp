@@ -11,16 +11,12 @@ namespace {
 // Neighbouring tokens lie in one cache line of the transposed K, so one thread takes this many of them.
 constexpr int64_t kTokensPerTile = 16;
 
-void convert(const float* from, int64_t n, float* to) { memcpy(to, from, static_cast<size_t>(n) * sizeof(float)); }
-
-void convert(const float* from, int64_t n, uint16_t* to) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store_half(to + i, load(from + i));
-  if (i < n) {
-    uint16_t left[16];
-    store_half(left, load_partial(from + i, n - i, 0.0f));
-    memcpy(to + i, left, static_cast<size_t>(n - i) * sizeof(uint16_t));
-  }
+// Sixteen values, of which n count, in the cache's type.
+PF_INLINE void convert(const float* from, int64_t n, float* sixteen) {
+  store(sixteen, n >= 16 ? load(from) : load_partial(from, n, 0.0f));
+}
+PF_INLINE void convert(const float* from, int64_t n, uint16_t* sixteen) {
+  store_half(sixteen, n >= 16 ? load(from) : load_partial(from, n, 0.0f));
 }
 
 template <class T>
@@ -32,10 +28,14 @@ void write_token(const CacheWriteParams& params, const CpuKvCache& cache, int64_
                     static_cast<size_t>(slot / block_size) * cache.block_bytes;
   T* k_block = reinterpret_cast<T*>(cache.k + at) + head * dim * block_size;
   T* v_block = reinterpret_cast<T*>(cache.v + at) + head * dim * block_size;
-  T converted[kMaxHeadDim];
-  convert(k + head * dim, dim, converted);
-  for (int64_t d = 0; d < dim; ++d) k_block[d * block_size + offset] = converted[d];
-  convert(v + head * dim, dim, v_block + offset * dim);
+  for (int64_t d = 0; d < dim; d += 16) {
+    const int64_t n = dim - d < 16 ? dim - d : 16;
+    T keys[16], values[16];
+    convert(k + head * dim + d, n, keys);
+    convert(v + head * dim + d, n, values);
+    for (int64_t i = 0; i < n; ++i) k_block[(d + i) * block_size + offset] = keys[i];
+    memcpy(v_block + offset * dim + d, values, static_cast<size_t>(n) * sizeof(T));
+  }
 }
 
 }  // namespace

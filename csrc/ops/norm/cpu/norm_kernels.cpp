@@ -1,8 +1,7 @@
-#include "../norm.h"
-
 #include "../../cpu/kernels.h"
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
+#include "../norm.h"
 
 namespace pf::PF_ISA {
 namespace {
@@ -41,8 +40,7 @@ void normalize_row(const PfCall& call, const NormParams& params, const float* x,
 void rms_norm(const PfCall& call, const PfStep&, Worker& worker) {
   const NormParams params(call);
   worker.for_each(
-      call.in[0].rows,
-      [&](int64_t r) { normalize_row(call, params, input_row(call, 0, r), output_row(call, 0, r)); },
+      call.in[0].rows, [&](int64_t r) { normalize_row(call, params, input_row(call, 0, r), output_row(call, 0, r)); },
       rows_per_claim(call.in[0].cols));
 }
 

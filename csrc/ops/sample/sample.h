@@ -1,0 +1,24 @@
+// Contract of the op `sample`: in logits[R, >= vocab]; reads step.sampling, writes step.sampled (see PfSampling).
+//
+// A row goes one of four ways:
+//   deferred   raw logits are copied out, id -1; nothing else is computed
+//   scored     (target >= 0) that token's raw log-probability, whatever masks and penalties say
+//   greedy     (temperature 0) the largest adjusted logit, the lowest id among equals
+//   sampled    argmax over the kept tokens of z + gumbel(noise), z = (adjusted - largest adjusted) / temperature
+// Adjusted logits: mask, + bias, then for tokens of the counts: x / repetition if x > 0, else x * repetition; then
+// - frequency * count, and - presence if count > 0. Kept tokens: z >= log(min_p); of these the top_k largest; of these,
+// in descending order, those before which less than top_p of the mass lies. Equals are ordered by ascending id
+// everywhere.
+//
+// Log-probabilities and ranks are of the raw logits: log-softmax over the vocabulary, rank 1 + the number of tokens
+// that are larger, or equal and have a lower id. They are computed for rows with num_logprobs >= 0 or a target;
+// elsewhere 0. Unused entries of the tables of the most likely tokens are id -1, log-probability 0.
+//
+// Status: a NaN or +inf anywhere among the raw logits, or only -inf, is PF_ROW_NONFINITE; no token left after mask and
+// bias is PF_ROW_MASK_EMPTY. In both cases the id is -1, and all else of the row is as if unused.
+//
+// Noise: token t has word (t % 64) / 16 of the Philox4x32-10 block with counter (16 (t / 64) + t % 16, position,
+// stream, 0) and key (seed low, seed high), an integer k; u = (k + 1/2) / 2^32; gumbel = -log(-log(u)) in double,
+// rounded to float; score = z + gumbel in float. So noise is the same on every backend and instruction set, and z
+// differs by rounding at most.
+#pragma once

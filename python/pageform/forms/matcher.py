@@ -1,0 +1,106 @@
+"""Following a grammar token by token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+Mask = NDArray[np.uint32]
+"""One bit a token, `[ceil(vocab_size / 32)]` or a batch of such rows; token t is bit t % 32 of word t // 32."""
+
+
+class Matcher(Protocol):
+    """Where one sequence stands in its grammar. Used by one thread at a time."""
+
+    def fill_mask(self, row: Mask) -> None:
+        """Write the tokens that may come next. Once the text is complete the end-of-sequence tokens are among them."""
+
+    def accept(self, token_id: int) -> bool:
+        """Go on by one token; False, and no change, if the grammar doesn't allow it."""
+
+    def rollback(self, count: int) -> None:
+        """Take back the last `count` accepted tokens."""
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next whatever the model says, in their canonical form; often none."""
+
+    def is_accepting(self) -> bool:
+        """Whether the text so far is complete (it may yet be allowed to go on)."""
+
+    def is_stopped(self) -> bool:
+        """Whether nothing but an end-of-sequence token may follow."""
+
+    def fork(self) -> Matcher:
+        """An independent copy that stands at the same place."""
+
+
+class LlgMatcher:
+    """`Matcher` over llguidance's.
+
+    The end of the text is kept here: llguidance takes an end-of-sequence token in some complete states and not in
+    others.
+    """
+
+    def __init__(self, inner: LLMatcher, eos_ids: frozenset[int], ended: bool = False) -> None:
+        self.inner = inner
+        self.ended = ended
+        """Whether an end-of-sequence token was accepted."""
+        self._eos_ids = eos_ids
+
+    def fill_mask(self, row: Mask) -> None:
+        if row.dtype != np.uint32 or row.ndim != 1 or not row.flags.c_contiguous:
+            raise ValueError("a mask row must be contiguous uint32")
+        if not self.ended:
+            self.inner.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
+            return
+        row[:] = 0
+        for token in self._eos_ids:
+            row[token // 32] |= np.uint32(1 << token % 32)
+
+    def accept(self, token_id: int) -> bool:
+        if self.ended:
+            return False
+        if token_id in self._eos_ids and self.inner.is_accepting():
+            self.ended = True
+            return True
+        return self.inner.try_consume_tokens([token_id]) == 1
+
+    def rollback(self, count: int) -> None:
+        inside = count - 1 if self.ended and count else count
+        if inside and not self.inner.rollback(inside):
+            raise ValueError(f"can't take back {count} tokens: {one_line(self.inner.get_error())}")
+        self.ended = self.ended and not count
+
+    def forced(self) -> list[int]:
+        return [] if self.ended else list(self.inner.compute_ff_tokens())
+
+    def is_accepting(self) -> bool:
+        return self.inner.is_accepting()
+
+    def is_stopped(self) -> bool:
+        return self.ended or self.inner.is_stopped()
+
+    def fork(self) -> LlgMatcher:
+        return LlgMatcher(self.inner.deep_copy(), self._eos_ids, self.ended)
+
+    def mask(self, vocab_size: int) -> Mask:
+        """A new row with the tokens that may come next."""
+        row: Mask = np.zeros((vocab_size + 31) // 32, np.uint32)
+        self.fill_mask(row)
+        return row
+
+    def fault(self) -> str | None:
+        """What is wrong with the grammar, None if nothing is."""
+        if not self.inner.is_error():
+            return None
+        return one_line(self.inner.get_error()) or "llguidance gives no reason"
+
+
+def one_line(text: str) -> str:
+    """llguidance's message without its dump of state."""
+    return " ".join(text.split("<state>")[0].split())[:400]

@@ -1,0 +1,215 @@
+"""Numbers: ranges, multiples and digits as keywords that llguidance enforces exactly.
+
+JSON numbers have no end, so every number gets one. Up to 15 significant digits a decimal fraction survives the way
+through a double unchanged and in order; comparing decimal text with a bound is then the same as comparing doubles, and
+what the grammar admits is what validation accepts. Fraction digits are limited by `multipleOf`, which llguidance counts
+on the text, down to 1e-10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+DIGITS = 15
+"""Significant digits of a decoded number."""
+
+_MAX_INTEGER = 10**DIGITS - 1
+_EXACT = 2**53
+"""Integers up to here are exact as doubles, which is how llguidance reads bounds."""
+_MAX_I64 = 2**63 - 1024
+_MAX_COEFFICIENT = 2**32 - 1
+_MAX_PLACES = 10
+"""llguidance refuses a `multipleOf` below 1e-10."""
+
+_DEFAULT_GRIDS = ((12, 3), (5, 9))
+"""(digits before the point, digits after it): amounts of money, and measured values."""
+_LAST_GRIDS = ((DIGITS, 0), (0, _MAX_PLACES))
+"""Used where the type's own bounds leave no room in the default grids."""
+
+
+class Empty(Exception):
+    """No number satisfies the keywords; the message says why."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The bounds of a number node; None where there is none."""
+
+    low: Fraction | None
+    low_open: bool
+    high: Fraction | None
+    high_open: bool
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any]) -> Range:
+        """Read the four bound keywords. Raises `Empty` if they contradict each other."""
+        low, low_open = _tightest(schema, "minimum", "exclusiveMinimum", max)
+        high, high_open = _tightest(schema, "maximum", "exclusiveMaximum", min)
+        if low is not None and high is not None and (low > high or (low == high and (low_open or high_open))):
+            raise Empty(f"no number lies between {_shown(low)} and {_shown(high)}")
+        return cls(low, low_open, high, high_open)
+
+    def within(self, digits: int) -> Range | None:
+        """The part whose numbers have at most so many digits before the point, None if there is none."""
+        low, low_open, high, high_open = self.low, self.low_open, self.high, self.high_open
+        end = Fraction(10**digits)
+        if low is None or low <= -end:
+            low, low_open = -end, True
+        if high is None or high >= end:
+            high, high_open = end, True
+        if low > high or (low == high and (low_open or high_open)):
+            return None
+        return Range(low, low_open, high, high_open)
+
+    def on_grid(self, step: Fraction) -> Range | None:
+        """The range from its first to its last multiple of `step`, None if it holds none. Both ends must be known."""
+        assert self.low is not None
+        assert self.high is not None
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        first += self.low_open and first * step == self.low
+        last -= self.high_open and last * step == self.high
+        return Range(first * step, False, last * step, False) if first <= last else None
+
+    def keywords(self) -> dict[str, Any]:
+        """The range as JSON Schema keywords."""
+        made = {}
+        if self.low is not None:
+            made["exclusiveMinimum" if self.low_open else "minimum"] = _plain(self.low)
+        if self.high is not None:
+            made["exclusiveMaximum" if self.high_open else "maximum"] = _plain(self.high)
+        return made
+
+
+@dataclass
+class Planned:
+    """A planned number, and the keywords that could not be kept."""
+
+    schema: dict[str, Any]
+    missed: dict[str, Any]
+
+
+def plan_integer(schema: Mapping[str, Any]) -> Planned:
+    """An integer node. Raises `Empty`."""
+    span = Range.of(schema)
+    missed: dict[str, Any] = {}
+    low = None if span.low is None else math.floor(span.low) + 1 if span.low_open else math.ceil(span.low)
+    high = None if span.high is None else math.ceil(span.high) - 1 if span.high_open else math.floor(span.high)
+    if low is not None and high is not None and low > high:
+        raise Empty(f"no integer lies between {_shown(span.low)} and {_shown(span.high)}")
+    bottom = low if low is not None else min(-_MAX_INTEGER, 10 * (high or 0))
+    top = high if high is not None else max(_MAX_INTEGER, 10 * (low or 0))
+    bottom, top = max(_up_to_double(bottom), -_MAX_I64), min(_down_to_double(top), _MAX_I64)
+    if bottom > top:
+        missed = {key: schema[key] for key in _BOUND_KEYWORDS if key in schema}
+        bottom, top = -_MAX_INTEGER, _MAX_INTEGER
+    made = {"type": "integer", "minimum": bottom, "maximum": top}
+    if "multipleOf" in schema:
+        step = Fraction(repr(schema["multipleOf"])).numerator
+        first = math.ceil(Fraction(bottom, step)) * step
+        if first > top and not missed:
+            raise Empty(f"no multiple of {schema['multipleOf']} lies between {bottom} and {top}")
+        if step > _MAX_COEFFICIENT:
+            missed["multipleOf"] = schema["multipleOf"]
+        elif step > 1:
+            made["multipleOf"] = step
+    return Planned(made, missed)
+
+
+def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None] | None = None) -> Planned:
+    """A number node; `digits` are a Decimal's max_digits and decimal_places. Raises `Empty`."""
+    span = Range.of(schema)
+    missed: dict[str, Any] = {}
+    if "multipleOf" in schema:
+        step = Fraction(repr(schema["multipleOf"]))
+        if span.low is not None and span.high is not None and span.on_grid(step) is None:
+            raise Empty(
+                f"no multiple of {schema['multipleOf']} lies between {_shown(span.low)} and {_shown(span.high)}"
+            )
+        places = _places(step)
+        allowed = _MAX_PLACES if digits is None or digits[1] is None else digits[1]
+        if places is not None and places <= allowed and step * 10**places <= _MAX_COEFFICIENT:
+            near = span.within(_whole_digits(digits, places))
+            near = near and near.on_grid(step)
+            if near is not None:
+                return Planned({"type": "number", **near.keywords(), "multipleOf": schema["multipleOf"]}, missed)
+        missed["multipleOf"] = schema["multipleOf"]
+    options = _on_grids(span, _DEFAULT_GRIDS if digits is None else _decimal_grids(*digits))
+    if not options and digits is None:
+        options = _on_grids(span, _LAST_GRIDS)
+    if not options:
+        missed.update({key: schema[key] for key in _BOUND_KEYWORDS if key in schema})
+        options = [{"type": "number"}]
+    return Planned(options[0] if len(options) == 1 else {"anyOf": options}, missed)
+
+
+_BOUND_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+
+def _on_grids(span: Range, grids: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
+    """The range on each grid that has points in it; only the finest if that covers the whole range."""
+    options = []
+    for whole, places in sorted(grids, key=lambda grid: -grid[1]):
+        near = span.within(whole)
+        on_grid = near and near.on_grid(Fraction(1, 10**places))
+        if on_grid:
+            step = 1 if places == 0 else float(f"1e-{places}")
+            options.append({"type": "number", **on_grid.keywords(), "multipleOf": step})
+            if near == span:
+                break
+    return options[::-1]
+
+
+def _decimal_grids(max_digits: int | None, places: int | None) -> tuple[tuple[int, int], ...]:
+    """Grids on which no number has more digits or decimal places than a Decimal may have."""
+    total = min(max_digits or DIGITS, DIGITS)
+    if places is None:
+        choices = sorted({0, min(2, total - 1), min(total - 1, _MAX_PLACES)})
+    else:
+        choices = [min(places, total, _MAX_PLACES)]
+    return tuple((total - choice, choice) for choice in choices)
+
+
+def _whole_digits(digits: tuple[int | None, int | None] | None, places: int) -> int:
+    total = DIGITS if digits is None or digits[0] is None else min(digits[0], DIGITS)
+    return max(total - places, 0)
+
+
+def _places(step: Fraction) -> int | None:
+    """Decimal places of a number, None if it has more than the grammar can count."""
+    return next((places for places in range(_MAX_PLACES + 1) if (step * 10**places).denominator == 1), None)
+
+
+def _tightest(schema: Mapping[str, Any], closed: str, opened: str, pick: Any) -> tuple[Fraction | None, bool]:
+    at_closed = Fraction(repr(schema[closed])) if _finite(schema.get(closed)) else None
+    at_open = Fraction(repr(schema[opened])) if _finite(schema.get(opened)) else None
+    if at_open is None or at_closed is None:
+        return (at_closed, False) if at_open is None else (at_open, True)
+    return (at_open, True) if at_closed == at_open or pick(at_closed, at_open) == at_open else (at_closed, False)
+
+
+def _finite(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _up_to_double(value: int) -> int:
+    """The smallest integer that is a double and at least `value`."""
+    if abs(value) <= _EXACT:
+        return value
+    near = int(float(value))
+    return near if near >= value else int(math.nextafter(float(value), math.inf))
+
+
+def _down_to_double(value: int) -> int:
+    return -_up_to_double(-value)
+
+
+def _plain(value: Fraction) -> int | float:
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _shown(value: Fraction | None) -> str:
+    return "any" if value is None else str(_plain(value))

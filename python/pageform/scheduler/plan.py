@@ -1,0 +1,158 @@
+"""Deciding what a step computes. Pure: apart from the pool's transaction nothing changes until the plan is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from ..cache import KVCacheManager
+from ..core.errors import BackendError
+from ..core.plan import RowPlan, RowSampling, SeqPlan, StepPlan, StepResult
+from ..core.request import Request
+from ..core.states import RequestState
+from .admission import admit
+from .config import SchedulerConfig
+from .preemption import choose_victim
+from .queue import RequestQueue
+
+
+@dataclass(slots=True)
+class Decision:
+    """A plan, and what applying it will change."""
+
+    plan: StepPlan
+    now: float
+    requests: list[Request] = field(default_factory=list)
+    """Those of `plan.seqs`, in the same order."""
+    admitted: list[tuple[Request, int]] = field(default_factory=list)
+    """Requests to start, with the number of tokens found in the cache."""
+    preempted: list[Request] = field(default_factory=list)
+
+
+def decide(
+    config: SchedulerConfig,
+    cache: KVCacheManager,
+    running: RequestQueue,
+    waiting: RequestQueue,
+    *,
+    step_id: int,
+    now: float,
+    only: Container[int] | None = None,
+) -> Decision:
+    """The next step: running requests in order, then waiting ones, within one budget of tokens.
+
+    With `only`, requests of other indices get nothing, though they may have to give way.
+    """
+    decision = Decision(StepPlan(step_id, []), now)
+    budget = _continue_running(config, cache, running, decision, only)
+    if not decision.preempted:  # whoever has just given way must not find its blocks with a newcomer
+        _admit_waiting(config, cache, running, waiting, decision, budget, only)
+    decision.plan.copies = cache.take_copies()
+    return decision
+
+
+def _continue_running(
+    config: SchedulerConfig,
+    cache: KVCacheManager,
+    running: RequestQueue,
+    decision: Decision,
+    only: Container[int] | None,
+) -> int:
+    budget = config.max_num_batched_tokens
+    active = [request for request in running if request.state is RequestState.RUNNING]
+    place = 0
+    while place < len(active):
+        request = active[place]
+        if only is None or request.index in only:
+            # One token is kept for each request behind, so that a long prompt never stalls those that decode.
+            end = _chunk_end(config, request, request.num_computed, budget - (len(active) - place - 1))
+            if _make_room(cache, active, place, end, decision):
+                budget -= end - request.num_computed
+                _schedule(cache, request, request.num_computed, end, decision)
+        if place < len(active) and active[place] is request:
+            place += 1
+    return budget
+
+
+def _make_room(cache: KVCacheManager, active: list[Request], place: int, end: int, decision: Decision) -> bool:
+    """Preempts until `active[place]` has blocks for `end` tokens. Victims leave `active`; False if it became one."""
+    request = active[place]
+    while not cache.ensure(request, end):
+        victim = choose_victim(active, place, cache)
+        if victim is None:
+            return False
+        cache.release(active[victim])
+        decision.preempted.append(active.pop(victim))
+        if victim == place:
+            return False
+    return True
+
+
+def _admit_waiting(
+    config: SchedulerConfig,
+    cache: KVCacheManager,
+    running: RequestQueue,
+    waiting: RequestQueue,
+    decision: Decision,
+    budget: int,
+    only: Container[int] | None,
+) -> None:
+    seats = config.max_num_seqs - sum(request.num_seats for request in running)
+    for request in waiting:
+        if only is not None and request.index not in only:
+            continue
+        # The first that must wait ends admission: nobody overtakes.
+        if budget <= 0 or request.num_seats > seats:
+            return
+        num_computed = admit(config, cache, request, alone=not running and not decision.admitted)
+        if num_computed is None:
+            return
+        decision.admitted.append((request, num_computed))
+        seats -= request.num_seats
+        end = _chunk_end(config, request, num_computed, budget)
+        budget -= end - num_computed
+        _schedule(cache, request, num_computed, end, decision)
+
+
+def _chunk_end(config: SchedulerConfig, request: Request, start: int, budget: int) -> int:
+    limit = budget if config.prefill_chunk is None else min(budget, config.prefill_chunk)
+    return min(request.num_tokens, start + limit)
+
+
+def _schedule(cache: KVCacheManager, request: Request, start: int, end: int, decision: Decision) -> None:
+    decision.requests.append(request)
+    decision.plan.seqs.append(
+        SeqPlan(request.index, start, request.tokens(start, end), cache.blocks(request), _rows(request, start, end))
+    )
+
+
+def _rows(request: Request, start: int, end: int) -> list[RowPlan]:
+    """Rows of logits of tokens [start, end): prompt tokens to score, then at the last known token one row a sample."""
+    rows = _prompt_rows(request, start, end) if request.wants_prompt_logprobs else []
+    if end == request.num_tokens:
+        position, offset = len(request.output_ids), end - start - 1
+        rows.append(RowPlan(request.index, offset, request.sampling, position, request.stream))
+        rows.extend(RowPlan(s.index, offset, s.sampling, position, s.stream) for s in request.siblings)
+    return rows
+
+
+def _prompt_rows(request: Request, start: int, end: int) -> list[RowPlan]:
+    """The hidden state of position p scores prompt token p + 1."""
+    scoring = RowSampling(num_logprobs=request.params.prompt_logprobs or 0)
+    first, last = max(start + 1, request.num_scored), min(end, request.num_prompt_tokens - 1)
+    return [
+        RowPlan(request.index, position - 1 - start, scoring, target=request.prompt_ids[position])
+        for position in range(first, last + 1)
+    ]
+
+
+def check_result(plan: StepPlan, result: StepResult) -> None:
+    """Raises BackendError unless `result` has the shape of an answer to `plan`."""
+    if result.step_id != plan.step_id:
+        raise BackendError(f"result of step {result.step_id} came for step {plan.step_id}")
+    expected = [row.request for seq in plan.seqs for row in seq.rows]
+    if [row.request for row in result.rows] != expected:
+        raise BackendError(f"step {plan.step_id} returned rows of other requests than were planned")
+    for row in result.rows:
+        if row.token < 0 and row.error is None:
+            raise BackendError(f"step {plan.step_id} returned no token and no error for request {row.request}")

@@ -1,0 +1,381 @@
+"""The life of requests between the engine's `add` and their finish."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+from ..cache import KVCacheManager
+from ..core.completion import FinishReason
+from ..core.errors import BackendError, CapacityError, IllegalTransition, ParameterError
+from ..core.log import RewindEntry
+from ..core.plan import RowPlan, RowResult, SeqPlan, StepPlan, StepResult
+from ..core.request import Request
+from ..core.states import RequestState
+from .admission import check_acceptable
+from .config import SchedulerConfig
+from .deadlines import Deadlines
+from .plan import Decision, check_result, decide
+from .queue import RequestQueue
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStats:
+    """Requests now; the rest counts from the start."""
+
+    num_running: int
+    num_waiting: int
+    num_steps: int
+    num_preemptions: int
+    num_rejections: int
+
+
+class Scheduler:
+    """Decides what each step computes, and who has finished.
+
+    scheduler.add(request, now)
+    while plan := scheduler.plan(now):
+        try:
+            result = execute(plan)
+        except Exception:
+            scheduler.discard(plan)        # then scheduler.plan(now, only=half of its requests), and so on;
+            …                              # scheduler.fail(request, error) ends the guilty one
+        else:
+            scheduler.apply(plan, result, now)
+    """
+
+    def __init__(self, config: SchedulerConfig, cache: KVCacheManager) -> None:
+        self.config = config
+        self.cache = cache
+        self._waiting = RequestQueue()  # QUEUED, PREEMPTED, and PREPARING once the leader has gone
+        self._running = RequestQueue()  # RUNNING and VALIDATING: those that hold blocks
+        self._requests: dict[int, Request] = {}
+        self._samples: dict[str, list[Request]] = {}  # live requests by id: all samples of a prompt have the same
+        self._deadlines = Deadlines()
+        self._in_flight: Decision | None = None
+        self._aborted: list[tuple[Request, float]] = []  # while a step was in flight
+        self._finished: list[Request] | None = None  # while a step is applied
+        self._num_steps = self._num_preemptions = self._num_rejections = 0
+
+    # --- requests come and go -----------------------------------------------------------------------------------------
+
+    def add(self, request: Request, now: float) -> None:
+        """Queues a request, with its `siblings` as further samples of the same prompt.
+
+        Raises ParameterError or CapacityError, and holds nothing of it, if it can't be served or the queue is full.
+        """
+        if request.request_id in self._samples:
+            raise ParameterError(
+                "request_id", request.request_id, "is in use", "Give each live request an id of its own."
+            )
+        try:
+            check_acceptable(self.config, self.cache, self._waiting, request)
+        except CapacityError:
+            self._num_rejections += 1
+            raise
+        samples = [request, *request.siblings]
+        self._samples[request.request_id] = samples
+        for sample in samples:
+            self._requests[sample.index] = sample
+            self._deadlines.add(sample)
+        for sibling in request.siblings:
+            sibling.leader = request
+            sibling.to(RequestState.PREPARING)
+        self._waiting.add(request)
+
+    def abort(self, which: int | str, now: float) -> list[Request]:
+        """Ends a request by index, or all samples by request id, and frees their blocks.
+
+        At once, or while a step is in flight as soon as it is applied or discarded. Returns the requests; none if the
+        name is unknown (it may have just finished).
+        """
+        if isinstance(which, int):
+            found = [self._requests[which]] if which in self._requests else []
+        else:
+            found = list(self._samples.get(which, ()))
+        if self._in_flight is not None:
+            self._aborted.extend((request, now) for request in found)
+        else:
+            for request in found:
+                self._finish(request, FinishReason.ABORT, now)
+        return found
+
+    def fail(self, request: Request, error: BaseException, now: float) -> None:
+        """Ends a request that made a step fail. What it computed is not trusted as cached content."""
+        self._require_no_step("fail")
+        self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error, forget=True)
+
+    def expire(self, now: float) -> list[Request]:
+        """Ends requests that missed a deadline; what they decoded stays. `plan` does this first."""
+        self._require_no_step("expire")
+        missed = list(self._deadlines.missed(now))
+        for request, account in missed:
+            self._finish(request, FinishReason.TIMEOUT, now, detail=account)
+        return [request for request, _ in missed]
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def plan(self, now: float, only: Container[int] | None = None) -> StepPlan | None:
+        """What to compute next, of the requests with an index in `only` if given; None if there is nothing.
+
+        The plan is in flight until `apply` or `discard`.
+        """
+        self._require_no_step("plan")
+        self.expire(now)
+        while True:
+            self.cache.begin()
+            decision = decide(
+                self.config,
+                self.cache,
+                self._running,
+                self._waiting,
+                step_id=self._num_steps,
+                now=now,
+                only=only,
+            )
+            self._num_steps += 1
+            if decision.plan.seqs:
+                self._in_flight = decision
+                return decision.plan
+            # Nothing can be computed; but where requests gave way in vain, there may be room for others now.
+            self.cache.keep()
+            self._preempt(decision)
+            if not decision.preempted:
+                return None
+
+    def discard(self, plan: StepPlan) -> None:
+        """Takes a plan back, as if it had not been made, after its step failed.
+
+        Requests stay as they were, but cache content that the failed step may have overwritten is computed again.
+        """
+        self._expect(plan)
+        self._in_flight = None
+        self.cache.rollback()
+        for request in self._running:
+            request.num_computed = min(request.num_computed, self.cache.num_committed(request))
+        self._finish_aborted()
+
+    def apply(self, plan: StepPlan, result: StepResult, now: float) -> list[Request]:
+        """Makes the step's outcome true; returns the requests that finished meanwhile.
+
+        Raises BackendError, with the plan still in flight, if the result isn't one of this plan.
+        """
+        decision = self._expect(plan)
+        check_result(plan, result)
+        self._in_flight = None
+        self.cache.keep()
+        finished: list[Request] = []
+        self._finished = finished
+        self._preempt(decision)
+        self._start(decision)
+        self._finish_aborted()
+        rows = iter(result.rows)
+        for request, seq in zip(decision.requests, plan.seqs, strict=True):
+            outcomes = [(row, next(rows)) for row in seq.rows]
+            # A sink may have ended or rewound other requests meanwhile: their outcomes mean nothing any more.
+            if request.state is RequestState.RUNNING and request.num_computed == seq.start:
+                self._advance(request, seq, outcomes, now)
+        self._finished = None
+        return finished
+
+    def _expect(self, plan: StepPlan) -> Decision:
+        decision = self._in_flight
+        if decision is None or decision.plan is not plan:
+            raise IllegalTransition(f"step {plan.step_id} is not in flight")
+        return decision
+
+    def _preempt(self, decision: Decision) -> None:
+        for request in decision.preempted:
+            request.to(RequestState.PREEMPTED)
+            request.num_computed = 0
+            request.num_preemptions += 1
+            self._num_preemptions += 1
+            self._running.discard(request)
+            self._waiting.add(request)
+
+    def _start(self, decision: Decision) -> None:
+        for request, num_computed in decision.admitted:
+            request.to(RequestState.RUNNING)
+            request.num_computed = num_computed
+            if request.num_preemptions:
+                request.protected = True
+            else:
+                request.num_cached = num_computed
+            for sample in (request, *request.siblings):
+                if sample.first_scheduled_time is None:
+                    sample.first_scheduled_time = decision.now
+            self._waiting.discard(request)
+            self._running.add(request)
+
+    def _advance(self, request: Request, seq: SeqPlan, outcomes: list[tuple[RowPlan, RowResult]], now: float) -> None:
+        """One request's share of a step has been computed."""
+        if outcomes and all(result.error is not None for _, result in outcomes):
+            # Nothing usable came out, so nothing of it may be shared; samples without a prompt fail alike.
+            for row, result in outcomes:
+                self._fail_row(row.request, result, now)
+            return
+        request.num_computed = seq.start + len(seq.tokens)
+        self.cache.commit(request, seq.tokens)
+        if request.siblings and request.num_computed == request.num_tokens:
+            self._branch(request)
+        for row, result in outcomes:
+            target = self._requests.get(row.request)
+            if target is None or target.state is not RequestState.RUNNING:
+                continue
+            if result.error is not None:
+                self._fail_row(row.request, result, now)
+            elif row.target >= 0:
+                self._score(target, seq.start + row.offset + 1, result, now)
+            else:
+                self._deliver(target, result, now)
+
+    def _branch(self, leader: Request) -> None:
+        """The prompt is computed: the other samples get tables that share it, and run."""
+        for sibling in leader.siblings:
+            sibling.leader = None
+            self.cache.fork(leader, sibling)
+            sibling.num_computed = leader.num_computed
+            sibling.num_cached = leader.num_cached
+            sibling.to(RequestState.RUNNING)
+            self._running.add(sibling)
+        leader.siblings = []
+
+    def _score(self, request: Request, position: int, result: RowResult, now: float) -> None:
+        request.num_scored = position + 1
+        try:
+            request.sink.prompt_logprob(position, result)
+        except Exception as error:
+            self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
+
+    def _deliver(self, request: Request, result: RowResult, now: float) -> None:
+        request.append(result.token)
+        request.protected = False
+        if request.first_token_time is None:
+            request.first_token_time = now
+        try:
+            reason = request.sink.token(result.token, result)
+        except Exception as error:
+            self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
+            return
+        if reason is not None:
+            self._finish(request, reason, now)
+        elif request.state is RequestState.RUNNING:
+            self._finish_if_full(request, now)
+
+    def _fail_row(self, index: int, result: RowResult, now: float) -> None:
+        request = self._requests.get(index)
+        if request is not None:
+            error = BackendError(result.error)
+            self._finish(request, FinishReason.ERROR, now, detail=result.error, error=error, forget=True)
+
+    # --- the course of one request ------------------------------------------------------------------------------------
+
+    def hold(self, request: Request) -> None:
+        """The request awaits a verdict: it keeps its blocks and is not scheduled until `resume`."""
+        self._require_no_step("hold")
+        request.to(RequestState.VALIDATING)
+
+    def resume(self, request: Request, now: float) -> None:
+        """The verdict is there: the request goes on, or ends if it has reached its length."""
+        self._require_no_step("resume")
+        request.to(RequestState.RUNNING)
+        self._finish_if_full(request, now)
+
+    def rewind(
+        self, request: Request, to_output_length: int, *, path: str = "", banned: Any = None, attempt: int = 0
+    ) -> None:
+        """Cuts the output of a running, held or preempted request back to its first `to_output_length` tokens.
+
+        Log, block table and `num_computed` move together; what follows is sampled anew. Also from within a sink's call.
+        """
+        self._require_no_step("rewind")
+        if request.state not in (RequestState.RUNNING, RequestState.VALIDATING, RequestState.PREEMPTED):
+            raise IllegalTransition(f"request {request.request_id} is {request.state} and can't be rewound")
+        request.cut(RewindEntry(to_output_length, path, banned, attempt))
+        if request.state is not RequestState.PREEMPTED:
+            self.cache.truncate(request, request.num_computed)
+
+    def _finish_if_full(self, request: Request, now: float) -> None:
+        if len(request.output_ids) >= request.max_tokens:
+            self._finish(request, FinishReason.LENGTH, now, detail="max_tokens")
+        elif request.num_tokens >= self.config.max_model_len:
+            self._finish(request, FinishReason.LENGTH, now, detail="max_model_len")
+        elif request.num_tokens > self.cache.capacity:  # the newest token has no place, even with the cache to itself
+            self._finish(request, FinishReason.LENGTH, now, detail="kv_cache_memory")
+
+    def _finish_aborted(self) -> None:
+        aborted, self._aborted = self._aborted, []
+        for request, when in aborted:
+            self._finish(request, FinishReason.ABORT, when)
+
+    def _finish(
+        self,
+        request: Request,
+        reason: FinishReason,
+        now: float,
+        *,
+        detail: str | None = None,
+        error: BaseException | None = None,
+        forget: bool = False,
+    ) -> None:
+        """The one way out. Does nothing for a request that has finished."""
+        if request.is_finished:
+            return
+        request.finish(reason, now, detail, error)
+        self.cache.release(request, forget=forget)
+        self._running.discard(request)
+        self._waiting.discard(request)
+        self._deadlines.forget(request)
+        del self._requests[request.index]
+        samples = self._samples[request.request_id]
+        samples.remove(request)
+        if not samples:
+            del self._samples[request.request_id]
+        self._part(request)
+        if self._finished is not None:
+            self._finished.append(request)
+        try:
+            request.sink.finished(request)
+        except Exception as sink_error:  # whoever listens badly disturbs nobody
+            request.error = request.error or sink_error
+
+    def _part(self, request: Request) -> None:
+        """Parts a finished request from samples that waited with it or for it; the next of these leads."""
+        if request.leader is not None:
+            request.leader.siblings.remove(request)
+            request.leader = None
+        elif request.siblings:
+            heir, *others = request.siblings
+            request.siblings = []
+            heir.leader = None
+            heir.siblings = others
+            for other in others:
+                other.leader = heir
+            self._waiting.add(heir)
+
+    # --- looking in ---------------------------------------------------------------------------------------------------
+
+    @property
+    def has_requests(self) -> bool:
+        """Some request is not finished."""
+        return bool(self._requests)
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `expire` may next have something to do."""
+        return self._deadlines.next()
+
+    def get(self, index: int) -> Request | None:
+        """The live request of that index."""
+        return self._requests.get(index)
+
+    def stats(self) -> SchedulerStats:
+        return SchedulerStats(
+            len(self._running), len(self._waiting), self._num_steps, self._num_preemptions, self._num_rejections
+        )
+
+    def _require_no_step(self, what: str) -> None:
+        if self._in_flight is not None:
+            step = self._in_flight.plan.step_id
+            raise IllegalTransition(f"{what}: step {step} is in flight; apply or discard it first")
