@@ -11,7 +11,7 @@ import msgspec
 from .completion import FinishReason
 
 
-class TokenOrigin(str, Enum):
+class TokenOrigin(Enum):
     SAMPLED = "sampled"
     FORCED = "forced"
 
