@@ -65,7 +65,7 @@ class StepPlan(msgspec.Struct):
     step_id: int
     seqs: list[SeqPlan]
     copies: list[tuple[int, int]] = []
-    """Cache blocks (source, destination) to copy before anything is written."""
+    """Cache blocks (source, destination) to copy, in this order, before anything is written."""
 
     @property
     def num_tokens(self) -> int:
