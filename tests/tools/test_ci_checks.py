@@ -47,8 +47,8 @@ def test_a_missing_and_a_gone_module_are_found(repository: Path) -> None:
     (repository / "python/pageform/core.py").rename(repository / "python/pageform/kernel.py")
     done = run("check_structures.py", repository)
     assert done.returncode == 1
-    assert "python/pageform/core.py: listed but gone" in done.stdout
-    assert "python/pageform/kernel.py: not listed" in done.stdout
+    assert "python/pageform/core.py: described but gone" in done.stdout
+    assert "python/pageform/kernel.py: not described" in done.stdout
 
 
 def test_a_line_written_by_hand_is_kept(repository: Path) -> None:
