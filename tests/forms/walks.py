@@ -21,6 +21,7 @@ def walk(grammar: Grammar, compiler: GrammarCompiler, rng: random.Random) -> str
     """A text that the grammar admits, drawn token by token from its masks; after a while it hurries to its end."""
     tokenizer = compiler.tokenizer
     closers = np.array(sorted({tokenizer.tokenize_str(text)[0] for text in _CLOSERS}))
+    null = tokenizer.tokenize_str("null")[0]
     matcher = grammar.matcher()
     row = np.zeros((compiler.vocab_size + 31) // 32, np.uint32)
     tokens: list[int] = []
@@ -34,6 +35,8 @@ def walk(grammar: Grammar, compiler: GrammarCompiler, rng: random.Random) -> str
             return bytes(tokenizer.decode_bytes(tokens)).decode()
         likely = closers[np.isin(closers, ids)]
         hurry = 0.2 if len(tokens) < 40 else 0.95
+        if len(tokens) > 100 and null in ids:
+            likely = np.array([null])  # else a tree grows as fast as its branches are closed
         token = int(rng.choice(likely if len(likely) and rng.random() < hurry else ids))
         if token in compiler.eos_ids:
             continue
