@@ -23,7 +23,8 @@ const char* const kFormats[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q
 
 int block_cols(int32_t format) { return format < PF_FMT_Q8_0 ? 1 : format < PF_FMT_Q4_K ? 32 : 256; }
 
-// --- file blocks: random ones, and what they mean -------------------------------------------------------------------------
+// --- file blocks: random ones, and what they mean
+// -------------------------------------------------------------------------
 
 // Finite fp16 of moderate size, either sign.
 uint16_t random_half(std::mt19937& rng, float size) {
@@ -136,7 +137,8 @@ float value_of(int32_t format, const uint8_t* row, int64_t i) {
   }
 }
 
-// --- the backend -----------------------------------------------------------------------------------------------------------
+// --- the backend
+// -----------------------------------------------------------------------------------------------------------
 
 // Null when this machine cannot run `isa`.
 std::shared_ptr<pf::Device> device(const char* isa, int threads = 2) {
@@ -208,7 +210,8 @@ INSTANTIATE_TEST_SUITE_P(All, Formats, testing::ValuesIn(kFormats), [](const aut
 
 TEST_P(Formats, RoundTripExactly) {
   const auto on = device("auto");
-  const int64_t K = 2 * block_cols(pf::format_from_name(GetParam())) * (std::string(GetParam()).front() == 'q' ? 1 : 37);
+  const int64_t K =
+      2 * block_cols(pf::format_from_name(GetParam())) * (std::string(GetParam()).front() == 'q' ? 1 : 37);
   for (const int64_t N : {1, 15, 16, 17, 50}) {
     const Matrix matrix({{GetParam(), N}}, K, static_cast<uint32_t>(N));
     const pf::Weight weight(on, matrix.parts);
@@ -245,8 +248,7 @@ TEST(PackedWeight, IsRefusedWhenItsPartsAreWrong) {
   const Bytes bytes(4096);
   const auto pack = [&](std::vector<PfWeightPart> parts) {
     PfWeight* weight = nullptr;
-    const int code =
-        on->backend().weight_pack(on->handle(), parts.data(), static_cast<int32_t>(parts.size()), &weight);
+    const int code = on->backend().weight_pack(on->handle(), parts.data(), static_cast<int32_t>(parts.size()), &weight);
     EXPECT_EQ(weight, nullptr);
     return code == 0 ? "" : std::string(on->backend().last_error());
   };

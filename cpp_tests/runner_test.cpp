@@ -222,15 +222,16 @@ struct GreedyStep : Step {
   uint8_t defer = 0, status = 9;
 };
 
-Runner sampler(std::shared_ptr<Device> device) {
+std::unique_ptr<Runner> sampler(std::shared_ptr<Device> device) {
   ProgramBuilder b;
   const View logits = b.buffer(Rows::logits, 40);
   b.program.inputs["logits"] = logits;
   b.op("sample", {logits}, {});
-  Runner runner(std::move(device), b.program, {}, {}, nullptr, kOptions);
+  auto runner = std::make_unique<Runner>(std::move(device), b.program, std::vector<std::shared_ptr<pf::Weight>>{},
+                                         std::vector<std::vector<float>>{}, nullptr, kOptions);
   std::vector<float> values(40, 0.0f);
   values[33] = 1.0f;
-  runner.feed("logits", {1, 40, values});
+  runner->feed("logits", {1, 40, values});
   return runner;
 }
 
@@ -239,7 +240,7 @@ TEST(Runner, WaitsOnceForMasksAndFailsTheStepWhenTheyFail) {
     std::atomic<int> calls{0};
     int result = 0;
   } masks;
-  Runner runner = sampler(cpu(3));
+  const auto runner = sampler(cpu(3));
   GreedyStep step;
   step.step.wait_ctx = &masks;
   step.step.wait_masks = [](void* ctx) {
@@ -247,27 +248,27 @@ TEST(Runner, WaitsOnceForMasksAndFailsTheStepWhenTheyFail) {
     ++m.calls;
     return m.result;
   };
-  runner.run(step.step);
+  runner->run(step.step);
   EXPECT_EQ(masks.calls, 1);
   EXPECT_EQ(step.id, 33);
 
   masks.result = 1;
-  EXPECT_THROW(runner.run(step.step), pf::BackendError);
+  EXPECT_THROW(runner->run(step.step), pf::BackendError);
   EXPECT_EQ(masks.calls, 2);
 
   masks.result = 0;
-  runner.run(step.step);  // the pool is whole again
+  runner->run(step.step);  // the pool is whole again
   EXPECT_EQ(step.status, PF_ROW_OK);
 }
 
 TEST(Runner, ChecksSamplingAgainstTheLogits) {
-  Runner runner = sampler(cpu());
+  const auto runner = sampler(cpu());
   GreedyStep step;
   step.step.sampling.vocab = 41;
-  EXPECT_THROW(runner.run(step.step), std::invalid_argument);
+  EXPECT_THROW(runner->run(step.step), std::invalid_argument);
   step.step.sampling.vocab = 40;
   step.zero = -1.0f;  // the temperature
-  EXPECT_THROW(runner.run(step.step), std::invalid_argument);
+  EXPECT_THROW(runner->run(step.step), std::invalid_argument);
   EXPECT_EQ(step.id, -7);
 }
 

@@ -136,6 +136,7 @@ void Runner::place_inputs() const {
 
 void Runner::run(PfStep step) {
   check_step(step, limits_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   set_rows({step.num_tokens, step.num_seqs, step.num_rows});
   place_inputs();
   step.kv = kv_ == nullptr ? nullptr : kv_->handle();
@@ -146,12 +147,14 @@ void Runner::run(PfStep step) {
 void Runner::feed(const std::string& name, Matrix values) {
   const View& view = find_external(program_.inputs, name, "input");
   if (values.cols != view.cols) refuse("input \"", name, "\" has ", view.cols, " columns, was fed ", values.cols);
+  const std::lock_guard<std::mutex> lock(mutex_);
   fed_[name] = std::move(values);
 }
 
 Matrix Runner::fetch(const std::string& name) const {
   const View& view = find_external(program_.outputs, name, "output");
   const PfTensor source = tensor(view);
+  const std::lock_guard<std::mutex> lock(mutex_);
   Matrix out{sizes_.of(program_.buffers[static_cast<size_t>(view.buffer)].rows), view.cols, {}};
   out.values.resize(static_cast<size_t>(out.rows * out.cols));
   for (int64_t row = 0; row < out.rows; ++row) {

@@ -2,9 +2,11 @@
 //
 // Binding happens once: the program is validated and lowered, the arena planned, every op becomes a PfCall whose
 // addresses never change. A step only sets the row counts that differ from the step before, and calls the backend once.
+// Calls from several threads take turns.
 #pragma once
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -66,6 +68,7 @@ class Runner {
   std::vector<PfCall> bound_;  // one an op
   std::vector<PfCall> calls_;  // those with any rows, at a fixed address
   StepSizes sizes_;
+  mutable std::mutex mutex_;  // held by run, feed and fetch
   std::map<std::string, Matrix> fed_;
 };
 

@@ -237,7 +237,7 @@ def _schema_errors() -> Iterator[Any]:
         yield pytest.param({"sampling": SamplingParams(**{name: value})}, id=f"{name}={value}"[:40])
 
 
-@pytest.mark.parametrize("call", _schema_errors())
+@pytest.mark.parametrize("call", list(_schema_errors()))
 def test_impossible_schemas_are_refused_before_work(engine: Engine, call: dict[str, Any]) -> None:
     steps = engine.stats().steps
     with pytest.raises(SchemaError) as caught:

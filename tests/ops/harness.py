@@ -60,6 +60,8 @@ class Sequences:
         """The step's arrays; `changes` replace single fields."""
         lengths = [old + new for old, new in zip(self.cached, self.new, strict=True)]
         needed = [-(-length // self.block_size) for length in lengths]
+        if self.num_blocks is not None and self.num_blocks < sum(needed):
+            raise ValueError(f"the sequences need {sum(needed)} blocks, not {self.num_blocks}")
         blocks = np.arange(self.num_blocks or sum(needed), dtype=np.int32)
         if self.shuffle is not None:
             np.random.default_rng(self.shuffle).shuffle(blocks)

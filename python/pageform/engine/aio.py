@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -91,8 +91,9 @@ class AsyncEngine:
         deltas = _AsyncDeltas()
         if response_model is None:
             ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
-            async for text in self._run(ticket, deltas):
-                yield text
+            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
+                async for text in texts:
+                    yield text
             outcome(ticket)
             return
         form = self._engine.form(response_model)
@@ -100,10 +101,11 @@ class AsyncEngine:
         while True:
             builder = PartialBuilder(call.spec)
             ticket = call.next_ticket(deltas.put)
-            async for text in self._run(ticket, deltas):
-                partial = builder.feed(text)
-                if partial is not None:
-                    yield partial
+            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
+                async for text in texts:
+                    partial = builder.feed(text)
+                    if partial is not None:
+                        yield partial
             if call.settle(ticket):
                 yield call.value
                 return
@@ -167,7 +169,7 @@ class AsyncEngine:
             self._engine.abort(ticket.request_id)
             raise
 
-    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncIterator[str]:
+    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str, None]:
         ticket.future.add_done_callback(lambda _: deltas.end())
         self._engine.submit(ticket)
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -185,17 +186,18 @@ class Engine(BaseEngine):
     def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
         while True:
             builder = PartialBuilder(call.spec)
-            for text in self._run(ticket, deltas):
-                partial = builder.feed(text)
-                if partial is not None:
-                    yield partial
+            with contextlib.closing(self._run(ticket, deltas)) as texts:
+                for text in texts:
+                    partial = builder.feed(text)
+                    if partial is not None:
+                        yield partial
             if call.settle(ticket):
                 yield call.value
                 return
             deltas = _Deltas()
             ticket = call.next_ticket(deltas.put)
 
-    def _run(self, ticket: Ticket, deltas: _Deltas) -> Iterator[str]:
+    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str, None, None]:
         """Submits a ticket and yields its text until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)

@@ -76,7 +76,7 @@ def build_sampling(rows: Sequence[RowPlan], masks: NDArray[np.uint32] | None) ->
         num_logprobs=column((c.num_logprobs for c in constants), np.int32),
         target=column((row.target for row in rows), np.int32),
         defer=column((c.defer and row.target < 0 for c, row in zip(constants, rows, strict=True)), np.uint8),
-        mask_row=column((row.mask for row in rows), np.int32),
+        mask_row=None if masks is None else column((row.mask for row in rows), np.int32),
         masks=masks,
         bias_start=bias[0],
         bias_tokens=bias[1],

@@ -1,4 +1,4 @@
-"""Forms: a response type made ready for decoding: what is decoded, under which grammar, what validation has yet to check.
+"""Forms: a response type made ready for decoding: under which grammar, and what validation has yet to check.
 
 A `Plan` and a `Grammar` are immutable and live as long as someone holds them; a `GrammarCompiler` belongs to one engine
 and keeps the last grammars and forms. Any thread may compile. A `Matcher` belongs to one sequence and is used by one

@@ -24,7 +24,7 @@ from .matcher import LlgMatcher, Mask, Matcher, one_line
 from .plan import Plan, PlanLimits, plan
 
 if TYPE_CHECKING:
-    from llguidance import LLExecutor, LLTokenizer
+    from llguidance import LLExecutor, LLMatcher, LLTokenizer
     from llguidance._lib import JsonCompileOptions
 
     from .form import Form
@@ -216,7 +216,7 @@ class GrammarCompiler:
         def make() -> Grammar:
             self._check_size(parameter, content)
             inner = LLMatcher(self.tokenizer, source(), log_level=0, limits=self._parser_limits())
-            matcher = LlgMatcher(inner)
+            matcher = LlgMatcher(inner, frozenset(self.eos_ids))
             fault = matcher.fault()
             if fault is None:
                 first = matcher.mask(self.vocab_size)
@@ -231,9 +231,9 @@ class GrammarCompiler:
 
         try:
             return self._grammars.get((kind, content), make)
-        except ValueError as error:
-            if isinstance(error, SchemaError):
-                raise
+        except ParameterError:
+            raise
+        except ValueError as error:  # llguidance's own
             raise SchemaError(parameter, shown, one_line(str(error)), remedy) from error
 
     def _goes_on(self, mask: Mask) -> bool:
@@ -268,21 +268,24 @@ def fill_masks(rows: Sequence[tuple[Matcher, int]], masks: Mask) -> None:
     """
     if masks.dtype != np.uint32 or masks.ndim != 2 or not masks.flags.c_contiguous:
         raise ValueError(f"masks must be contiguous uint32 [n, words], not {masks.dtype} {list(masks.shape)}")
-    inner = [(matcher.inner, row) for matcher, row in rows if isinstance(matcher, LlgMatcher)]
-    if len(inner) != len(rows):
-        raise TypeError("fill_masks takes matchers of a GrammarCompiler")
-    if any(not 0 <= row < len(masks) for _, row in inner):
-        raise IndexError(f"a row lies outside the {len(masks)} rows of masks")
-    if len(inner) == 1:
-        rows[0][0].fill_mask(masks[inner[0][1]])
-    elif inner:
+    inner: list[tuple[LLMatcher, int]] = []
+    for matcher, row in rows:
+        if not isinstance(matcher, LlgMatcher):
+            raise TypeError("fill_masks takes matchers of a GrammarCompiler")
+        if not 0 <= row < len(masks):
+            raise IndexError(f"row {row} lies outside the {len(masks)} rows of masks")
+        if matcher.ended or len(rows) == 1:
+            matcher.fill_mask(masks[row])
+        if not matcher.ended:
+            inner.append((matcher.inner, row))
+    if inner and len(rows) > 1:
         _executor().unsafe_compute_mask_ptr(inner, masks.ctypes.data, masks.strides[0], len(masks))
-    for matcher, _ in inner:
-        if matcher.is_error():
+    for running, _ in inner:
+        if running.is_error():
             raise SchemaError(
                 "grammar",
                 "of a running request",
-                f"it became too complex ({one_line(matcher.get_error())})",
+                f"it became too complex ({one_line(running.get_error())})",
                 "Simplify the type, schema or grammar: fewer overlapping options, shorter repetitions.",
             )
 

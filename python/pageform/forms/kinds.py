@@ -37,6 +37,8 @@ def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
 
 def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
     """Text, with its length bounded."""
+    for keyword in ("pattern", "format"):
+        _expect(planner, schema, path, keyword, str, "text")
     low, high = _counts(planner, schema, path, "minLength", "maxLength")
     planned = plan_text(schema, low, high, planner.limits.string_length)
     if planned.empty:
@@ -50,6 +52,7 @@ def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
 
 def plan_array(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
     """A list or tuple, with its length bounded. A tuple whose rest is not described is closed."""
+    _expect(planner, schema, path, "prefixItems", list, "a list")
     low, high = _counts(planner, schema, path, "minItems", "maxItems")
     prefix, items = schema.get("prefixItems", []), schema.get("items", True)
     if isinstance(items, list):  # how drafts before 2020-12 wrote tuples
@@ -90,9 +93,10 @@ def plan_array(planner: Planner, schema: Schema, path: str, close: bool) -> Node
 
 def plan_object(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
     """An object with named properties: closed, ordered, all of them required if the planner promotes; or a map."""
+    _expect(planner, schema, path, "properties", Mapping, "an object")
+    _expect(planner, schema, path, "patternProperties", Mapping, "an object")
+    _expect(planner, schema, path, "required", list, "a list")
     given, required = schema.get("properties", {}), schema.get("required", [])
-    if not isinstance(given, Mapping) or not isinstance(required, list):
-        raise planner.malformed(path, schema, "properties must be an object, required a list", "Correct them.")
     if not given and not required:
         return _plan_map(planner, schema, path)
     low, high = _counts(planner, schema, path, "minProperties", "maxProperties")
@@ -189,6 +193,11 @@ def _counts(planner: Planner, schema: Schema, path: str, least: str, most: str) 
     if high is not None and low > high:
         raise Nothing(path, {least: low, most: high}, f"{least} exceeds {most}", "Swap or widen them.")
     return low, None if high is None else int(high)
+
+
+def _expect(planner: Planner, schema: Schema, path: str, keyword: str, kind: type, named: str) -> None:
+    if keyword in schema and not isinstance(schema[keyword], kind):
+        raise planner.malformed(path, schema[keyword], f"{keyword} must be {named}", "Correct the keyword.")
 
 
 def _own(schema: Schema, kind: str) -> Node:

@@ -38,7 +38,7 @@ class TokenCounter:
     def _count(self, text: bytes) -> int:
         reach = self._longest
         starting = self._containing(text[0])
-        if any(text in token for token in starting):
+        if any(text in token[:-1] for token in starting):
             return 0
         fewest: list[int | None] = [0] + [None] * len(text)
         for end in range(1, len(text) + 1):

@@ -40,34 +40,53 @@ class Matcher(Protocol):
 
 
 class LlgMatcher:
-    """`Matcher` over llguidance's."""
+    """`Matcher` over llguidance's.
 
-    def __init__(self, inner: LLMatcher) -> None:
+    The end of the text is kept here: llguidance takes an end-of-sequence token in some complete states and not in
+    others.
+    """
+
+    def __init__(self, inner: LLMatcher, eos_ids: frozenset[int], ended: bool = False) -> None:
         self.inner = inner
+        self.ended = ended
+        """Whether an end-of-sequence token was accepted."""
+        self._eos_ids = eos_ids
 
     def fill_mask(self, row: Mask) -> None:
         if row.dtype != np.uint32 or row.ndim != 1 or not row.flags.c_contiguous:
             raise ValueError("a mask row must be contiguous uint32")
-        self.inner.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
+        if not self.ended:
+            self.inner.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
+            return
+        row[:] = 0
+        for token in self._eos_ids:
+            row[token // 32] |= np.uint32(1 << token % 32)
 
     def accept(self, token_id: int) -> bool:
+        if self.ended:
+            return False
+        if token_id in self._eos_ids and self.inner.is_accepting():
+            self.ended = True
+            return True
         return self.inner.try_consume_tokens([token_id]) == 1
 
     def rollback(self, count: int) -> None:
-        if count and not self.inner.rollback(count):
+        inside = count - 1 if self.ended and count else count
+        if inside and not self.inner.rollback(inside):
             raise ValueError(f"can't take back {count} tokens: {one_line(self.inner.get_error())}")
+        self.ended = self.ended and not count
 
     def forced(self) -> list[int]:
-        return list(self.inner.compute_ff_tokens())
+        return [] if self.ended else list(self.inner.compute_ff_tokens())
 
     def is_accepting(self) -> bool:
         return self.inner.is_accepting()
 
     def is_stopped(self) -> bool:
-        return self.inner.is_stopped()
+        return self.ended or self.inner.is_stopped()
 
     def fork(self) -> LlgMatcher:
-        return LlgMatcher(self.inner.deep_copy())
+        return LlgMatcher(self.inner.deep_copy(), self._eos_ids, self.ended)
 
     def mask(self, vocab_size: int) -> Mask:
         """A new row with the tokens that may come next."""

@@ -43,7 +43,7 @@ class PlanLimits:
     key_length: int = 64
     array_items: int = 64
     map_items: int = 64
-    any_depth: int = 2
+    any_depth: int = 4
     """Levels of lists and objects inside a value of any type."""
     schema_depth: int = 200
     """Deeper nesting of the schema itself is refused."""

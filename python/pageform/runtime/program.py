@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from ..ops.table import OPS
 
 
-class Rows(str, Enum):
+class Rows(StrEnum):
     """What the rows of a buffer stand for; their number is known at each step only."""
 
     TOKENS = "T"
     SEQS = "S"
     LOGITS = "R"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)

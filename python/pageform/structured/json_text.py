@@ -71,8 +71,8 @@ class StringReader:
             return at + 1
         else:
             try:
-                self._add(json.loads(f'"{escape}"'))
-            except ValueError:
+                self._add(json.loads(f'"{escape}"').encode("utf-8").decode())
+            except ValueError:  # no hexadecimal digits, or half of a surrogate pair
                 raise JSONError(f"unknown escape {escape!r}") from None
         self._escape = ""
         return at + 1
@@ -123,4 +123,5 @@ def _complete_unicode(escape: str) -> bool:
     """Whether `\\uXXXX` is complete; the first half of a surrogate pair waits for the second."""
     if len(escape) < 6:
         return False
-    return len(escape) == 12 or escape[2:4].lower() not in ("d8", "d9", "da", "db")
+    alone = escape[2:4].lower() not in ("d8", "d9", "da", "db")
+    return alone or len(escape) == 12 or not "\\u".startswith(escape[6:8])

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import RootModel
 
 from .json_text import JSONError, StringReader, ValueReader
-from .shape import DictOf, ListOf, OneOf, Record, Root, Shape, Text, Whole, shape_of
+from .shape import DictOf, ListOf, OneOf, Record, Root, Shape, Text, Whole
 from .spec import Spec
 
 __all__ = ["JSONError", "PartialBuilder"]
@@ -81,7 +81,7 @@ class PartialBuilder:
         self._changed = False
         self._position = 0
         self._stack: list[_Open] = []
-        self._slot = _Slot(shape_of(spec.response_type))
+        self._slot = _Slot(spec.shape)
         self._state: Callable[[str, int], int] = self._at_value
         self._key = ""
         self._string = StringReader()
@@ -282,7 +282,7 @@ def _settled(slot: _Slot, first: str) -> _Slot:
         return _settled(replace(slot, shape=shape.inner, wraps=(*slot.wraps, shape.cls)), first)
     if isinstance(shape, OneOf):
         fitting = [option for option in shape.options if _may_begin(option, first)]
-        one = fitting[0] if len(fitting) == 1 else shape.whole
+        one = fitting[0] if len(fitting) == 1 and first != "n" else shape.whole
         return _settled(replace(slot, shape=one), first)
     if not _may_begin(shape, first):  # not what the type says: let validation judge it
         return replace(slot, shape=_ANYTHING)

@@ -32,10 +32,9 @@ _MAX_DEPTH = 8
 def instructions(spec: Spec[Any]) -> str:
     """The sentence and the outline that ask for an answer of the spec's type."""
     outline = _Outline(spec.json_schema)
-    body = outline.render(spec.json_schema)
+    called = f", called {outline.root_name}" if outline.root_name else ""
     purpose = f" ({_one_line(spec.description)})" if spec.description else ""
-    parts = [f"Answer only with JSON of this form{purpose}:\n{body}", *outline.definitions()]
-    return "\n".join(parts)
+    return "\n".join([f"Answer only with JSON of this form{called}{purpose}:", outline.root(), *outline.definitions()])
 
 
 def add_to_messages(spec: Spec[Any], messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -63,12 +62,20 @@ class _Outline:
     """Renders one schema; models that refer to themselves are shown once, under their name."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
         self._defs: Mapping[str, Any] = root.get("$defs", {})
         self._recursive = {name for name in self._defs if self._reaches(name)}
         self._named: list[str] = []
+        target = _target(root)
+        self.root_name = target if target in self._recursive else None
+        """The name of the answer's type if that refers to itself."""
+
+    def root(self) -> str:
+        """The outline of the answer itself."""
+        return self._node(self._defs[self.root_name], 0) if self.root_name else self.render(self._root)
 
     def definitions(self) -> list[str]:
-        """`Name = outline` of each self-referring type that was met."""
+        """`Name = outline` of each other self-referring type that was met."""
         lines: list[str] = []
         while len(lines) < len(self._named):
             name = self._named[len(lines)]
@@ -78,12 +85,12 @@ class _Outline:
     def render(self, schema: Any, depth: int = 0) -> str:
         """The outline of a node, a type's name where the node refers to a self-referring type."""
         if isinstance(schema, Mapping) and "$ref" in schema:
-            name = str(schema["$ref"]).rsplit("/", 1)[-1]
-            if name in self._recursive or depth > _MAX_DEPTH:
-                if name in self._defs and name not in self._named:
-                    self._named.append(name)
-                return name
-            return self._node(self._defs.get(name, {}), depth)
+            name = _target(schema)
+            if name not in self._recursive and depth <= _MAX_DEPTH:
+                return self._node(self._defs[name], depth)
+            if name != self.root_name and name not in self._named:
+                self._named.append(name)
+            return name
         return self._node(schema, depth)
 
     def _node(self, schema: Any, depth: int) -> str:
@@ -141,9 +148,14 @@ class _Outline:
         return False
 
 
+def _target(schema: Mapping[str, Any]) -> str:
+    """The name of the definition that a node refers to, empty if it is no reference."""
+    return str(schema.get("$ref", "")).rsplit("/", 1)[-1]
+
+
 def _references(node: Any) -> list[str]:
     if isinstance(node, Mapping):
-        own = [str(node["$ref"]).rsplit("/", 1)[-1]] if isinstance(node.get("$ref"), str) else []
+        own = [_target(node)] if isinstance(node.get("$ref"), str) else []
         return own + [name for value in node.values() for name in _references(value)]
     if isinstance(node, list):
         return [name for value in node for name in _references(value)]

@@ -142,7 +142,8 @@ def shape_of(annotation: Any, _records: dict[Any, Shape] | None = None) -> Shape
         return DictOf(shape_of(args[1], records))
     if origin in (Union, types.UnionType):
         options = [shape_of(arg, records) for arg in args if arg is not type(None)]
-        return options[0] if len(options) == 1 else OneOf(options, Whole(annotation))
+        single = len(options) == 1 and not isinstance(options[0], Root)  # a RootModel may hold null itself
+        return options[0] if single else OneOf(options, Whole(annotation))
     record_type = origin or bare
     if isinstance(record_type, type) and (
         is_typeddict(record_type) or dataclasses.is_dataclass(record_type) or issubclass(record_type, BaseModel)

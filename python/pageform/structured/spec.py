@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from ..core.errors import SchemaError
+from .shape import Shape, shape_of
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class Spec(Generic[T]):
             raise SchemaError(
                 FIELD,
                 response_type,
-                f"Pydantic can't build a validator for it ({_first_line(error)})",
+                f"Pydantic can't build a validator for it ({_briefly(error)})",
                 "Use a Pydantic model, dataclass, TypedDict, Enum, Literal, Union, list or scalar type whose forward "
                 "references are all defined.",
             ) from error
@@ -66,7 +67,10 @@ class Spec(Generic[T]):
     @cached_property
     def description(self) -> str | None:
         """The type's own docstring, or None (docstrings that Python generates don't count)."""
-        described = self.json_schema.get("description")
+        schema = self.json_schema
+        if "$ref" in schema:  # a type that refers to itself
+            schema = schema["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+        described = schema.get("description")
         return described if isinstance(described, str) else None
 
     @cached_property
@@ -78,9 +82,14 @@ class Spec(Generic[T]):
             raise SchemaError(
                 FIELD,
                 self.response_type,
-                f"it has no JSON schema ({_first_line(error)})",
+                f"it has no JSON schema ({_briefly(error)})",
                 "Replace the field by a type that JSON can carry, or annotate it with pydantic.WithJsonSchema.",
             ) from error
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The outline that partial objects are built along."""
+        return shape_of(self.response_type)
 
     def validate(self, text: str | bytes, context: Any = None, strict: bool | None = None) -> T:
         """The value that `text` stands for. Raises pydantic's `ValidationError`, or whatever a validator raises."""
@@ -109,5 +118,5 @@ def _is_v1_model(cls: type) -> bool:
     return any(base.__module__.startswith("pydantic.v1.") and base.__name__ == "BaseModel" for base in cls.__mro__)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _briefly(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -22,8 +22,8 @@ struct BlockQ4_K {  // 8 groups of 32 values (d * scale) * q - (dmin * min); gro
   uint8_t scales[12];
   uint8_t q[128];
 
-  // The scales and mins of a group are six-bit numbers: those of groups 0 .. 3 lie in the lower bits of bytes 0 .. 3 and
-  // 4 .. 7, the others in nibbles of bytes 8 .. 11 with their upper two bits above the former.
+  // The scales and mins of a group are six-bit numbers: those of groups 0 .. 3 lie in the lower bits of bytes 0 .. 3
+  // and 4 .. 7, the others in nibbles of bytes 8 .. 11 with their upper two bits above the former.
   uint8_t scale(int group) const {
     if (group < 4) return scales[group] & 63;
     return static_cast<uint8_t>((scales[group + 4] & 15) | ((scales[group - 4] >> 6) << 4));

@@ -85,6 +85,12 @@ PF_INLINE Shorts both(Shorts a) {
 PF_INLINE void store_rounded(int8_t* p, F16x a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
+// Bits of the largest |x| of both: they order as integers do, infinity above all numbers and NaN above infinity.
+PF_INLINE uint32_t largest_magnitude(F16x a, F16x b) {
+  const __m512i mask = _mm512_set1_epi32(0x7fffffff);
+  return _mm512_reduce_max_epu32(_mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(a.v), mask),
+                                                  _mm512_and_si512(_mm512_castps_si512(b.v), mask)));
+}
 
 #elif PF_ISA_LEVEL == PF_ISA_avx2
 
@@ -139,9 +145,7 @@ PF_INLINE Bytes join(Bytes low, Bytes high) {
 }
 PF_INLINE Bytes abs(Bytes a) { return {_mm256_abs_epi8(a.lo), _mm256_abs_epi8(a.hi)}; }
 PF_INLINE Bytes with_sign(Bytes a, Bytes w) { return {_mm256_sign_epi8(a.lo, w.lo), _mm256_sign_epi8(a.hi, w.hi)}; }
-PF_INLINE Shorts dot2(Bytes u, Bytes s) {
-  return {_mm256_maddubs_epi16(u.lo, s.lo), _mm256_maddubs_epi16(u.hi, s.hi)};
-}
+PF_INLINE Shorts dot2(Bytes u, Bytes s) { return {_mm256_maddubs_epi16(u.lo, s.lo), _mm256_maddubs_epi16(u.hi, s.hi)}; }
 PF_INLINE Ints dot2(Shorts a, Shorts b) { return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)}; }
 PF_INLINE Ints sum2(Shorts a) {
   const __m256i one = _mm256_set1_epi16(1);
@@ -176,6 +180,16 @@ PF_INLINE void store_rounded(int8_t* p, F16x a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                    _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
 }
+PF_INLINE __m256i magnitude_bits(__m256 a) {
+  return _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));
+}
+PF_INLINE uint32_t largest_magnitude(F16x a, F16x b) {
+  const __m256i eight = _mm256_max_epu32(_mm256_max_epu32(magnitude_bits(a.lo), magnitude_bits(a.hi)),
+                                         _mm256_max_epu32(magnitude_bits(b.lo), magnitude_bits(b.hi)));
+  __m128i four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_max_epu32(four, _mm_shuffle_epi32(four, 0xb1))));
+}
 
 #else  // generic
 
@@ -188,8 +202,8 @@ struct Shorts {
 struct Ints {
   int32_t v[16];
 };
-#define PF_EACH(type, n, expr)              \
-  type r;                                   \
+#define PF_EACH(type, n, expr)               \
+  type r;                                    \
   for (int i = 0; i < n; ++i) r.v[i] = expr; \
   return r
 PF_INLINE Bytes load_bytes(const void* p) {
@@ -236,9 +250,30 @@ PF_INLINE Shorts both(Shorts a) {
 PF_INLINE void store_rounded(int8_t* p, F16x a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(nearbyintf(a.v[i]));
 }
+PF_INLINE uint32_t largest_magnitude(F16x a, F16x b) {
+  uint32_t largest = 0;
+  for (int i = 0; i < 32; ++i) {
+    const uint32_t bits = float_to_bits(i < 16 ? a.v[i] : b.v[i - 16]) & 0x7fffffffu;
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
+}
 #undef PF_EACH
 
 #endif
+
+// Sum of sixteen int8.
+PF_INLINE int sum16(const int8_t* p) {
+#if PF_ISA_LEVEL == PF_ISA_generic
+  int sum = 0;
+  for (int i = 0; i < 16; ++i) sum += p[i];
+  return sum;
+#else  // |x - y| of bytes, summed by eights: of x + 128 and 0
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
+  return _mm_cvtsi128_si32(sums) + _mm_extract_epi32(sums, 2) - 16 * 128;
+#endif
+}
 
 }  // namespace
 }  // namespace PF_ISA

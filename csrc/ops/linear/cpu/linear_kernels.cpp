@@ -7,8 +7,8 @@
 namespace pf::PF_ISA {
 namespace {
 
-// Rows of one item of work. Their activations (128 * 1,536 * 44 / 32 bytes = 270 kB in a small model) should stay in the
-// second-level cache while tiles pass by, and unpacking a tile should be paid for by many of them.
+// Rows of one item of work. Their activations (128 * 1,536 * 44 / 32 bytes = 270 kB in a small model) should stay in
+// the second-level cache while tiles pass by, and unpacking a tile should be paid for by many of them.
 constexpr int64_t kItemRows = 128;
 
 const PackedWeight& weight_of(const PfCall& call) { return *reinterpret_cast<const PackedWeight*>(call.weight); }
@@ -94,8 +94,7 @@ void linear(const PfCall& call, const PfStep&, Worker& worker) {
     const uint8_t* data = part->data + static_cast<size_t>(tile) * part->tile_bytes;
     const int64_t tiles = part->tiles - tile < strip_tiles(*part) ? part->tiles - tile : strip_tiles(*part);
     if (is_quantized(part->format)) {
-      quantized_kernel(part->format)
-          .run(data, plan.groups, activations + row * plan.groups, rows, panel, out);
+      quantized_kernel(part->format).run(data, plan.groups, activations + row * plan.groups, rows, panel, out);
     } else {
       float_kernel(part->format)(data, part->tile_bytes, static_cast<int>(tiles), plan.weight.cols,
                                  input_row(call, 0, row), call.in[0].stride, rows, out);

@@ -14,8 +14,9 @@
 namespace pf {
 namespace {
 
-// --- one column of a tile ------------------------------------------------------------------------------------------------
-// A codec moves one row of W into column `c` of a zeroed tile, and out of it as float32. K is a multiple of its block.
+// --- one column of a tile
+// ------------------------------------------------------------------------------------------------ A codec moves one
+// row of W into column `c` of a zeroed tile, and out of it as float32. K is a multiple of its block.
 
 template <class Element, float (*to_float)(Element)>
 struct FloatCodec {
@@ -144,8 +145,8 @@ struct CodecQ4_K {
 struct CodecQ6_K {
   static constexpr int64_t tile_bytes(int64_t K) { return blocks_bytes<TileQ6_K>(K, kSuperBlock); }
 
-  // In a file each half of a super-block has 64 bytes of low nibbles and 32 bytes of upper bit pairs: its group t = 0 .. 3
-  // takes nibbles t / 2 of bytes 32 (t % 2) .. and bit pairs t of all bytes.
+  // In a file each half of a super-block has 64 bytes of low nibbles and 32 bytes of upper bit pairs: its group t = 0
+  // .. 3 takes nibbles t / 2 of bytes 32 (t % 2) .. and bit pairs t of all bytes.
   static void pack(const uint8_t* row, int64_t K, uint8_t* tile, int c) {
     auto* out = reinterpret_cast<TileQ6_K*>(tile);
     for (int64_t s = 0; s < K / kSuperBlock; ++s) {
@@ -221,7 +222,8 @@ const Codec& codec_of(int32_t format) {
   }
 }
 
-// --- the whole weight ----------------------------------------------------------------------------------------------------
+// --- the whole weight
+// ----------------------------------------------------------------------------------------------------
 
 struct OwnedWeight : PackedWeight {
   std::vector<PackedPart> storage;

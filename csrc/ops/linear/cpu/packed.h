@@ -9,9 +9,9 @@ namespace pf {
 
 class ThreadPool;
 
-// Packs the concatenation of parts on all threads of the pool; the source is not needed afterwards. Free the result with
-// free_weight. std::invalid_argument when a part has an unknown format, incomplete blocks, other columns than the first
-// part or another number of bytes than its shape takes; std::bad_alloc.
+// Packs the concatenation of parts on all threads of the pool; the source is not needed afterwards. Free the result
+// with free_weight. std::invalid_argument when a part has an unknown format, incomplete blocks, other columns than the
+// first part or another number of bytes than its shape takes; std::bad_alloc.
 PackedWeight* pack_weight(const PfWeightPart* parts, int32_t num_parts, ThreadPool& pool);
 void free_weight(PackedWeight* weight);
 

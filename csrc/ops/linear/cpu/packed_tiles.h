@@ -1,14 +1,14 @@
 // How the CPU backend keeps weights: one layout for every instruction set. Shared by packing and kernels.
 //
-// A tile is 16 consecutive output columns (rows of W) for all of K. Inside, a quad is 4 consecutive k; one quad of all 16
-// columns is 64 bytes, which is two AVX2 registers, one AVX-512 register or one row of an AMX tile:
+// A tile is 16 consecutive output columns (rows of W) for all of K. Inside, a quad is 4 consecutive k; one quad of all
+// 16 columns is 64 bytes, which is two AVX2 registers, one AVX-512 register or one row of an AMX tile:
 //
 //            column 0      column 1             column 15
 //          k k+1 k+2 k+3 k k+1 k+2 k+3  ...  k k+1 k+2 k+3       q[16][4]
 //
 // A group of 32 k has quads 0 .. 7. Four-bit codes: vector i holds quad i in its low nibbles and quad i + 4 in its high
-// ones (Q4_0 and Q4_1 files pair them so, too). The upper two bits of six-bit codes: vector i holds quad i + 2 b in bits
-// 2 b and 2 b + 1. Float formats are [K][16] elements. Columns past the end of a part are zeros.
+// ones (Q4_0 and Q4_1 files pair them so, too). The upper two bits of six-bit codes: vector i holds quad i + 2 b in
+// bits 2 b and 2 b + 1. Float formats are [K][16] elements. Columns past the end of a part are zeros.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -25,13 +25,19 @@ FloatKernel float_kernel(int32_t format);
 
 namespace {
 
-// Dot::run<R> on blocks of at most MaxRows rows; `advance(n)` moves to the next ones.
+// Dot::run<rows>(arguments...) for rows = 1 .. R.
 template <class Dot, int R, class... Arguments>
-PF_INLINE void run_exactly(int64_t rows, const Arguments&... arguments) {
+PF_INLINE void run_rows(int64_t rows, const Arguments&... arguments) {
   if constexpr (R > 0) {
     if (rows == R) return Dot::template run<R>(arguments...);
-    run_exactly<Dot, R - 1>(rows, arguments...);
+    run_rows<Dot, R - 1>(rows, arguments...);
   }
+}
+
+// How many of `rows` to take next, so that blocks of at most `most` rows are about equal.
+constexpr int64_t next_block(int64_t rows, int64_t most) {
+  const int64_t blocks = (rows + most - 1) / most;
+  return (rows + blocks - 1) / blocks;
 }
 
 }  // namespace

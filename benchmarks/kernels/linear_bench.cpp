@@ -1,0 +1,158 @@
+// Speed of the op linear on the CPU by format and number of rows, beside a calibration probe.
+//
+//   linear_bench [--isa auto] [--threads 2] [--n 1536] [--k 576] [--mbytes 64] [--formats q4_1,q8_0] [--rows 1,4,32]
+//
+// One measurement runs the op on as many different weights as take `mbytes`, so that with 64 or more they come from
+// memory and with 1 from the cache. Before each one the probe runs: a loop of vpmaddubsw + vpaddw in registers on as
+// many threads, the arithmetic that four-bit weights need and nothing else. Clock and neighbours change by 1.5 within
+// minutes; the ratio to the probe is what can be compared.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "runtime/device.h"
+
+namespace {
+
+double seconds(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<std::string> split(const std::string& list) {
+  std::vector<std::string> items;
+  std::stringstream stream(list);
+  for (std::string item; std::getline(stream, item, ',');) items.push_back(item);
+  return items;
+}
+
+constexpr int kProbeSteps = 1 << 19;
+
+__attribute__((target("avx2"))) void probe_loop(volatile short* sink) {
+  constexpr int kChains = 8;
+  const __m256i w = _mm256_set1_epi8(3);
+  __m256i a = _mm256_set1_epi8(5), sums[kChains];
+  for (auto& sum : sums) sum = _mm256_setzero_si256();
+  for (int i = 0; i < kProbeSteps; ++i) {
+    __asm__ volatile("" : "+x"(a));  // or the product would be hoisted
+    for (auto& sum : sums) sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, a));
+  }
+  __m256i total = sums[0];
+  for (int c = 1; c < kChains; ++c) total = _mm256_add_epi16(total, sums[c]);
+  *sink = static_cast<short>(_mm256_extract_epi16(total, 0));
+}
+
+double probe_gops(int threads) {
+  const double time = seconds([&] {
+    std::vector<std::thread> others;
+    for (int t = 1; t < threads; ++t) {
+      others.emplace_back([] {
+        volatile short sink;
+        probe_loop(&sink);
+      });
+    }
+    volatile short sink;
+    probe_loop(&sink);
+    for (auto& other : others) other.join();
+  });
+  return 2.0 * 32 * 8 * kProbeSteps * threads / time / 1e9;
+}
+
+struct Bench {
+  std::shared_ptr<pf::Device> device;
+  int64_t N, K;
+  double mbytes;
+
+  void run(const std::string& format, const std::vector<std::string>& row_counts) const {
+    const PfFormat id = pf::format_from_name(format);
+    std::vector<uint8_t> source(pf::row_bytes(id, K) * static_cast<size_t>(N));
+    std::mt19937 rng(1);
+    for (auto& byte : source) byte = static_cast<uint8_t>(rng() & 0x3f);  // finite in every format
+    const size_t copies = static_cast<size_t>(std::max(1.0, mbytes * 1e6 / static_cast<double>(source.size())));
+    std::vector<std::unique_ptr<pf::Weight>> weights;
+    for (size_t i = 0; i < copies; ++i) {
+      const std::vector<PfWeightPart> parts = {{source.data(), source.size(), N, K, id}};
+      weights.push_back(std::make_unique<pf::Weight>(device, parts));
+    }
+    for (const std::string& rows : row_counts) measure(format, weights, std::stoll(rows));
+  }
+
+  void measure(const std::string& format, const std::vector<std::unique_ptr<pf::Weight>>& weights, int64_t M) const {
+    std::vector<float> x(static_cast<size_t>(M * K), 0.5f), y(static_cast<size_t>(M * N));
+    std::vector<PfCall> calls;
+    for (const auto& weight : weights) {
+      PfCall call{};
+      call.op = device->backend().find_op("linear");
+      call.num_inputs = call.num_outputs = 1;
+      call.in[0] = {x.data(), M, K, K, PF_F32};
+      call.out[0] = {y.data(), M, N, N, PF_F32};
+      call.weight = weight->handle();
+      calls.push_back(call);
+    }
+    const PfStep step{};
+    const int threads = device->backend().device_threads(device->handle());
+    std::vector<double> times, ratios;
+    double spent = 0;
+    const double ops = 2.0 * static_cast<double>(M * N * K) * static_cast<double>(calls.size());
+    while (spent < 0.4 || times.size() < 5) {
+      const double probe = probe_gops(threads);
+      const double time = seconds([&] {
+        device->check(
+            device->backend().execute(device->handle(), calls.data(), static_cast<int32_t>(calls.size()), &step),
+            "running linear");
+      });
+      spent += time;
+      times.push_back(time);
+      ratios.push_back(ops / time / 1e9 / probe);
+    }
+    std::sort(times.begin(), times.end());
+    std::sort(ratios.begin(), ratios.end());
+    const double bytes = static_cast<double>(weights[0]->bytes() * weights.size());
+    const auto rate = [&](double amount, double quantile) {
+      return amount / times[static_cast<size_t>(quantile * static_cast<double>(times.size() - 1))] / 1e9;
+    };
+    std::printf(
+        "%-5s M %4lld  GOP/s best %6.1f median %6.1f p90 slow %6.1f | GB/s best %5.1f median %5.1f | of probe %4.2f\n",
+        format.c_str(), static_cast<long long>(M), rate(ops, 0), rate(ops, 0.5), rate(ops, 0.9), rate(bytes, 0),
+        rate(bytes, 0.5), ratios[ratios.size() / 2]);
+    std::fflush(stdout);
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::map<std::string, std::string> options = {{"isa", "auto"},
+                                                {"threads", "2"},
+                                                {"n", "1536"},
+                                                {"k", "576"},
+                                                {"mbytes", "64"},
+                                                {"rows", "1,2,4,8,16,32,128,512"},
+                                                {"formats", "f32,f16,bf16,q8_0,q4_0,q4_1"}};
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string name = std::string(argv[i]).substr(std::min<size_t>(2, std::string(argv[i]).size()));
+    if (options.count(name) == 0) {
+      std::fprintf(stderr, "unknown option %s\n", argv[i]);
+      return 2;
+    }
+    options[name] = argv[i + 1];
+  }
+  const auto device = std::make_shared<pf::Device>(PF_CPU_BACKEND_PATH, std::stoi(options["threads"]), options["isa"]);
+  std::printf("%s, W[%s, %s], %s MB of weights\n", device->backend().device_describe(device->handle()),
+              options["n"].c_str(), options["k"].c_str(), options["mbytes"].c_str());
+  const Bench bench{device, std::stoll(options["n"]), std::stoll(options["k"]), std::stod(options["mbytes"])};
+  for (const std::string& format : split(options["formats"])) bench.run(format, split(options["rows"]));
+  return 0;
+}

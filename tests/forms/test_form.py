@@ -1,0 +1,127 @@
+"""Forms: type, grammar and lower bound together."""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+from walks import walk
+
+from pageform.core.errors import ParameterError, SchemaError
+from pageform.forms.form import Form
+from pageform.forms.grammar import GrammarCompiler
+from pageform.forms.lower_bound import TokenCounter
+from pageform.structured import Spec
+
+
+class Line(BaseModel):
+    article: str
+    price: float
+
+
+class Bill(BaseModel):
+    customer_name: str
+    paid: bool
+    lines: list[Line] = Field(min_length=2, max_length=4)
+
+
+class Big(BaseModel):
+    text: str = Field(min_length=2000, max_length=3000)
+
+
+def test_a_form_admits_compact_json_in_order(compiler: GrammarCompiler) -> None:
+    form = Form.of(Bill, compiler)
+    line = '{"article":"a","price":1.5}'
+    assert form.accepts(f'{{"customer_name":"Ann","paid":true,"lines":[{line},{line}]}}')
+    for wrong in (
+        f'{{"customer_name":"Ann","paid":true,"lines":[{line}]}}',
+        f'{{"customer_name":"Ann","paid":true,"lines":[{line},{line}]',
+        f'{{"paid":true,"customer_name":"Ann","lines":[{line},{line}]}}',
+        f'{{"customer_name": "Ann","paid":true,"lines":[{line},{line}]}}',
+        f'{{"customer_name":"Ann","paid":true,"lines":[{line},{line}],"more":1}}',
+        "",
+    ):
+        assert not form.accepts(wrong)
+
+
+def test_forms_are_kept_by_type(compiler: GrammarCompiler) -> None:
+    assert Form.of(Bill, compiler) is Form.of(Bill, compiler) is Form.of(Spec.of(Bill), compiler)
+    assert Form.of(Literal[1], compiler) is not Form.of(Literal[True], compiler)
+    assert Form.of(Literal[True], compiler).accepts("true")
+    unhashable = Annotated[int, Field(ge=1, json_schema_extra={"note": []})]
+    assert Form.of(unhashable, compiler).accepts("1")
+
+
+def test_faults_name_the_response_model(compiler: GrammarCompiler) -> None:
+    with pytest.raises(SchemaError) as caught:
+        Form.of(Annotated[int, Field(gt=1, lt=1)], compiler)
+    assert caught.value.field == "response_model"
+
+
+def test_too_few_tokens_for_any_answer_are_refused(compiler: GrammarCompiler) -> None:
+    form = Form.of(Bill, compiler)
+    assert 15 <= form.min_tokens <= len(compiler.tokenizer.tokenize_str(SHORTEST))
+    form.check_max_tokens(form.min_tokens)
+    with pytest.raises(ParameterError, match=f"at least {form.min_tokens} tokens") as caught:
+        form.check_max_tokens(form.min_tokens - 1)
+    assert (caught.value.field, caught.value.value) == ("max_tokens", form.min_tokens - 1)
+
+
+SHORTEST = '{"customer_name":"","paid":true,"lines":[{"article":"","price":0},{"article":"","price":0}]}'
+
+
+@pytest.mark.parametrize(
+    ("annotation", "least"),
+    [
+        (int, 1),
+        (Literal["a", "bc"], 1),
+        (Big, 20),
+        (list[int], 1),
+        (Any, 1),
+        (Annotated[list[Bill], Field(min_length=50)], 900),
+    ],
+    ids=str,
+)
+def test_lower_bounds(annotation: Any, least: int, compiler: GrammarCompiler) -> None:
+    assert Form.of(annotation, compiler).min_tokens >= least
+
+
+@pytest.mark.parametrize("annotation", [Bill, Line, list[Line], dict[str, Line], Bill | Line | None], ids=str)
+def test_no_answer_has_fewer_tokens_than_the_bound(annotation: Any, compiler: GrammarCompiler) -> None:
+    form = Form.of(annotation, compiler)
+    rng = random.Random(3)
+    for _ in range(5):
+        text = walk(form.grammar, compiler, rng).encode()
+        assert _fewest(text, compiler) >= form.min_tokens
+
+
+def _fewest(text: bytes, compiler: GrammarCompiler) -> int:
+    """The fewest vocabulary entries that a text can be cut into (by dynamic programming, independent of the bound)."""
+    tokenizer = compiler.tokenizer
+    entries = {bytes(tokenizer.decode_bytes([token])) for token in range(tokenizer.vocab_size)}
+    longest = max(map(len, entries))
+    best = [0]
+    for end in range(1, len(text) + 1):
+        starts = range(max(0, end - longest), end)
+        best.append(1 + min(best[start] for start in starts if text[start:end] in entries))
+    return best[-1]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "literal", "count"),
+    [
+        (["a", "b", "ab"], "abab", 2),
+        (["a", "b", "xab"], "ab", 1),
+        (["a", "b", "abx"], "ab", 0),
+        (["a", "b", "xabx"], "ab", 0),
+        (["a", "b", "c", "xa", "cx"], "abc", 2),
+        (["a", "b", "c", "bcd"], "abc", 1),
+        (["a", "b", "c"], "abc", 3),
+        (["q"], "abc", 0),
+    ],
+    ids=str,
+)
+def test_tokens_that_end_inside_a_literal(vocabulary: list[str], literal: str, count: int) -> None:
+    assert TokenCounter([entry.encode() for entry in vocabulary]).literal(literal.encode()) == count

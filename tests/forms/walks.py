@@ -1,0 +1,42 @@
+"""Random texts of a grammar: walks over its masks with the real vocabulary."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from pageform.forms.grammar import Grammar, GrammarCompiler
+
+_CLOSERS = ('"', "}", "]", '"}', '"]', '",', '","', "]}", "null", "0", "}}", '"}}', "]}}", '"]}', "},", "1")
+LIMIT = 1200
+
+
+def allowed(row: np.ndarray) -> np.ndarray:
+    """Ids of the tokens that a mask row allows."""
+    return np.flatnonzero(np.unpackbits(row.view(np.uint8), bitorder="little"))
+
+
+def walk(grammar: Grammar, compiler: GrammarCompiler, rng: random.Random) -> str:
+    """A text that the grammar admits, drawn token by token from its masks; after a while it hurries to its end."""
+    tokenizer = compiler.tokenizer
+    closers = np.array(sorted({tokenizer.tokenize_str(text)[0] for text in _CLOSERS}))
+    matcher = grammar.matcher()
+    row = np.zeros((compiler.vocab_size + 31) // 32, np.uint32)
+    tokens: list[int] = []
+    while len(tokens) < LIMIT:
+        matcher.fill_mask(row)
+        ids = allowed(row)
+        assert len(ids), f"nothing may follow {tokenizer.decode_str(tokens)!r}"
+        ending = matcher.is_accepting()
+        assert ending == bool(np.isin(compiler.eos_ids, ids).any()), "the end is allowed when the text is complete"
+        if ending and (len(ids) == len(compiler.eos_ids) or rng.random() < 0.5):
+            return bytes(tokenizer.decode_bytes(tokens)).decode()
+        likely = closers[np.isin(closers, ids)]
+        hurry = 0.2 if len(tokens) < 40 else 0.95
+        token = int(rng.choice(likely if len(likely) and rng.random() < hurry else ids))
+        if token in compiler.eos_ids:
+            continue
+        assert matcher.accept(token)
+        tokens.append(token)
+    raise AssertionError(f"no end after {LIMIT} tokens: {tokenizer.decode_str(tokens)[:300]!r}")

@@ -1,0 +1,238 @@
+"""The retry loop against scripted answers: no model, no I/O."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
+
+from pageform.core.completion import FinishReason, Usage
+from pageform.core.errors import ParameterError
+from pageform.structured import Answer, Ask, Hooks, IncompleteOutput, Outcome, Spec, ValidationFailed, retry
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+    @field_validator("age")
+    @classmethod
+    def grown(cls, value: int, info: ValidationInfo) -> int:
+        if value == 13:
+            raise KeyError("no such age")
+        if value < (info.context or {}).get("least", 18):
+            raise ValueError("too young")
+        return value
+
+
+GOOD = '{"name":"Ann","age":30}'
+YOUNG = '{"name":"Ann","age":3}'
+ODD = '{"name":"Ann","age":13}'
+
+
+class Script:
+    """Answers a loop from a list of texts or `Answer`s, and keeps what it was asked."""
+
+    def __init__(self, *answers: str | Answer) -> None:
+        self._answers: Iterator[str | Answer] = iter(answers)
+        self.asks: list[Ask] = []
+
+    def run(self, prompt: Any = None, **options: Any) -> Outcome[Person]:
+        loop = retry(Spec.of(Person), prompt, **options)
+        ask = next(loop)
+        while True:
+            self.asks.append(ask)
+            answer = next(self._answers)
+            answer = Answer(answer, usage=Usage(10, 5)) if isinstance(answer, str) else answer
+            try:
+                ask = loop.send(answer)
+            except StopIteration as stop:
+                outcome: Outcome[Person] = stop.value
+                return outcome
+
+
+def test_a_good_answer_is_taken_at_once() -> None:
+    script = Script(GOOD)
+    outcome = script.run("Who?")
+    assert outcome.value == Person(name="Ann", age=30)
+    assert [ask.prompt for ask in script.asks] == ["Who?"]
+    [attempt] = outcome.attempts
+    assert (attempt.number, attempt.text, attempt.error, attempt.usage) == (1, GOOD, None, Usage(10, 5))
+
+
+@pytest.mark.parametrize("bad", [YOUNG, '{"name":"Ann"}', '{"name":', "Sure! Ann is 30.", "", "[]", "null"])
+def test_parse_and_validation_errors_are_asked_again(bad: str) -> None:
+    script = Script(bad, bad, GOOD)
+    outcome = script.run("Who?", max_retries=2)
+    assert outcome.value.name == "Ann"
+    assert [attempt.number for attempt in outcome.attempts] == [1, 2, 3]
+    assert [isinstance(attempt.error, ValidationError) for attempt in outcome.attempts] == [True, True, False]
+    assert outcome.usage == Usage(30, 15)
+
+
+def test_the_next_prompt_holds_the_last_answer_and_its_faults() -> None:
+    script = Script('{"name":1,"age":20}', YOUNG, GOOD)
+    script.run("Who?", max_retries=2)
+    _, second, third = script.asks
+    assert isinstance(third.prompt, str)
+    assert third.prompt == "Who?" + third.extension
+    assert YOUNG in third.extension
+    assert "age: Value error, too young (got 3)" in third.extension
+    assert '{"name":1' not in third.prompt, "earlier answers are dropped, so that prompts do not grow"
+    assert "name: Input should be a valid string (got 1)" in second.extension
+
+
+def test_messages_are_extended_by_two_turns_and_never_changed() -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    before = copy.deepcopy(messages)
+    script = Script(YOUNG, YOUNG, GOOD)
+    script.run(messages, max_retries=2)
+    assert messages == before
+    for ask in script.asks[1:]:
+        assert isinstance(ask.prompt, Sequence)
+        assert ask.prompt[:2] == before
+        assert ask.prompt[2] == {"role": "assistant", "content": YOUNG}  # type: ignore[comparison-overlap]
+        assert ask.prompt[3]["role"] == "user"  # type: ignore[index]
+        assert "too young" in ask.prompt[3]["content"]  # type: ignore[index]
+        assert len(ask.prompt) == 4
+
+
+def test_without_a_prompt_only_extensions_are_given() -> None:
+    script = Script(YOUNG, GOOD)
+    script.run(None)
+    assert [ask.prompt for ask in script.asks] == [None, None]
+    assert script.asks[0].extension == ""
+    assert "too young" in script.asks[1].extension
+
+
+@pytest.mark.parametrize("retries", [0, 1, 4])
+def test_spent_retries_report_all_attempts(retries: int) -> None:
+    script = Script(*[YOUNG] * 10)
+    with pytest.raises(ValidationFailed) as caught:
+        script.run("Who?", max_retries=retries)
+    assert len(script.asks) == len(caught.value.attempts) == retries + 1
+    error = caught.value
+    assert isinstance(error.__cause__, ValidationError)
+    assert error.usage == Usage(10 * (retries + 1), 5 * (retries + 1))
+    assert error.last_text == YOUNG
+    [fault] = error.errors()
+    assert (fault["loc"], fault["input"], fault["type"]) == (("age",), 3, "value_error")
+    assert "age: Value error, too young (got 3)" in str(error)
+
+
+def test_an_odd_validator_fails_at_once_with_the_original_as_cause() -> None:
+    script = Script(YOUNG, ODD, GOOD)
+    with pytest.raises(ValidationFailed, match="KeyError") as caught:
+        script.run("Who?", max_retries=5)
+    assert len(script.asks) == 2
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert len(caught.value.attempts) == 2
+
+
+@pytest.mark.parametrize("reason", [r for r in FinishReason if r is not FinishReason.STOP])
+def test_a_broken_off_answer_is_not_asked_for_again(reason: FinishReason) -> None:
+    script = Script(YOUNG, Answer('{"name":"An', reason, Usage(1, 1)), GOOD)
+    with pytest.raises(IncompleteOutput, match=str(reason)) as caught:
+        script.run("Who?", max_retries=5)
+    assert len(script.asks) == 2
+    assert caught.value.partial.name == "An"
+    assert caught.value.partial.age is None
+    assert caught.value.partial_text == '{"name":"An'
+    assert [attempt.finish_reason for attempt in caught.value.attempts] == [FinishReason.STOP, reason]
+    assert caught.value.__cause__ is None
+
+
+def test_a_broken_off_answer_that_is_no_json_has_no_partial() -> None:
+    with pytest.raises(IncompleteOutput) as caught:
+        Script(Answer("I think", FinishReason.LENGTH)).run()
+    assert caught.value.partial is None
+
+
+def test_context_and_strict_go_to_validation() -> None:
+    assert Script(YOUNG).run(context={"least": 1}).value.age == 3
+    with pytest.raises(ValidationFailed, match="valid integer"):
+        Script('{"name":"Ann","age":"30"}').run(strict=True, max_retries=0)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, None, "2"])
+def test_bad_max_retries_are_refused_before_the_loop_starts(value: Any) -> None:
+    with pytest.raises(ParameterError) as caught:
+        retry(Spec.of(Person), max_retries=value)
+    assert caught.value.field == "max_retries"
+
+
+def test_hooks_see_every_attempt() -> None:
+    seen: list[tuple[str, Any]] = []
+    hooks = Hooks(
+        {
+            "completion:kwargs": lambda **kwargs: seen.append(("kwargs", kwargs)),
+            "completion:response": lambda response: seen.append(("response", response)),
+            "parse:error": lambda error, attempt_number, is_last_attempt: seen.append(
+                ("parse", (attempt_number, is_last_attempt))
+            ),
+            "completion:last_attempt": [lambda error: seen.append(("last", type(error)))],
+        }
+    )
+    with pytest.raises(ValidationFailed):
+        Script(Answer(YOUNG, response="raw"), YOUNG).run("Who?", max_retries=1, hooks=hooks, kwargs={"model": "m"})
+    assert [name for name, _ in seen] == ["kwargs", "response", "parse", "kwargs", "response", "parse", "last"]
+    assert seen[0][1] == {"model": "m", "prompt": "Who?"}
+    assert seen[1][1] == "raw"
+    assert [value for name, value in seen if name == "parse"] == [(1, False), (2, True)]
+    assert seen[-1][1] is ValidationFailed
+
+
+def test_a_driver_that_fails_is_told_to_the_hooks_and_raised_unchanged() -> None:
+    seen: list[Exception] = []
+    loop = retry(Spec.of(Person), "Who?", hooks={"completion:error": seen.append})
+    next(loop)
+    with pytest.raises(ConnectionError):
+        loop.throw(ConnectionError("down"))
+    assert [type(error) for error in seen] == [ConnectionError]
+
+
+def test_a_hook_that_raises_only_warns() -> None:
+    def broken(**kwargs: Any) -> None:
+        raise RuntimeError("broken hook")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert Script(GOOD).run(hooks={"completion:kwargs": broken}).value.age == 30
+    assert "broken hook" in str(caught[0].message)
+
+
+def test_hooks_can_be_added_removed_and_joined() -> None:
+    seen: list[str] = []
+
+    def first(_: Any) -> None:
+        seen.append("first")
+
+    def second(_: Any) -> None:
+        seen.append("second")
+
+    hooks = Hooks({"parse:error": first}) + Hooks({"parse:error": second})
+    hooks.emit("parse:error", ValueError(), attempt_number=1)
+    hooks.off("parse:error", first)
+    hooks.off("parse:error", first)
+    hooks.emit("parse:error", ValueError())
+    hooks.clear()
+    hooks.emit("parse:error", ValueError())
+    assert seen == ["first", "second", "second"]
+    assert Hooks.of(hooks) is hooks
+    for wrong in (lambda: hooks.on("parse:wrong", first), lambda: hooks.on("parse:error", 3), lambda: Hooks.of(3)):  # type: ignore[arg-type]
+        with pytest.raises(ParameterError):
+            wrong()
+
+
+def test_any_text_gives_a_value_or_a_typed_error() -> None:
+    deep = "[" * 10_000
+    for text in (deep, '{"name":' + deep, '{"name":"' + "x" * 1_000_000, json.dumps("\ud800"), "\x00", "{}" * 1000):
+        with pytest.raises(ValidationFailed):
+            Script(text).run(max_retries=0)
+        with pytest.raises(IncompleteOutput):
+            Script(Answer(text, FinishReason.LENGTH)).run(max_retries=0)
