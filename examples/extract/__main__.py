@@ -23,8 +23,9 @@ from .documents import SAMPLES, DataError, Document, conversation, load
 from .outcome import Outcome, summary
 from .records import KINDS
 
-MAX_TOKENS = 400
-"""Well above what a record takes in practice; an answer that is cut off counts as invalid."""
+SAMPLING = SamplingParams(temperature=0.0, max_tokens=400, frequency_penalty=0.3)
+"""Greedy, since records are to be copied, not invented; the penalty keeps a small model from filling lists with one
+entry. 400 tokens are well above what a record takes; an answer that is cut off counts as invalid."""
 
 
 async def extract(engine: AsyncEngine, document: Document) -> Outcome:
@@ -34,7 +35,7 @@ async def extract(engine: AsyncEngine, document: Document) -> Outcome:
         [(record, completion)] = await engine.generate_with_completion(
             [conversation(document)],
             response_model=KINDS[document.kind].model,
-            sampling=SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS),
+            sampling=SAMPLING,
         )
     except StructuredError as error:
         seconds = time.perf_counter() - start
@@ -59,7 +60,7 @@ async def run(documents: list[Document], model: str, threads: int | None, consol
         done = time.perf_counter()
     console.print()
     for name, figure in summary(outcomes, ready - start, done - ready):
-        console.print(f"{name:<20} {figure}", highlight=False)
+        console.print(f"{name:<20} {figure}", highlight=False, soft_wrap=True)
     return outcomes
 
 

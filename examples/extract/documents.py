@@ -48,13 +48,16 @@ def load(path: Path = SAMPLES, default_kind: str = "note", limit: int | None = N
 
 
 def conversation(document: Document) -> list[Any]:
-    """The messages that ask for a document's record.
+    """The messages that ask for a document's record: instruction, worked example, text.
 
-    The first, to which the engine adds an outline of the record, is the same for all documents of a kind: that is the
-    prefix which the cache holds.
+    All but the last, with the outline of the record that the engine adds to the first, are the same for all documents
+    of a kind: that is the prefix which the cache holds.
     """
+    kind = KINDS[document.kind]
     return [
-        {"role": "system", "content": KINDS[document.kind].instruction},
+        {"role": "system", "content": kind.instruction},
+        {"role": "user", "content": kind.example_text},
+        {"role": "assistant", "content": kind.example.model_dump_json()},
         {"role": "user", "content": document.text},
     ]
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 Name = Annotated[str, Field(min_length=1, max_length=60)]
 Phrase = Annotated[str, Field(min_length=3, max_length=100)]
+Wish = Literal["refund", "replacement", "repair", "correction", "information", "call back", "closure"]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
@@ -34,10 +35,10 @@ class SupportMail(BaseModel):
     """A customer's mail to the support team."""
 
     customer: Customer
-    topic: Literal["delivery", "billing", "defect", "account", "question"]
     product: Name
+    topic: Literal["delivery", "billing", "defect", "account", "question"]
+    wants: Annotated[list[Wish], Field(min_length=1, max_length=2)]
     urgency: Urgency
-    requests: Annotated[list[Phrase], Field(min_length=1, max_length=3)]
 
 
 class Item(BaseModel):
@@ -66,11 +67,11 @@ class Window(BaseModel):
 class Notice(BaseModel):
     """An announcement of a delivery, or of work that interrupts something."""
 
-    kind: Literal["delivery", "maintenance"]
     sender: Name
     subject: Phrase
+    kind: Literal["delivery", "maintenance"]
     window: Window
-    to_do: Annotated[list[Phrase], Field(max_length=3)]
+    to_do: Annotated[list[Phrase], Field(max_length=2)]
 
 
 class Note(BaseModel):
@@ -84,30 +85,70 @@ class Note(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A response type with its instruction: the part of the prompt that all texts of a kind share."""
+    """A response type, its instruction and one worked example: what the prompts of all texts of a kind share.
 
-    model: type[BaseModel]
+    One example, because the demo's small model answers at random without any and copies from the last of several.
+    """
+
     instruction: str
+    example_text: str
+    example: BaseModel
+
+    @property
+    def model(self) -> type[BaseModel]:
+        return type(self.example)
 
 
 KINDS: dict[str, Kind] = {
     "support": Kind(
-        SupportMail,
-        "You read mails to a support team. Take the customer's name, e-mail address and telephone number (null if not"
-        " given), the topic, the product or service it is about, how urgent it is, and what the customer asks for.",
+        "You read mails to a support team and take down who writes, about what, and what is wanted.",
+        "Hi, the kettle Vapora 2 that I got from you last week does not switch off any more. It boils until it is"
+        " empty! I need a working one before my guests come on Sunday. Please send another. You reach me at"
+        " o.hansen@example.org. Ole Hansen",
+        SupportMail(
+            customer=Customer(name="Ole Hansen", email="o.hansen@example.org", phone=None),
+            product="kettle Vapora 2",
+            topic="defect",
+            wants=["replacement"],
+            urgency=Urgency.HIGH,
+        ),
     ),
     "receipt": Kind(
-        Receipt,
-        "You read receipts. Take the shop's name, the date of purchase, every item with its quantity and price, the"
-        " currency, the total that was paid, and how it was paid.",
+        "You read receipts and take down the shop, the date, every item, the total and the payment.",
+        "OLD TOWN BAKERY\n3 Feb 2023 09:12\n2 x Rye bread   2.40   4.80\nButter croissant   1.90\nTOTAL EUR   6.70\n"
+        "Paid in cash. See you soon!",
+        Receipt(
+            shop="OLD TOWN BAKERY",
+            date=datetime.date(2023, 2, 3),
+            items=[
+                Item(name="Rye bread", quantity=2, price=2.40),
+                Item(name="Butter croissant", quantity=1, price=1.90),
+            ],
+            currency="EUR",
+            total=6.70,
+            payment="cash",
+        ),
     ),
     "notice": Kind(
-        Notice,
-        "You read announcements of deliveries and maintenance. Take which of the two it is, who sends it, its subject,"
-        " on which date and between which times (24-hour clock) it happens, and what the reader has to do.",
+        "You read announcements and take down who announces what, when it happens, and what one has to do.",
+        "Dear residents, on 7 May 2023 from 10:00 to 12:30 the company Lux Windows cleans the windows of the stairwell."
+        " Please move your bicycles to the yard. The house management",
+        Notice(
+            sender="Lux Windows",
+            subject="cleaning of the windows",
+            kind="maintenance",
+            window=Window(date=datetime.date(2023, 5, 7), start="10:00", end="12:30"),
+            to_do=["move your bicycles to the yard"],
+        ),
     ),
     "note": Kind(
-        Note,
-        "You read short texts. Give each a title, name its language and the people in it, and sum up its key points.",
+        "You read short texts and take down a title, the language, the people and the key points.",
+        "Maria met Paul at the station. They took the late train home, because the last bus had gone at eleven.",
+        Note(
+            title="A late train home",
+            language="English",
+            people=["Maria", "Paul"],
+            key_points=["Maria and Paul took the late train", "the last bus had gone"],
+        ),
     ),
 }

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from examples.extract.display import Display, brief, table
-from examples.extract.documents import DataError, Document, load
+from examples.extract.documents import DataError, Document, conversation, load
 from examples.extract.outcome import Outcome, summary
 from examples.extract.records import KINDS, Note
 from pageform import Usage
@@ -67,10 +67,14 @@ def test_a_bad_file_says_where(tmp_path: Path, content: str, message: str) -> No
         load(tmp_path / "absent")
 
 
-def test_every_instruction_goes_with_a_schema() -> None:
-    for kind in KINDS.values():
-        assert kind.instruction
-        assert kind.model.model_json_schema()["type"] == "object"
+@pytest.mark.parametrize("name", KINDS)
+def test_prompts_of_a_kind_differ_only_in_their_last_message(name: str) -> None:
+    kind = KINDS[name]
+    first, second = (conversation(Document(number, name, f"text {number}")) for number in (1, 2))
+    assert first[:-1] == second[:-1]
+    assert [message["role"] for message in first] == ["system", "user", "assistant", "user"]
+    assert kind.model.model_validate_json(first[2]["content"]) == kind.example
+    assert second[-1]["content"] == "text 2"
 
 
 def test_a_record_is_shown_on_one_line() -> None:
