@@ -38,7 +38,7 @@ class BlockPool {
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
 
-  // --- tables -------------------------------------------------------------------------------------------------------
+  // --- tables --------------------------------------------------------------------------------------------------------
   // A new empty table. `keys[i]` is what the content of block i depends on beside tokens (0 where the list ends); the
   // key of a block reaches all later blocks through their prefix.
   void open(int64_t table, std::vector<int64_t> keys = {});
@@ -78,7 +78,7 @@ class BlockPool {
   void next_epoch() { ++epoch_; }
   int64_t num_dropped() const { return num_dropped_; }
 
-  // --- transactions -------------------------------------------------------------------------------------------------
+  // --- transactions --------------------------------------------------------------------------------------------------
   // `rollback` undoes everything since `begin`, at the cost of what was done, except that it trusts no content that a
   // step of the transaction may have overwritten: a block that was handed out to be written stays out of the index, and
   // a table that had given it back is cut in front of it. So num_committed may be less than it was.

@@ -211,7 +211,7 @@ def test_abort_from_another_thread(engine: Engine) -> None:
         ("prompt", {"prompts": [10**9]}),
         ("prompt", {"prompts": [5] * 5000}),
         ("prompts", {"prompts": 3}),
-        ("messages", {"prompts": [{"role": "user"}]}),
+        ("messages[0]", {"prompts": [{"role": "user"}]}),
         ("prompts", {"prompts": [{3}]}),
         ("sampling", {"prompts": "a", "sampling": {"temperature": 0}}),
         ("sampling", {"prompts": ["a", "b"], "sampling": [SHORT]}),

@@ -69,7 +69,8 @@ def test_logits_equal_transformers(case: str, dtype: str, tmp_path: Path) -> Non
             elif "proj" in name:
                 parameter.mul_(4.0)  # random checkpoints are nearly linear otherwise: attention would hardly matter
     model.to(getattr(torch, dtype)).save_pretrained(tmp_path)
-    model.float()
+    # Read back rather than converted back: .to() would round the rotary frequencies as well.
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     ids = torch.randint(3, BASE["vocab_size"], (100,)).tolist()
     ours = load_model(
         open_checkpoint(str(tmp_path)), threads=2, num_blocks=16, max_tokens=64, max_seqs=1, kv_dtype="float32"

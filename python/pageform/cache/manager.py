@@ -64,7 +64,7 @@ class KVCacheManager:
         self._queries = self._hits = 0
         self._pending_queries = self._pending_hits = 0
 
-    # --- capacity -----------------------------------------------------------------------------------------------------
+    # --- capacity ---------------------------------------------------------------------------------------------------
 
     @property
     def capacity(self) -> int:
@@ -74,12 +74,12 @@ class KVCacheManager:
     @property
     def num_free_blocks(self) -> int:
         """Blocks that no request holds, cached ones included."""
-        return int(self._pool.num_free)
+        return self._pool.num_free
 
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
-    # --- tables -------------------------------------------------------------------------------------------------------
+    # --- tables -----------------------------------------------------------------------------------------------------
 
     def match_prefix(self, request: Request) -> PrefixMatch:
         """What the cache has of the request's tokens now. Changes nothing."""
@@ -145,13 +145,13 @@ class KVCacheManager:
 
     def num_committed(self, request: Request) -> int:
         """Tokens of the request that are computed and in its table; 0 without a table."""
-        return int(self._pool.num_committed(request.index)) if self._pool.contains(request.index) else 0
+        return self._pool.num_committed(request.index) if self._pool.contains(request.index) else 0
 
     def num_unshared(self, request: Request) -> int:
         """Blocks that releasing the request would free."""
-        return int(self._pool.num_unshared(request.index))
+        return self._pool.num_unshared(request.index)
 
-    # --- steps --------------------------------------------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Starts a transaction: everything up to `rollback` is taken back by it, everything up to `keep` stays."""
@@ -176,14 +176,13 @@ class KVCacheManager:
 
     def take_copies(self) -> list[tuple[int, int]]:
         """Pairs (source, destination) of blocks to copy, in this order, before the step writes anything."""
-        copies: list[tuple[int, int]] = self._pool.take_copies()
-        return copies
+        return self._pool.take_copies()
 
     def reset_prefix_cache(self) -> None:
         """Forgets all cached content. Running requests keep theirs."""
         self._pool.clear_index()
 
-    # --- looking in ---------------------------------------------------------------------------------------------------
+    # --- looking in -------------------------------------------------------------------------------------------------
 
     def stats(self) -> CacheStats:
         return CacheStats(self.num_blocks, self.num_free_blocks, self.block_size, self._queries, self._hits)

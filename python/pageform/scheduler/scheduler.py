@@ -58,7 +58,7 @@ class Scheduler:
         self._finished: list[Request] | None = None  # while a step is applied
         self._num_steps = self._num_preemptions = self._num_rejections = 0
 
-    # --- requests come and go -----------------------------------------------------------------------------------------
+    # --- requests come and go ---------------------------------------------------------------------------------------
 
     def add(self, request: Request, now: float) -> None:
         """Queues a request, with its `siblings` as further samples of the same prompt.
@@ -114,7 +114,7 @@ class Scheduler:
             self._finish(request, FinishReason.TIMEOUT, now, detail=account)
         return [request for request, _ in missed]
 
-    # --- steps --------------------------------------------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------------------------------
 
     def plan(self, now: float, only: Container[int] | None = None) -> StepPlan | None:
         """What to compute next, of the requests with an index in `only` if given; None if there is nothing.
@@ -269,7 +269,7 @@ class Scheduler:
             error = BackendError(result.error)
             self._finish(request, FinishReason.ERROR, now, detail=result.error, error=error, forget=True)
 
-    # --- the course of one request ------------------------------------------------------------------------------------
+    # --- the course of one request ----------------------------------------------------------------------------------
 
     def hold(self, request: Request) -> None:
         """The request awaits a verdict: it keeps its blocks and is not scheduled until `resume`."""
@@ -354,7 +354,7 @@ class Scheduler:
                 other.leader = heir
             self._waiting.add(heir)
 
-    # --- looking in ---------------------------------------------------------------------------------------------------
+    # --- looking in -------------------------------------------------------------------------------------------------
 
     @property
     def has_requests(self) -> bool:

@@ -20,9 +20,9 @@ class StopStrings:
         self._include = include
         self._states = [0] * len(self._patterns)
         self._held = ""
-        # Per push: the state before it, to return to.
-        self._history: list[tuple[list[int], str]] = []
         self._matched: str | None = None
+        # The three above at the start and after each push, to return to.
+        self._history: list[tuple[list[int], str, str | None]] = [(self._states, "", None)]
 
     @property
     def hit(self) -> bool:
@@ -35,11 +35,12 @@ class StopStrings:
         While not `armed` (before `min_tokens`) no match counts, but one that begins then may end later. After a match,
         the rest of `text` is dropped and so are further pushes.
         """
-        self._history.append((self._states, self._held))
-        if self._matched is not None:
-            return "", self._matched
-        states = list(self._states)
-        self._states = states
+        emitted = "" if self._matched is not None else self._advance(text, armed)
+        self._history.append((self._states, self._held, self._matched))
+        return emitted, self._matched
+
+    def _advance(self, text: str, armed: bool) -> str:
+        states = self._states = list(self._states)
         text = self._held + text
         for i in range(len(self._held), len(text)):
             for k, pattern in enumerate(self._patterns):
@@ -51,10 +52,10 @@ class StopStrings:
                     self._matched = pattern.text
                     self._held = ""
                     end = i + 1 if self._include else i + 1 - len(pattern.text)
-                    return text[:end], pattern.text
+                    return text[:end]
         partial = max((p.pending(s) for p, s in zip(self._patterns, states, strict=True)), default=0)
         self._held = text[len(text) - partial :]
-        return text[: len(text) - partial], None
+        return text[: len(text) - partial]
 
     def flush(self) -> str:
         """Ends the text: returns what is held back."""
@@ -63,10 +64,8 @@ class StopStrings:
 
     def truncate(self, n_pushes: int) -> None:
         """Forgets all but the first `n_pushes` pushes."""
-        if n_pushes < len(self._history):
-            self._states, self._held = self._history[n_pushes]
-            self._matched = None
-            del self._history[n_pushes:]
+        del self._history[n_pushes + 1 :]
+        self._states, self._held, self._matched = self._history[-1]
 
 
 class _Pattern:

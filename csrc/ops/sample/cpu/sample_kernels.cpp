@@ -20,8 +20,9 @@ constexpr float kFloors[] = {4.0f, 8.0f, 16.0f, 32.0f};
 
 // Memory of one thread for one row.
 struct RowScratch {
-  float* adjusted;  // [vocab rounded up to kNoiseBlock], -inf beyond the vocabulary
-  float* weights;   // [vocab]
+  // Arrays are of the vocabulary rounded up to kNoiseBlock, so that whole vectors may be read and written.
+  float* adjusted;  // -inf beyond the vocabulary
+  float* weights;
   Candidates candidates;
 
   static size_t bytes(int64_t vocab) { return static_cast<size_t>(4 * padded(vocab)) * sizeof(float); }
@@ -98,15 +99,6 @@ void truncate(const float* z, int64_t vocab, float min_p, int64_t top_k, float t
   kept.count = 0;
   const float lowest = min_p > 0.0f ? static_cast<float>(::log(static_cast<double>(min_p))) : -INFINITY;
   const bool limited = top_k > 0 && top_k < vocab;
-  const auto weigh = [&] {
-    for (int64_t i = 0; i < kept.count; i += 16) {
-      if (kept.count - i >= 16) {
-        store(scratch.weights + i, exp(load(kept.values + i)));
-      } else {
-        store_partial(scratch.weights + i, exp(load_partial(kept.values + i, kept.count - i, 0.0f)), kept.count - i);
-      }
-    }
-  };
 
   // With min_p or top_k first, `total` is the mass of what they leave; alone, top_p is a share of the whole row.
   const bool whole_row = !limited && min_p <= 0.0f;
@@ -116,7 +108,7 @@ void truncate(const float* z, int64_t vocab, float min_p, int64_t top_k, float t
     return whole_row && sum_exp(kept.values, kept.count, 0.0f) >= static_cast<double>(top_p) * total;
   };
   for (const float below : kFloors) {
-    if (-below <= lowest) break;
+    if (!(limited || whole_row) || -below <= lowest) break;
     collect(z, vocab, -below, kept);
     if (enough()) break;
   }
@@ -125,7 +117,7 @@ void truncate(const float* z, int64_t vocab, float min_p, int64_t top_k, float t
   if (limited && kept.count > top_k) keep_top(kept, static_cast<double>(top_k), nullptr);
   if (top_p < 1.0f) {
     if (!whole_row) total = sum_exp(kept.values, kept.count, 0.0f);
-    weigh();
+    for (int64_t i = 0; i < kept.count; i += 16) store(scratch.weights + i, exp(load(kept.values + i)));
     keep_top(kept, static_cast<double>(top_p) * total, scratch.weights);
   }
 }
