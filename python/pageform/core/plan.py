@@ -31,8 +31,8 @@ class RowPlan(msgspec.Struct, gc=False):
     """One row of logits.
 
     `offset` is the index within the sequence's chunk whose hidden state makes the row. `target` is -1 to sample, or the
-    token to score (prompt logprobs). `position` is the index of the sampled token in the request's output; with `stream`
-    (sample index and attempt) and the seed it determines the noise.
+    token to score (prompt logprobs). `position` is the index of the sampled token in the request's output; with
+    `stream` (sample index and attempt) and the seed it determines the noise.
     """
 
     request: int
