@@ -109,7 +109,6 @@ def test_a_request_among_others_gives_the_tokens_it_gives_alone(
         assert stats.preemptions > 0
     else:
         assert stats.preemptions == 0
-        assert after_cold.prefix_cache_hits == 0
 
 
 def _ids(completions: list[Completion]) -> list[list[int]]:
