@@ -84,8 +84,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadProgram{"BufferOutOfRange", [](pf::Program& p) { find(p, "add").inputs[1].buffer = 99; },
                    "refers to buffer 99"},
         BadProgram{"NegativeBuffer", [](pf::Program& p) { find(p, "add").inputs[1].buffer = -1; }, "buffer -1"},
-        BadProgram{"ViewTooWide", [](pf::Program& p) { find(p, "add").inputs[1].col = 8; }, "of a buffer with 32"},
-        BadProgram{"ViewOverflow", [](pf::Program& p) { find(p, "add").inputs[1].col = INT64_MAX; }, "of a buffer"},
+        BadProgram{"ViewTooWide", [](pf::Program& p) { find(p, "add").inputs[1].col = 8; }, "which has 32 columns"},
+        BadProgram{"ViewOverflow", [](pf::Program& p) { find(p, "add").inputs[1].col = INT64_MAX; },
+                   "which has 32 columns"},
         BadProgram{"ColumnsDiffer", [](pf::Program& p) { find(p, "add").inputs[1].cols = 16; },
                    "columns of input 1 is 16, expected 32"},
         BadProgram{"SiluOfOddWidth", [](pf::Program& p) { find(p, "silu_mul").inputs[0].cols = 30; },
@@ -116,6 +117,9 @@ INSTANTIATE_TEST_SUITE_P(
                      p.outputs["late"] = {static_cast<int32_t>(p.buffers.size()) - 1, 0, 4};
                    },
                    "output \"late\""},
+        BadProgram{"GroupsBeyond32Bits", [](pf::Program& p) { find(p, "rms_norm").ints[0] = INT64_MAX; },
+                   "groups is 9223372036854775807, which does not fit in 32 bits"},
+        BadProgram{"EndlessBuffer", [](pf::Program& p) { p.buffers[0].cols = INT64_MAX; }, "buffer 0 has 9223"},
         BadProgram{"EmptyBuffer", [](pf::Program& p) { p.buffers[0].cols = 0; }, "buffer 0 has 0 columns"}),
     [](const auto& info) { return info.param.name; });
 

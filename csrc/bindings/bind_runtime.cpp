@@ -87,7 +87,7 @@ std::shared_ptr<pf::Weight> pack(const std::shared_ptr<pf::Device>& device, cons
     pinned.push_back(std::make_unique<BufferView>(buffer));
     const Py_buffer& view = pinned.back()->view;
     if (offset < 0 || nbytes < 0 || offset > view.len - nbytes) {
-      pf::refuse("part ", parts.size(), " is bytes [", offset, ", ", offset + nbytes, ") of a buffer of ", view.len);
+      pf::refuse("part ", parts.size(), " is ", nbytes, " bytes from byte ", offset, " of a buffer of ", view.len);
     }
     parts.push_back({static_cast<const char*>(view.buf) + offset, static_cast<size_t>(nbytes), rows, cols,
                      pf::format_from_name(format)});

@@ -50,8 +50,8 @@ class BlockPool {
   int64_t adopt(int64_t table, Tokens tokens);
 
   // Makes the table able to hold `num_tokens` tokens, all positions from num_committed on its own to write. A shared
-  // block among these is replaced by a copy of its committed part (see take_copies). Returns how many blocks of the table
-  // are new. All or nothing: empty, and nothing changed, when the pool lacks blocks.
+  // block among these is replaced by a copy of its committed part (see take_copies). Returns how many blocks of the
+  // table are new. All or nothing: empty, and nothing changed, when the pool lacks blocks.
   std::optional<int32_t> allocate(int64_t table, int64_t num_tokens);
 
   // Appends tokens that were computed and accepted, into blocks made ready by allocate. Full blocks become findable.

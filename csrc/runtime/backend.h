@@ -125,8 +125,8 @@ typedef struct PfStep {
   const int32_t* copy_dst;
   PfSampling sampling;
   PfSampled sampled;
-  int32_t copy_logits;            // 1: copy all rows' raw logits to sampled.logits_out
-  int (*wait_masks)(void* ctx);   // called once before masks are read; non-zero fails the step; may be null
+  int32_t copy_logits;           // 1: copy all rows' raw logits to sampled.logits_out
+  int (*wait_masks)(void* ctx);  // called once before masks are read; non-zero fails the step; may be null
   void* wait_ctx;
   PfKvCache* kv;
 } PfStep;

@@ -91,7 +91,7 @@ size_t Weight::bytes() const { return device_->backend().weight_bytes(handle_); 
 
 void Weight::check_rows(int64_t row, int64_t rows) const {
   if (row < 0 || rows < 0 || row > shape_.rows - rows) {
-    refuse("rows [", row, ", ", row + rows, ") are not within the ", shape_.rows, " rows of the weight");
+    refuse(rows, " rows from row ", row, " are not within the ", shape_.rows, " rows of the weight");
   }
 }
 

@@ -38,7 +38,7 @@ class Written {
 };
 
 std::string describe(const View& view) {
-  return message("buffer ", view.buffer, " columns [", view.col, ", ", view.col + view.cols, ")");
+  return message(view.cols, " columns from column ", view.col, " of buffer ", view.buffer);
 }
 
 void check_view(const Program& program, const View& view, const std::string& where) {
@@ -48,7 +48,7 @@ void check_view(const Program& program, const View& view, const std::string& whe
   }
   const int64_t cols = program.buffers[static_cast<size_t>(view.buffer)].cols;
   if (view.cols < 1 || view.col < 0 || view.col > cols - view.cols) {
-    refuse(where, " is ", describe(view), " of a buffer with ", cols, " columns");
+    refuse(where, " is ", describe(view), ", which has ", cols, " columns");
   }
 }
 
@@ -74,6 +74,11 @@ void check_op(const Program& program, const Op& op, const std::string& where, co
   check_count(where, "outputs", op.outputs.size(), signature->outputs);
   check_count(where, "ints", op.ints.size(), signature->ints.size());
   check_count(where, "floats", op.floats.size(), signature->floats.size());
+  for (size_t i = 0; i < op.ints.size(); ++i) {  // so that no product of two overflows
+    if (op.ints[i] < INT32_MIN || op.ints[i] > INT32_MAX) {
+      refuse(where, ": ", signature->ints[i], " is ", op.ints[i], ", which does not fit in 32 bits");
+    }
+  }
   check_index(where, "weight", op.weight, signature->weight, bindings.weights.size());
   check_index(where, "vector", op.vector, signature->vector, bindings.vectors.size());
   for (const View& view : op.inputs) check_view(program, view, where + ": an input");
@@ -107,7 +112,8 @@ bool overlap(const View& a, const View& b) {
 
 void validate(const Program& program, const Bindings& bindings) {
   for (size_t i = 0; i < program.buffers.size(); ++i) {
-    if (program.buffers[i].cols < 1) refuse("buffer ", i, " has ", program.buffers[i].cols, " columns");
+    const int64_t cols = program.buffers[i].cols;
+    if (cols < 1 || cols > INT32_MAX) refuse("buffer ", i, " has ", cols, " columns, must have 1 to 2^31 - 1");
   }
   Written written(program.buffers.size());
   const auto write = [&](const View& view, const std::string& where) {

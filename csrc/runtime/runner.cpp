@@ -9,6 +9,9 @@
 namespace pf {
 namespace {
 
+// Bound of the rows of a step; keeps sizes of buffers far from overflow.
+constexpr int64_t kMostRows = int64_t{1} << 24;
+
 Bindings bindings_of(const std::vector<std::shared_ptr<Weight>>& weights,
                      const std::vector<std::vector<float>>& vectors, const KvCache* kv) {
   Bindings bindings;
@@ -38,8 +41,10 @@ const View& find_external(const std::map<std::string, View>& externals, const st
 Runner::Runner(std::shared_ptr<Device> device, Program program, std::vector<std::shared_ptr<Weight>> weights,
                std::vector<std::vector<float>> vectors, std::shared_ptr<KvCache> kv, const RunnerOptions& options)
     : device_(std::move(device)), program_(std::move(program)), weights_(std::move(weights)), kv_(std::move(kv)) {
-  if (options.maxima.tokens < 1 || options.maxima.seqs < 1 || options.maxima.logits < 1) {
-    refuse("the largest step must have at least one token, sequence and row of logits");
+  for (const int64_t most : {options.maxima.tokens, options.maxima.seqs, options.maxima.logits}) {
+    if (most < 1 || most > kMostRows) {
+      refuse("the largest step has 1 to ", kMostRows, " tokens, sequences and rows of logits each, not ", most);
+    }
   }
   validate(program_, bindings_of(weights_, vectors, kv_.get()));
   require_ops(program_, *device_);

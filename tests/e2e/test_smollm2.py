@@ -40,7 +40,7 @@ CHATS = [
 
 @pytest.mark.slow
 def test_greedy_tokens_equal_transformers_in_fp32(smollm2_hf: Any) -> None:
-    """By induction: if each of our tokens is transformers' argmax given the tokens before it, the greedy texts agree."""
+    """By induction: each of our tokens is transformers' argmax given the tokens before it."""
     with Engine("smollm2", dtype="float32", kv_cache_dtype="float32", threads=2, kv_cache_memory="256MB") as engine:
         completions = [
             engine.chat(

@@ -297,6 +297,7 @@ def test_numbers_are_accepted_as_pydantic_accepts_them(
     except SchemaError:
         accepted: set[str] = set()
     else:
+        assert form.plan.unenforced == ()
         accepted = {text for text in texts if form.accepts(text)}
     for text in texts:
         try:
@@ -306,3 +307,28 @@ def test_numbers_are_accepted_as_pydantic_accepts_them(
         else:
             # llguidance wants all decimals of a multiple to be written: "0.50" for a multiple of 0.01
             assert text in accepted or step in (0.01, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [
+        (Annotated[float, Field(ge=0, lt=1)], ["0", "0.9", "0.99", "0.999999999", "0.5"], ["1", "-0.1", "1.0", "1e-1"]),
+        (Annotated[float, Field(gt=-1, le=0.95)], ["-0.9", "-0.99", "0.9", "0.95", "0.94"], ["0.96", "-1", "1"]),
+        (Annotated[float, Field(gt=1, lt=1.933)], ["1.1", "1.9", "1.93"], ["1", "1.0", "1.933", "2"]),
+        (Annotated[float, Field(multiple_of=0.05, le=0.95)], ["0.90", "0.9", "0.95", "-0.05"], ["0.91", "0.955"]),
+        (Annotated[Decimal, Field(max_digits=3, decimal_places=2)], ["9.99", "-9.9", "0.01"], ["10", "9.999", "99.9"]),
+        (float, ["999999999999", "0.000000001", "99999.123456789"], ["1000000000000", "1e5", "0.0000000001"]),
+    ],
+    ids=str,
+)
+def test_numbers_may_be_written_as_short_as_they_are(
+    annotation: Any, good: list[str], bad: list[str], compiler: GrammarCompiler
+) -> None:
+    form = Form.of(annotation, compiler)
+    assert [text for text in good if not form.accepts(text)] == []
+    assert [text for text in bad if form.accepts(text)] == []
+
+
+def test_a_decimal_without_whole_digits_is_not_promised(compiler: GrammarCompiler) -> None:
+    planned = plan(Annotated[Decimal, Field(max_digits=2, decimal_places=2)])
+    assert [one.keyword for one in planned.unenforced] == ["max_digits"]

@@ -81,7 +81,7 @@ ROW = 32 * 4
         ((0, ROW, 1, 32, "q5_k"), 'unknown weight format "q5_k"'),
         ((0, 5 * ROW, 5, 32, "f32"), "of a buffer of 512"),
         ((-1, ROW, 1, 32, "f32"), "of a buffer of 512"),
-        ((2**62, ROW, 1, 32, "f32"), "of a buffer of 512"),
+        ((2**63 - 1, ROW, 1, 32, "f32"), "of a buffer of 512"),
         ((0, -4, 1, 32, "f32"), "of a buffer of 512"),
         ((0, ROW - 4, 1, 32, "f32"), "takes 128"),
         ((0, ROW, -1, 32, "f32"), r"has shape \[-1, 32\]"),

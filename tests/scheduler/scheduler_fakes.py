@@ -1,12 +1,13 @@
 """A device without a model: every token depends on the cache contents of all positions before it.
 
 Each cache slot holds a number chained from the slot of the position before, as keys and values depend on all tokens
-up to theirs. So a lost, stale, misplaced or wrongly shared block changes the tokens, and comparing a request's output with
-`expected_tokens` (computed from prompt and stream alone) checks the whole path.
+up to theirs. So a lost, stale, misplaced or wrongly shared block changes the tokens, and comparing a request's output
+with `expected_tokens` (computed from prompt and stream alone) checks the whole path.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from pageform.core.params import SamplingParams
 from pageform.core.plan import RowPlan, RowResult, RowSampling, SeqPlan, StepPlan, StepResult
 from pageform.core.request import Request
 from pageform.core.states import RequestState
-from pageform.scheduler import Scheduler
+from pageform.scheduler import Scheduler, SchedulerConfig
 
 VOCAB = 50
 STOP_TOKEN = 7
@@ -192,3 +193,32 @@ def check_output(request: Request) -> None:
     else:
         assert request.output_ids == expected[: len(request.output_ids)]
     assert request.state is not RequestState.FINISHED or request.sink.ended == 1  # type: ignore[attr-defined]
+
+
+def bench(num_blocks: int = 64, block_size: int = 4, prefix_caching: bool = True, **config: object) -> Bench:
+    defaults: dict[str, object] = {
+        "max_num_seqs": 8,
+        "max_num_batched_tokens": 32,
+        "max_model_len": 256,
+        "watermark": 0.0,
+    }
+    cache = KVCacheManager(num_blocks, block_size, prefix_caching=prefix_caching)
+    return Bench(Scheduler(SchedulerConfig(**(defaults | config)), cache), cache)  # type: ignore[arg-type]
+
+
+def prompt(length: int, first: int = 10) -> list[int]:
+    return [first + i % 30 for i in range(length)]
+
+
+def lasting(length: int, tokens: int, index: int = 0) -> list[int]:
+    """The `index`-th of the prompts of that length whose answers don't stop before `tokens` tokens."""
+    found = (
+        p for first in range(10, 500) if len(expected_tokens(p := prompt(length, first), None, 0, tokens)) == tokens
+    )
+    return next(itertools.islice(found, index, None))
+
+
+def sizes(b: Bench) -> dict[int, int]:
+    """Tokens of each request in the next step, which is then executed."""
+    plan = b.step()
+    return {} if plan is None else {seq.request: len(seq.tokens) for seq in plan.seqs}

@@ -266,8 +266,7 @@ def test_random_operations() -> None:
         try:
             walk.run(OPERATIONS)
         except Exception as error:
-            error.add_note(f"in walk {seed}")
-            raise
+            raise AssertionError(f"walk {seed}") from error
         events += walk.events
     assert NUM_WALKS * OPERATIONS >= 10_000
     # The walks would prove little if they did not meet these.

@@ -103,5 +103,4 @@ def test_messages_get_it_in_the_system_message_and_stay_unchanged() -> None:
 
 def test_a_completion_prompt_ends_where_the_answer_begins() -> None:
     prompt = add_to_prompt(Spec.of(Item), "Read this.  \n")
-    assert prompt.startswith("Read this.\n\n" + instructions(Spec.of(Item)))
-    assert prompt.endswith("\n")
+    assert prompt == f"{instructions(Spec.of(Item))}\n\nRead this.\n\nJSON:\n"

@@ -36,8 +36,8 @@ PF_DECLARE_FAMILY(attention)   // attention, rope_angles, rope, cache_write
 PF_DECLARE_FAMILY(activation)  // silu_mul, gather_rows
 PF_DECLARE_FAMILY(sample)      // sample
 
-// The paged KV cache of the CPU. Layer l, block b: K is [kv_heads][head_dim][block_size] (transposed inside the block, so
-// that 16 tokens of one channel are one vector), V is [kv_heads][block_size][head_dim].
+// The paged KV cache of the CPU. Layer l, block b: K is [kv_heads][head_dim][block_size] (transposed inside the block,
+// so that 16 tokens of one channel are one vector), V is [kv_heads][block_size][head_dim].
 struct CpuKvCache {
   PfKvShape shape;
   char* k;

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class FinishReason(str, Enum):
+class FinishReason(StrEnum):
     """Why a request ended. `timeout` and `validation` say more in `Completion.detail`."""
 
     STOP = "stop"
@@ -17,9 +17,6 @@ class FinishReason(str, Enum):
     ERROR = "error"
     REPETITION = "repetition"
     VALIDATION = "validation"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from .completion import FinishReason
 
 
-class TokenOrigin(str, Enum):
+class TokenOrigin(StrEnum):
     SAMPLED = "sampled"
     FORCED = "forced"
 

@@ -39,11 +39,11 @@ class RepetitionDetection:
 class SamplingParams:
     """How one request is sampled, stopped and scheduled. Names and meanings follow vLLM where it has them.
 
-    temperature 0 is greedy. `max_tokens=None` means the rest of the context. `seed=None` takes one from the engine's own
-    seed and the request's arrival number, so that runs repeat. Deadlines are in seconds from arrival: `queue_timeout`
-    until first scheduled, `first_token_timeout` until the first token, `timeout` until the end; a missed one finishes the
-    request with reason `timeout` and keeps what was decoded. A higher `priority` is served first. At most one of
-    `json_schema`, `regex`, `choice`, `grammar` (Lark) may be given.
+    temperature 0 is greedy. `max_tokens=None` means the rest of the context. `seed=None` takes one from the engine's
+    own seed and the request's arrival number, so that runs repeat. Deadlines are in seconds from arrival:
+    `queue_timeout` until first scheduled, `first_token_timeout` until the first token, `timeout` until the end; a
+    missed one finishes the request with reason `timeout` and keeps what was decoded. A higher `priority` is served
+    first. At most one of `json_schema`, `regex`, `choice`, `grammar` (Lark) may be given.
     """
 
     temperature: float = 1.0
@@ -114,7 +114,7 @@ def _check(p: SamplingParams) -> None:
         raise ParameterError("min_tokens", p.min_tokens, f"exceeds max_tokens={p.max_tokens}", "Lower min_tokens.")
     _integer(p, "n", 1, "Give the number of samples wanted.")
     if p.n > 1 and p.greedy:
-        raise ParameterError("n", p.n, "greedy decoding gives the same text each time", "Set temperature above 0 or n=1.")
+        raise ParameterError("n", p.n, "greedy decoding repeats itself", "Set temperature above 0, or n=1.")
     for name in ("logprobs", "prompt_logprobs"):
         value = getattr(p, name)
         if value is not None:
@@ -133,7 +133,7 @@ def _check(p: SamplingParams) -> None:
         if getattr(p, name) is not None:
             for token in _sequence(p, name):
                 if not isinstance(token, int) or isinstance(token, bool) or token < 0:
-                    raise ParameterError(name, token, "must hold token ids (non-negative integers)", "Correct the entry.")
+                    raise ParameterError(name, token, "must hold token ids, 0 or more", "Correct the entry.")
     if p.allowed_token_ids is not None and len(p.allowed_token_ids) == 0:
         raise ParameterError("allowed_token_ids", [], "allows no token at all", "Leave it None to allow all.")
     for token, bias in (p.logit_bias or {}).items():
@@ -146,16 +146,16 @@ def _check(p: SamplingParams) -> None:
             raise ParameterError(name, getattr(p, name), "must be True or False", "Give a bool.")
     if p.repetition_detection is not None and not isinstance(p.repetition_detection, RepetitionDetection):
         raise ParameterError(
-            "repetition_detection", p.repetition_detection, "is not a RepetitionDetection", "Pass RepetitionDetection(…)."
+            "repetition_detection", p.repetition_detection, "has another type", "Pass RepetitionDetection(…)."
         )
     for processor in _sequence(p, "logits_processors"):
         if not callable(processor):
-            raise ParameterError("logits_processors", processor, "is not callable", "Pass functions (ids, logits) -> logits.")
+            raise ParameterError("logits_processors", processor, "is not callable", "Pass functions of (ids, logits).")
     if p.cache_salt is not None and not isinstance(p.cache_salt, str):
         raise ParameterError("cache_salt", p.cache_salt, "must be text", "Give a string or None.")
     given = [name for name in ("json_schema", "regex", "choice", "grammar") if getattr(p, name) is not None]
     if len(given) > 1:
-        raise ParameterError(given[1], getattr(p, given[1]), f"can't be combined with {given[0]}", "Give only one of them.")
+        raise ParameterError(given[1], getattr(p, given[1]), f"can't be combined with {given[0]}", "Give one of them.")
 
 
 def _number(p: SamplingParams, name: str, low: float, high: float, remedy: str, low_open: bool = False) -> None:

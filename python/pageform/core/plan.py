@@ -31,8 +31,8 @@ class RowPlan(msgspec.Struct, gc=False):
     """One row of logits.
 
     `offset` is the index within the sequence's chunk whose hidden state makes the row. `target` is -1 to sample, or the
-    token to score (prompt logprobs). `position` is the index of the sampled token in the request's output; with `stream`
-    (sample index and attempt) and the seed it determines the noise.
+    token to score (prompt logprobs). `position` is the index of the sampled token in the request's output; with
+    `stream` (sample index and attempt) and the seed it determines the noise.
     """
 
     request: int
@@ -65,7 +65,7 @@ class StepPlan(msgspec.Struct):
     step_id: int
     seqs: list[SeqPlan]
     copies: list[tuple[int, int]] = []
-    """Cache blocks (source, destination) to copy before anything is written."""
+    """Cache blocks (source, destination) to copy, in this order, before anything is written."""
 
     @property
     def num_tokens(self) -> int:

@@ -3,7 +3,8 @@
 JSON numbers have no end, so every number gets one. Up to 15 significant digits a decimal fraction survives the way
 through a double unchanged and in order; comparing decimal text with a bound is then the same as comparing doubles, and
 what the grammar admits is what validation accepts. Fraction digits are limited by `multipleOf`, which llguidance counts
-on the text, down to 1e-10.
+on the text, down to 1e-10. Bounds become inclusive ones on the grid of those decimals: llguidance's ranges that are
+open below are wrong where the bound is an integer (above 1 and below 1.9 it admits 1).
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ _MAX_PLACES = 10
 
 _DEFAULT_GRIDS = ((12, 3), (5, 9))
 """(digits before the point, digits after it): amounts of money, and measured values."""
-_LAST_GRIDS = ((DIGITS, 0), (0, _MAX_PLACES))
+_DEFAULT_ENDS = frozenset(10**whole - Fraction(1, 10**places) for whole, places in _DEFAULT_GRIDS)
+_LAST_GRIDS = ((DIGITS, 0), (8, 7), (0, _MAX_PLACES))
 """Used where the type's own bounds leave no room in the default grids."""
+_PLAIN_FROM = Fraction(1, 10_000)
+"""Smaller numbers are written with an exponent in JSON's canonical form."""
 
 
 class Empty(Exception):
@@ -133,17 +137,18 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
         allowed = _MAX_PLACES if digits is None or digits[1] is None else digits[1]
         if places is not None and places <= allowed and step * 10**places <= _MAX_COEFFICIENT:
             near = span.within(_whole_digits(digits, places))
-            near = near and near.on_grid(step)
-            if near is not None:
-                return Planned({"type": "number", **near.keywords(), "multipleOf": schema["multipleOf"]}, missed)
+            on_grid = near and near.on_grid(step)
+            if near and on_grid:
+                return _either([_multiples(on_grid, schema["multipleOf"]), *_shortened(on_grid, step)], missed)
         missed["multipleOf"] = schema["multipleOf"]
-    options = _on_grids(span, _DEFAULT_GRIDS if digits is None else _decimal_grids(*digits))
-    if not options and digits is None:
-        options = _on_grids(span, _LAST_GRIDS)
+    grids = _DEFAULT_GRIDS if digits is None else _decimal_grids(*digits)
+    if digits is not None and all(whole == 0 for whole, _ in grids):
+        missed["max_digits"] = digits[0]  # the zero before the point counts if nothing follows the point
+    options = _on_grids(span, grids) or ([] if digits else _on_grids(span, _LAST_GRIDS))
     if not options:
         missed.update({key: schema[key] for key in _BOUND_KEYWORDS if key in schema})
         options = [{"type": "number"}]
-    return Planned(options[0] if len(options) == 1 else {"anyOf": options}, missed)
+    return _either(options, missed)
 
 
 _BOUND_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -151,16 +156,48 @@ _BOUND_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 def _on_grids(span: Range, grids: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
     """The range on each grid that has points in it; only the finest if that covers the whole range."""
-    options = []
+    options: list[dict[str, Any]] = []
     for whole, places in sorted(grids, key=lambda grid: -grid[1]):
-        near = span.within(whole)
-        on_grid = near and near.on_grid(Fraction(1, 10**places))
-        if on_grid:
-            step = 1 if places == 0 else float(f"1e-{places}")
-            options.append({"type": "number", **on_grid.keywords(), "multipleOf": step})
+        near, step = span.within(whole), Fraction(1, 10**places)
+        on_grid = near and near.on_grid(step)
+        if near and on_grid:
+            written = 1 if places == 0 else float(f"1e-{places}")
+            options.insert(0, _multiples(on_grid, written))
+            options += _shortened(on_grid, step)
             if near == span:
                 break
-    return options[::-1]
+    return options
+
+
+def _multiples(on_grid: Range, step: float) -> dict[str, Any]:
+    """The multiples of `step` from end to end; a single one is a constant."""
+    low = on_grid.low
+    if low is not None and low == on_grid.high and (low == 0 or abs(low) >= _PLAIN_FROM):
+        return {"const": _plain(low)}
+    return {"type": "number", **on_grid.keywords(), "multipleOf": step}
+
+
+def _shortened(on_grid: Range, step: Fraction) -> list[dict[str, Any]]:
+    """The numbers that begin the decimals of a bound, such as 0.9 and 0.99 below 0.999.
+
+    llguidance admits them only with more decimals (0.990), which would push a model that has written 0.9 towards 0.99.
+    """
+    found: list[float] = []
+    for end, sign in ((on_grid.high, 1), (on_grid.low, -1)):
+        if end is None or sign * end <= 0 or abs(end) in _DEFAULT_ENDS:
+            continue
+        for places in range(1, _MAX_PLACES):
+            value = sign * Fraction(math.floor(abs(end) * 10**places), 10**places)
+            inside = on_grid.low is not None and on_grid.high is not None and on_grid.low <= value <= on_grid.high
+            if value == end:
+                break
+            if inside and value.denominator > 1 and abs(value) >= _PLAIN_FROM and (value / step).denominator == 1:
+                found.append(float(value))
+    return [{"enum": sorted(set(found))}] if found else []
+
+
+def _either(options: list[dict[str, Any]], missed: dict[str, Any]) -> Planned:
+    return Planned(options[0] if len(options) == 1 else {"anyOf": options}, missed)
 
 
 def _decimal_grids(max_digits: int | None, places: int | None) -> tuple[tuple[int, int], ...]:

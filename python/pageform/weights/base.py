@@ -70,9 +70,9 @@ class Checkpoint(ABC):
     """An opened model file or folder. Read-only, thread-safe; holds its files mapped for as long as it lives.
 
     `path` is the file or folder, `config` the model's shape, `metadata` the raw metadata (GGUF keys, or the object of
-    config.json), `generation_config` the object of generation_config.json (empty when there is none), `tensors` a mapping
-    from Hugging Face names. Everything is checked on construction, so that later
-    reads can't fail because of a damaged file; ModelFileError says what is wrong.
+    config.json), `generation_config` the object of generation_config.json (empty when there is none), `tensors` a
+    mapping from Hugging Face names. Everything is checked on construction, so that later reads can't fail because of a
+    damaged file; ModelFileError says what is wrong.
     """
 
     path: Path
