@@ -77,6 +77,15 @@ def test_leaving_a_stream_aborts_its_request(engine: Engine) -> None:
     assert stats.kv_blocks_used == 0
 
 
+def test_resetting_the_prefix_cache_forgets_it(engine: Engine) -> None:
+    prompt = "A prompt that is long enough to fill at least one block of sixteen tokens, and then some more of it."
+    engine.generate(prompt, SHORT)
+    assert engine.generate(prompt, SHORT).usage.cached_tokens > 0
+    assert engine.generate(prompt, SHORT.with_(cache_salt="another tenant")).usage.cached_tokens == 0
+    engine.reset_prefix_cache()
+    assert engine.generate(prompt, SHORT).usage.cached_tokens == 0
+
+
 @pytest.mark.parametrize("include", [False, True])
 def test_stop_strings_end_the_text_in_the_same_step(engine: Engine, include: bool) -> None:
     whole = engine.generate("The quick brown fox", SHORT.with_(max_tokens=32)).text

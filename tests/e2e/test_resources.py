@@ -32,6 +32,18 @@ def test_import_is_light() -> None:
     assert out[1] == []
 
 
+def test_a_program_that_forgets_to_close_still_ends(tmp_path: Path) -> None:
+    """The engine's thread must not keep the interpreter alive, nor make it wait for ever."""
+    write_tiny_llama(tmp_path)
+    out = _run(
+        "from pageform import Engine, SamplingParams\n"
+        f"engine = Engine({str(tmp_path)!r}, kv_cache_memory='8MB')\n"
+        "stream = engine.stream('abc', SamplingParams(max_tokens=400, ignore_eos=True))\n"
+        "print(len(next(stream)) > 0)"
+    )
+    assert out == "True\n"
+
+
 def test_crossings_a_step_do_not_depend_on_layers(tmp_path: Path) -> None:
     """Greedy decoding of one request: the same number of steps, and of calls into native code, for 2 and 8 layers."""
     from pageform import _native

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
@@ -76,6 +77,8 @@ class BaseEngine:
         self.config = EngineConfig.make(model, **parameters)
         self._parts = build(self.config)
         self._loop = EngineLoop(self._parts.core)
+        # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
+        weakref.finalize(self, self._loop.close)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -114,11 +117,6 @@ class BaseEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        loop = getattr(self, "_loop", None)
-        if loop is not None:
-            loop.close()
 
     def ticket(
         self,
