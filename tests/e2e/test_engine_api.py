@@ -293,6 +293,14 @@ def test_a_full_queue_refuses_by_name_and_disturbs_nobody() -> None:
     assert len({r.text for r in served}) == 1
 
 
+def test_an_id_in_use_is_refused_and_its_owner_undisturbed(engine: Engine) -> None:
+    stream = engine.stream("Count: one, two,", SHORT.with_(max_tokens=40), request_id="mine")
+    first = next(stream)
+    with pytest.raises(ParameterError, match="request_id"):
+        engine.generate("x", SHORT, request_id="mine")
+    assert first + "".join(stream) == engine.generate("Count: one, two,", SHORT.with_(max_tokens=40)).text
+
+
 def test_a_closed_engine_says_so() -> None:
     engine = Engine("smollm2", threads=1, kv_cache_memory="32MB", max_model_len=256)
     engine.close()

@@ -24,7 +24,7 @@ class EngineLoop:
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._tickets: dict[str, Ticket] = {}
+        self._tickets: set[Ticket] = set()  # unfinished ones, so that none is left waiting
         self._thread = threading.Thread(target=self._main, name="pageform-engine", daemon=True)
         self._thread.start()
 
@@ -32,8 +32,8 @@ class EngineLoop:
         """Queues a ticket's requests. A refusal (CapacityError) arrives in its future. Raises EngineClosedError."""
 
         def add() -> None:
-            self._tickets[ticket.request_id] = ticket
-            ticket.future.add_done_callback(lambda _: self._tickets.pop(ticket.request_id, None))
+            self._tickets.add(ticket)
+            ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
             try:
                 self._core.scheduler.add(ticket.requests[0], self._core.clock())
             except Exception as error:
@@ -93,9 +93,8 @@ class EngineLoop:
             busy = False
             while True:
                 with self._wake:
-                    while not busy and not self._commands and not self._closing:
+                    if not busy and not self._commands and not self._closing:
                         self._wake.wait(self._idle_seconds())
-                        break
                     if self._closing:
                         break
                     commands, self._commands = self._commands, deque()
@@ -110,7 +109,7 @@ class EngineLoop:
                 self._closing = True
             for command in self._commands:
                 command()
-            for ticket in list(self._tickets.values()):
+            for ticket in list(self._tickets):
                 ticket.fail(error)
             self._core.close()
 
