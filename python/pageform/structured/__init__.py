@@ -8,6 +8,7 @@ may use it. `loop.retry` says what to send next and never sends anything itself.
 from .errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
 from .hooks import Hooks
 from .loop import Answer, Ask, Outcome, retry
+from .markers import Partial
 from .partial import PartialBuilder
 from .prompt import add_to_messages, add_to_prompt, instructions, reask
 from .spec import Spec
@@ -19,6 +20,7 @@ __all__ = [
     "Hooks",
     "IncompleteOutput",
     "Outcome",
+    "Partial",
     "PartialBuilder",
     "Spec",
     "StructuredError",
