@@ -10,7 +10,8 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from pageform.core.errors import ParameterError
-from pageform.text import load_tokenizer, render_chat, template_budget
+from pageform.templating import budget as template_budget
+from pageform.text import load_tokenizer, render_chat
 from pageform.weights import open_checkpoint
 
 CHATML = (

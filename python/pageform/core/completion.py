@@ -17,6 +17,7 @@ class FinishReason(StrEnum):
     ERROR = "error"
     REPETITION = "repetition"
     VALIDATION = "validation"
+    CONTENT_FILTER = "content_filter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,16 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a validated answer: the text, and the error that rejected it (None for the accepted one)."""
+    """One attempt at a validated answer: the text, and the error that rejected it (None for the accepted one).
+
+    `response` is what the provider sent, where there is one."""
 
     number: int
     text: str
     error: Exception | None
     usage: Usage = Usage()
     finish_reason: FinishReason | None = None
+    response: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

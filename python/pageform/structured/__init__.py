@@ -5,29 +5,71 @@ else lives for one call. Pure Python over Pydantic and `core`: no engine, no tor
 may use it. `loop.retry` says what to send next and never sends anything itself.
 """
 
-from .errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
+from .answer import Answer, Assembler, Delta, Mode, ToolCall
+from .errors import (
+    BatchFailed,
+    BrokeOff,
+    IncompleteOutput,
+    ManyToolCalls,
+    ModelRetry,
+    NoToolCall,
+    Refused,
+    Rejected,
+    StructuredError,
+    TokenBudgetExceeded,
+    UsageUnavailable,
+    ValidationFailed,
+    WrongTool,
+)
 from .hooks import Hooks
-from .loop import Answer, Ask, Outcome, retry
+from .judge import AttemptInfo, Judge, current_attempt
+from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
 from .partial import PartialBuilder
-from .prompt import add_to_messages, add_to_prompt, instructions, reask
+from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
+from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
 from .spec import Spec
 
 __all__ = [
     "Answer",
     "Ask",
+    "Assembler",
+    "AttemptInfo",
+    "Backoff",
     "BatchFailed",
+    "BrokeOff",
+    "CountedPolicy",
+    "Delta",
     "Hooks",
     "IncompleteOutput",
+    "Judge",
+    "Limits",
+    "ManyToolCalls",
+    "Mode",
+    "ModelRetry",
+    "NoToolCall",
     "Outcome",
     "Partial",
     "PartialBuilder",
+    "Policy",
+    "Refused",
+    "Rejected",
+    "Rejection",
     "Spec",
     "StructuredError",
+    "TenacityPolicy",
+    "TokenBudgetExceeded",
+    "ToolCall",
+    "UsageUnavailable",
     "ValidationFailed",
+    "WrongTool",
     "add_to_messages",
     "add_to_prompt",
+    "complaint",
+    "current_attempt",
     "instructions",
-    "reask",
+    "policy_of",
+    "reask_messages",
+    "reask_suffix",
     "retry",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..core.completion import Attempt, Usage
+from ..core.completion import Attempt, FinishReason, Usage
 from ..core.errors import PageformError
 
 _SHOWN = 300
@@ -42,7 +42,10 @@ class StructuredError(PageformError):
         return (_rebuild, (type(self), self._state()))
 
     def _state(self) -> dict[str, Any]:
-        attempts = [replace(attempt, error=picklable(attempt.error)) for attempt in self.attempts]
+        attempts = [
+            replace(attempt, error=picklable(attempt.error), response=_kept(attempt.response))
+            for attempt in self.attempts
+        ]
         return {"message": self.message, "attempts": attempts}
 
 
@@ -69,7 +72,88 @@ class IncompleteOutput(StructuredError):
         return self.last_text
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "partial": self.partial if _pickles(self.partial) else None}
+        return {**super()._state(), "partial": _kept(self.partial)}
+
+
+class TokenBudgetExceeded(StructuredError):
+    """The attempts so far used up `token_budget`; no further one was made."""
+
+
+class UsageUnavailable(StructuredError):
+    """A `token_budget` was given, but the provider reports no usage to count against it."""
+
+
+# --- why one answer was rejected: found as `Attempt.error`, and as `__cause__` of the errors above ------------------
+
+
+class Rejected(PageformError, ValueError):
+    """An answer that can't be turned into a value. `mendable` says whether asking again may help."""
+
+    mendable = True
+
+
+class BrokeOff(Rejected):
+    """The answer is not complete."""
+
+    mendable = False
+
+    def __init__(self, finish_reason: FinishReason) -> None:
+        self.finish_reason = finish_reason
+        super().__init__(finish_reason)
+
+    def __str__(self) -> str:
+        hint = "; raise max_tokens or shorten the answer" if self.finish_reason is FinishReason.LENGTH else ""
+        return f"the answer broke off (finish reason {self.finish_reason}{hint})"
+
+
+class Refused(Rejected):
+    """The model or its provider declined to answer. `refusal` is what it said."""
+
+    mendable = False
+
+    def __init__(self, refusal: str) -> None:
+        self.refusal = refusal
+        super().__init__(refusal)
+
+    def __str__(self) -> str:
+        return f"the model refused to answer: {shorten(self.refusal)}"
+
+
+class NoToolCall(Rejected):
+    """The answer calls no tool, though it had to call `tool`."""
+
+    def __init__(self, tool: str) -> None:
+        self.tool = tool
+        super().__init__(tool)
+
+    def __str__(self) -> str:
+        return f"the answer calls no tool; it must call {self.tool}"
+
+
+class ManyToolCalls(Rejected):
+    """The answer calls several tools where one value was asked for."""
+
+    def __init__(self, tool: str, called: Sequence[str]) -> None:
+        self.tool, self.called = tool, list(called)
+        super().__init__(tool, self.called)
+
+    def __str__(self) -> str:
+        return f"the answer calls {len(self.called)} tools ({', '.join(self.called)}); it must call {self.tool} once"
+
+
+class WrongTool(Rejected):
+    """The answer calls a tool that was not offered."""
+
+    def __init__(self, called: str, offered: Sequence[str]) -> None:
+        self.called, self.offered = called, list(offered)
+        super().__init__(called, self.offered)
+
+    def __str__(self) -> str:
+        return f"the answer calls {self.called}, which is not among the offered tools: {', '.join(self.offered)}"
+
+
+class ModelRetry(ValueError):
+    """Raise it in a validator to have the model answer again: the message is what it is told."""
 
 
 class BatchFailed(PageformError):
@@ -129,6 +213,11 @@ def shorten(text: str) -> str:
 def picklable(error: Any) -> Any:
     """The exception itself if it survives pickling, else an `UnpicklableError` that names it."""
     return error if _pickles(error) else UnpicklableError(f"{type(error).__qualname__}: {error}")
+
+
+def _kept(value: Any) -> Any:
+    """The value if it survives pickling, else None."""
+    return value if value is None or _pickles(value) else None
 
 
 def _pickles(value: Any) -> bool:

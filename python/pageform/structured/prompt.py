@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import summary
+from .answer import Answer
 from .spec import Spec
 
 Message = Mapping[str, Any]
@@ -54,9 +54,20 @@ def add_to_prompt(spec: Spec[Any], prompt: str) -> str:
     return f"{instructions(spec)}\n\n{prompt.rstrip()}\n\nJSON:\n"
 
 
-def reask(error: BaseException) -> str:
+def complaint(faults: str) -> str:
     """What to tell the model about its last answer."""
-    return f"That answer is not valid:\n{summary(error)}\nAnswer again with the corrected JSON only."
+    return f"That answer is not valid:\n{faults}\nAnswer again with the corrected JSON only."
+
+
+def reask_suffix(answer: Answer, faults: str) -> str:
+    """What a completion's prompt goes on with after a rejected answer."""
+    return f"{answer.text}\n\n{complaint(faults)}\n\nJSON:\n"
+
+
+def reask_messages(messages: Sequence[Message], answer: Answer, faults: str) -> list[dict[str, Any]]:
+    """A copy of a chat's messages, with the rejected answer and the complaint as further turns."""
+    turns = [{"role": "assistant", "content": answer.text}, {"role": "user", "content": complaint(faults)}]
+    return [*(dict(message) for message in messages), *turns]
 
 
 class _Outline:

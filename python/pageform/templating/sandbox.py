@@ -16,7 +16,7 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.errors import ParameterError
-from .template_budget import Budget, Exhausted, check_operation, check_size, size_of_call
+from .budget import Budget, Exhausted, check_operation, check_size, size_of_call
 
 if TYPE_CHECKING:
     from jinja2 import Template
