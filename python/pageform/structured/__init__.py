@@ -22,13 +22,16 @@ from .errors import (
     WrongTool,
 )
 from .hooks import Hooks
+from .items import Item, ItemFailed, ItemReader
+from .json_text import JSONError, NestingTooDeep, UnexpectedEnd
 from .judge import AttemptInfo, Judge, current_attempt
 from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
-from .partial import PartialBuilder
+from .partial import Fault, PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
 from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
 from .spec import Spec
+from .stream_options import Stream
 
 __all__ = [
     "Answer",
@@ -40,13 +43,19 @@ __all__ = [
     "BrokeOff",
     "CountedPolicy",
     "Delta",
+    "Fault",
     "Hooks",
     "IncompleteOutput",
+    "Item",
+    "ItemFailed",
+    "ItemReader",
+    "JSONError",
     "Judge",
     "Limits",
     "ManyToolCalls",
     "Mode",
     "ModelRetry",
+    "NestingTooDeep",
     "NoToolCall",
     "Outcome",
     "Partial",
@@ -56,10 +65,12 @@ __all__ = [
     "Rejected",
     "Rejection",
     "Spec",
+    "Stream",
     "StructuredError",
     "TenacityPolicy",
     "TokenBudgetExceeded",
     "ToolCall",
+    "UnexpectedEnd",
     "UsageUnavailable",
     "ValidationFailed",
     "WrongTool",
