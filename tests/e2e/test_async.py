@@ -86,9 +86,7 @@ async def test_bad_input_is_refused_before_work(aengine: AsyncEngine) -> None:
     assert (await aengine.stats()).steps == 0
 
 
-async def test_async_hooks_are_awaited_and_refused_by_the_blocking_engine(
-    aengine: AsyncEngine, engine: Engine
-) -> None:
+async def test_async_hooks_are_awaited_and_refused_by_the_blocking_engine(aengine: AsyncEngine, engine: Engine) -> None:
     seen: list[tuple[str, str]] = []
 
     async def tell(event: Event) -> None:

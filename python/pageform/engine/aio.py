@@ -97,7 +97,9 @@ class AsyncEngine:
             outcome(ticket)
             return
         form = self._engine.form(response_model)
-        call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, TypedOptions(**validation, asynchronous=True), request_id)
+        call: TypedCall[Any] = TypedCall(
+            self._engine, form, prompt, params, TypedOptions(**validation, asynchronous=True), request_id
+        )
         while True:
             builder = PartialBuilder(call.spec)
             ticket = call.next_ticket(deltas.put)
@@ -143,7 +145,9 @@ class AsyncEngine:
         request_id: str | None,
         validation: dict[str, Any],
     ) -> list[Any]:
-        started = start_answers(self._engine, items, sampling, response_model, TypedOptions(**validation, asynchronous=True), request_id)
+        started = start_answers(
+            self._engine, items, sampling, response_model, TypedOptions(**validation, asynchronous=True), request_id
+        )
         answers = (self._answer(call, ticket) for call, ticket in started)
         return list(await asyncio.gather(*answers, return_exceptions=True))
 

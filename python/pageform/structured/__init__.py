@@ -31,6 +31,7 @@ from .hooks import Hooks
 from .judge import AttemptInfo, Judge, current_attempt
 from .logs import JsonFormatter
 from .loop import Ask, Outcome, Rejection, retry
+from .markers import Partial
 from .observe import Observer
 from .partial import PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
@@ -67,6 +68,7 @@ __all__ = [
     "NoToolCall",
     "Observer",
     "Outcome",
+    "Partial",
     "PartialBuilder",
     "Policy",
     "ProviderError",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ..core.completion import Fault
 from .bounded import bounded, cut
-from .schema_walk import SchemaWalk, Step, brief, options
+from .schema_place import SchemaPlaces, Step, brief, options
 from .suggest import Place, suggestion
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def diagnose(error: BaseException | None, spec: Spec[Any] | None = None) -> tupl
     count = error.error_count()
     if count > COUNTED:
         return (Fault((), "", "too_many_faults", f"{count} values are not valid, too many to list"),)
-    walk = SchemaWalk(_schema(spec))
+    places = SchemaPlaces(_schema(spec))
     errors = error.errors(include_url=False)
     missing: dict[tuple[Step, ...], list[str]] = {}
     for one in errors[:_LISTED]:
         if one["type"] == "missing":
             missing.setdefault(one["loc"][:-1], []).append(str(one["loc"][-1]))
-    listed = [_fault(one, walk, missing.get(one["loc"][:-1], [])) for one in errors[:_LISTED]]
+    listed = [_fault(one, places, missing.get(one["loc"][:-1], [])) for one in errors[:_LISTED]]
     if count > _LISTED:
         listed.append(Fault((), "", "more_faults", f"{count - _LISTED} more faults"))
     return tuple(listed)
@@ -88,14 +88,14 @@ def _schema(spec: Spec[Any] | None) -> Mapping[str, Any]:
         return {}
 
 
-def _fault(error: Any, walk: SchemaWalk, missing: list[str]) -> Fault:
+def _fault(error: Any, places: SchemaPlaces, missing: list[str]) -> Fault:
     """`missing` are the keys that the same object lacks. What kind of value a union's branch wants is no suggestion: it
     may be the wrong branch."""
     loc, kind, details, value = error["loc"], error["type"], error.get("ctx") or {}, error["input"]
-    nodes, place = walk.at(loc)
+    nodes, place = places.at(loc)
     others = missing
     if kind == "missing" and isinstance(value, Mapping):
-        known = walk.keys(loc[:-1])
+        known = places.keys(loc[:-1])
         others = [str(name) for name in value if name not in known]
     found = Place(value, options(nodes), str(place[-1]) if place else "", others)
     in_union = len(place) < len(loc)
