@@ -190,8 +190,13 @@ def describe(error: BaseException | None) -> list[dict[str, Any]]:
 
 def summary(error: BaseException | None) -> str:
     """The faults of one rejected answer, one a line, for people and for models."""
+    return tell(describe(error))
+
+
+def tell(faults: Sequence[Mapping[str, Any]]) -> str:
+    """Faults as `describe` gives them, one a line."""
     lines = []
-    for fault in describe(error):
+    for fault in faults:
         where = path(fault["loc"]) or "the answer"
         shown = repr(fault["input"])
         got = f" (got {shown})" if fault["input"] is not None and len(shown) <= 80 else ""

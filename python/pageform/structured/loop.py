@@ -33,12 +33,15 @@ from .errors import (
     TokenBudgetExceeded,
     UsageUnavailable,
     ValidationFailed,
+    describe,
     shorten,
     summary,
+    tell,
 )
 from .hooks import Hooks
 from .judge import AttemptInfo, Judge
 from .policy import CountedPolicy, Limits, Policy
+from .prompt import REPEAT_CALL, tool_complaint
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -62,6 +65,20 @@ class Rejection:
 
     error: Exception
     text: str
+
+    def results(self, answer: Answer) -> list[str]:
+        """What the model is told of each of its tool calls. Where the faults are those of single calls, the others are
+        only told to be made again."""
+        number = len(answer.tool_calls)
+        if number < 2 or not isinstance(self.error, ValidationError):
+            return [tool_complaint(self.text)] * number
+        faults: dict[int, list[dict[str, Any]]] = {}
+        for fault in describe(self.error):
+            where = fault["loc"][0] if fault["loc"] else None
+            if not isinstance(where, int) or where >= number:
+                return [tool_complaint(self.text)] * number
+            faults.setdefault(where, []).append({**fault, "loc": fault["loc"][1:]})
+        return [tool_complaint(tell(faults[one])) if one in faults else REPEAT_CALL for one in range(number)]
 
 
 Reask = Callable[[P, Answer, Rejection], P]
