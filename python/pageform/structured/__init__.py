@@ -24,6 +24,7 @@ from .errors import (
 from .hooks import Hooks
 from .judge import AttemptInfo, Judge, current_attempt
 from .loop import Ask, Outcome, Rejection, retry
+from .markers import Partial
 from .partial import PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
 from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
@@ -48,6 +49,7 @@ __all__ = [
     "ModelRetry",
     "NoToolCall",
     "Outcome",
+    "Partial",
     "PartialBuilder",
     "Policy",
     "Refused",
