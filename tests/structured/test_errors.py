@@ -122,7 +122,7 @@ def test_an_error_tells_machines_everything() -> None:
     assert failed.response == {"id": "r1"}
     told = json.loads(failed.json())
     assert told["error"] == "ValidationFailed"
-    assert told["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "cached_tokens": 0}
+    assert (told["usage"]["prompt_tokens"], told["usage"]["completion_tokens"]) == (3, 4)
     assert told["attempts"][0]["text"] == '{"lines":[{"price":"12 EUR"}]}'
     assert told["errors"] == [
         {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tenacity
-from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from pageform.core.completion import FinishReason, Usage
 from pageform.core.errors import ParameterError
@@ -22,10 +22,12 @@ from pageform.structured import (
     Judge,
     Limits,
     ModelRetry,
+    NoToolCall,
     Outcome,
     Rejection,
     Spec,
     TokenBudgetExceeded,
+    ToolCall,
     UsageUnavailable,
     ValidationFailed,
     current_attempt,
@@ -34,6 +36,7 @@ from pageform.structured import (
     reask_suffix,
     retry,
 )
+from pageform.structured.prompt import REPEAT_CALL, tool_complaint
 
 
 class Person(BaseModel):
@@ -295,3 +298,17 @@ def test_time_and_tokens_are_bounded() -> None:
     for wrong in ({"timeout": 0}, {"token_budget": -1}, {"timeout": "5"}):
         with pytest.raises(ParameterError):
             Limits(**wrong)  # type: ignore[arg-type]
+
+
+def test_faults_of_single_tool_calls_are_told_to_those_calls() -> None:
+    calls = tuple(ToolCall("A", text, str(number)) for number, text in enumerate(("{}", "[]", "{}")))
+    answer = Answer(tool_calls=calls)
+    adapter: TypeAdapter[Any] = TypeAdapter(list[dict[str, int]])
+    with pytest.raises(ValidationError) as caught:
+        adapter.validate_python([{}, {"a": "x"}, {}])
+    first, second, third = Rejection(caught.value, "all").results(answer)
+    assert first == third == REPEAT_CALL
+    assert "a: Input should be a valid integer" in second
+    assert Rejection(NoToolCall("A"), "call A").results(answer) == [tool_complaint("call A")] * 3
+    assert Rejection(caught.value, "all").results(Answer(tool_calls=calls[:1])) == [tool_complaint("all")]
+    assert Rejection(caught.value, "all").results(Answer("text")) == []

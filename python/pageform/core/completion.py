@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,11 +23,17 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of all attempts together; `cached_tokens` of the prompt tokens came from the prefix cache."""
+    """Tokens of all attempts together; `cached_tokens` of the prompt tokens came from the prefix cache.
+
+    `details` says more where a provider does, each a number of tokens that the totals above contain already:
+    `reasoning_tokens`, `audio_completion_tokens` (of the completion), `audio_prompt_tokens`, `image_prompt_tokens`,
+    `cache_write_tokens`, `cache_write_1h_tokens` (of the prompt). Treat it as read-only.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    details: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def total_tokens(self) -> int:
@@ -37,7 +44,12 @@ class Usage:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            _added(self.details, other.details),
         )
+
+
+def _added(left: Mapping[str, int], right: Mapping[str, int]) -> Mapping[str, int]:
+    return {name: left.get(name, 0) + right.get(name, 0) for name in (*left, *right)} if right else left
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,10 @@ class Fault:
     def as_dict(self) -> dict[str, Any]:
         """The fault as a dict that JSON can carry, but for the tuple `loc`."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+    def below(self) -> Fault:
+        """The fault as seen from the item of a list that it lies in: without the first step of its place."""
+        return replace(self, loc=self.loc[1:], path=self.path.partition("]")[2].removeprefix("."))
 
     def __str__(self) -> str:
         shown = repr(self.input)

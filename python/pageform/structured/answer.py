@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -57,7 +56,8 @@ class Answer:
 class Delta:
     """What one event of a stream adds to an answer.
 
-    `call` numbers the tool call that `call_id`, `name` and `arguments` belong to. `usage` replaces what was known.
+    `call` numbers the tool call that `call_id`, `name` and `arguments` belong to. `usage` holds running totals: of each
+    count the largest that was told is true.
     """
 
     text: str = ""
@@ -76,32 +76,46 @@ class Assembler:
     def __init__(self) -> None:
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._calls: dict[int, tuple[list[str], list[str], list[str]]] = {}
+        self._calls: list[_GrowingCall] = []
+        self._numbers: dict[int, int] = {}
         self._finish: FinishReason | None = None
         self._usage = Usage()
 
-    def add(self, delta: Delta) -> None:
-        """Take the next delta; the cost depends on its size alone."""
+    @property
+    def finished(self) -> bool:
+        """Whether the provider said why the answer ended."""
+        return self._finish is not None
+
+    def add(self, delta: Delta) -> int | None:
+        """Take the next delta; the cost depends on its size alone. Returns which of the tool calls it belongs to,
+        counted from 0 in their order. Another id and name under an old number is a new call: some servers number all
+        of them 0."""
         if delta.text:
             self._texts.append(delta.text)
         if delta.refusal:
             self._refusals.append(delta.refusal)
-        if delta.call is not None:
-            ids, names, arguments = self._calls.setdefault(delta.call, ([], [], []))
-            if delta.call_id and not ids:
-                ids.append(delta.call_id)
-            if delta.name:
-                names.append(delta.name)
-            if delta.arguments:
-                arguments.append(delta.arguments)
         if delta.finish_reason is not None:
             self._finish = delta.finish_reason
         if delta.usage is not None:
-            self._usage = delta.usage
+            self._usage = _largest(self._usage, delta.usage)
+        return None if delta.call is None else self._add_to_call(delta.call, delta)
+
+    def _add_to_call(self, number: int, delta: Delta) -> int:
+        index = self._numbers.get(number)
+        if index is None or (delta.call_id and delta.name and self._calls[index].id not in ("", delta.call_id)):
+            index = self._numbers[number] = len(self._calls)
+            self._calls.append(_GrowingCall())
+        call = self._calls[index]
+        call.id = call.id or delta.call_id
+        if delta.name and delta.name not in call.names:  # some servers repeat it in each event
+            call.names.append(delta.name)
+        if delta.arguments:
+            call.arguments.append(delta.arguments)
+        return index
 
     def answer(self, response: Any = None) -> Answer:
         """The answer as far as it has arrived. `ABORT` stands for a stream that ended early."""
-        calls = (ToolCall(_join(names), _join(arguments), _join(ids)) for ids, names, arguments in self._in_order())
+        calls = (ToolCall(_join(call.names), _join(call.arguments), call.id) for call in self._calls)
         return Answer(
             text=_join(self._texts),
             finish_reason=FinishReason.ABORT if self._finish is None else self._finish,
@@ -111,8 +125,24 @@ class Assembler:
             refusal=_join(self._refusals) or None,
         )
 
-    def _in_order(self) -> Iterable[tuple[list[str], list[str], list[str]]]:
-        return (self._calls[number] for number in sorted(self._calls))
+
+@dataclass
+class _GrowingCall:
+    id: str = ""
+    names: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+
+
+def _largest(one: Usage, other: Usage) -> Usage:
+    details = {
+        name: max(one.details.get(name, 0), other.details.get(name, 0)) for name in {**one.details, **other.details}
+    }
+    return Usage(
+        max(one.prompt_tokens, other.prompt_tokens),
+        max(one.completion_tokens, other.completion_tokens),
+        max(one.cached_tokens, other.cached_tokens),
+        details,
+    )
 
 
 def _join(pieces: list[str]) -> str:

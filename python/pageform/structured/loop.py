@@ -40,6 +40,7 @@ from .errors import (
 from .judge import AttemptInfo, Judge
 from .observe import Observer
 from .policy import CountedPolicy, Limits, Policy
+from .prompt import REPEAT_CALL, tool_complaint
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -64,6 +65,20 @@ class Rejection:
     error: Exception
     text: str
     faults: tuple[Fault, ...] = ()
+
+    def results(self, answer: Answer) -> list[str]:
+        """What the model is told of each of its tool calls. Where the faults are those of single calls, the others are
+        only told to be made again."""
+        number = len(answer.tool_calls)
+        if number < 2 or not isinstance(self.error, ValidationError):
+            return [tool_complaint(self.text)] * number
+        faults: dict[int, list[Fault]] = {}
+        for fault in self.faults or diagnose(self.error):
+            where = fault.loc[0] if fault.loc else None
+            if not isinstance(where, int) or where >= number:
+                return [tool_complaint(self.text)] * number
+            faults.setdefault(where, []).append(fault.below())
+        return [tool_complaint(summary(faults[one])) if one in faults else REPEAT_CALL for one in range(number)]
 
 
 Reask = Callable[[P, Answer, Rejection], P]
