@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -134,7 +134,13 @@ class _GrowingCall:
 
 
 def _largest(one: Usage, other: Usage) -> Usage:
-    return Usage(*(max(getattr(one, f.name), getattr(other, f.name)) for f in fields(Usage)))
+    details = {name: max(one.details.get(name, 0), other.details.get(name, 0)) for name in (*one.details, *other.details)}
+    return Usage(
+        max(one.prompt_tokens, other.prompt_tokens),
+        max(one.completion_tokens, other.completion_tokens),
+        max(one.cached_tokens, other.cached_tokens),
+        details,
+    )
 
 
 def _join(pieces: list[str]) -> str:
