@@ -134,7 +134,9 @@ class _GrowingCall:
 
 
 def _largest(one: Usage, other: Usage) -> Usage:
-    details = {name: max(one.details.get(name, 0), other.details.get(name, 0)) for name in (*one.details, *other.details)}
+    details = {
+        name: max(one.details.get(name, 0), other.details.get(name, 0)) for name in (*one.details, *other.details)
+    }
     return Usage(
         max(one.prompt_tokens, other.prompt_tokens),
         max(one.completion_tokens, other.completion_tokens),
