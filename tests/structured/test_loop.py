@@ -142,6 +142,13 @@ def test_all_answers_or_the_faults_of_all_can_be_shown() -> None:
         loop_of(accumulate="none")
 
 
+def test_an_anchored_answer_stays_behind_the_messages_that_it_answered() -> None:
+    script = Script('{"name":1,"age":20}', Answer(YOUNG, anchored=True), GOOD)
+    script.run(max_retries=2)
+    _, second, third = script.asks
+    assert third.payload.startswith(second.payload + YOUNG)
+
+
 def test_messages_are_extended_by_two_turns_and_never_changed() -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
     before = copy.deepcopy(messages)

@@ -46,7 +46,8 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 Accumulate = Literal["last", "all", "summary"]
-"""What the model is shown of its earlier answers: the last; all of them; or the last, with the faults of all."""
+"""What the model is shown of its earlier answers: the last; all of them; or the last, with the faults of all. All of
+them too where an answer is `anchored` to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ class _Loop(Generic[P, T]):
         text = summary(faults)
         if self.accumulate == "summary":
             text = "\n".join(dict.fromkeys(summary(attempt.faults) for attempt in self.attempts))
-        base = ask.payload if self.accumulate == "all" else original
+        base = ask.payload if self.accumulate == "all" or answer.anchored else original
         return Ask(ask.number + 1, self.reask(base, answer, Rejection(error, text, faults)), delay)
 
     def _budget_error(self) -> StructuredError | None:
