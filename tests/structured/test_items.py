@@ -114,7 +114,7 @@ def test_a_failed_item_tells_where_it_stands_and_the_others_come() -> None:
         items[1].result()
     assert caught.value is error
     assert (error.index, error.path, error.text) == (1, ("tasks", 1), '{"name":2,"age":"x"}')
-    assert [fault["loc"] for fault in error.errors()] == [("tasks", 1, "name"), ("tasks", 1, "age")]
+    assert [fault["path"] for fault in error.errors()] == ["tasks[1].name", "tasks[1].age"]
     assert "item 1" in str(error)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.index, again.path, again.text) == (str(error), 1, ("tasks", 1), error.text)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from .errors import StructuredError, describe, picklable, shorten, summary
+from .bounded import shorten
+from .diagnose import diagnose, summary
+from .diagnose import path as written
+from .errors import StructuredError, picklable
 from .json_finder import JsonFinder
 from .json_machine import Event, JsonMachine
 from .json_table import (
@@ -41,8 +44,14 @@ class ItemFailed(StructuredError):
         self.__cause__ = cause
 
     def errors(self) -> list[dict[str, Any]]:
-        """What was wrong with the item: dicts with `loc`, `type`, `msg` and `input`."""
-        return [{**fault, "loc": (*self.path, *fault.get("loc", ()))} for fault in describe(self.__cause__)]
+        """What was wrong with the item, as `StructuredError.errors` tells it, with places seen from the root."""
+        before = written(self.path)
+        told = []
+        for fault in diagnose(self.__cause__):
+            between = "." if before and fault.path and not fault.path.startswith("[") else ""
+            moved = replace(fault, loc=(*self.path, *fault.loc), path=f"{before}{between}{fault.path}")
+            told.append(moved.as_dict())
+        return told
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (ItemFailed, (self.message, self.index, self.path, self.text, picklable(self.__cause__)))

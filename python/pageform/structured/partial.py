@@ -29,7 +29,7 @@ from .snapshots import Open, Snapshots, wrap
 from .spec import Spec
 from .tags import Tagged, TagSearch
 
-__all__ = ["Fault", "JSONError", "PartialBuilder"]
+__all__ = ["JSONError", "PartFault", "PartialBuilder"]
 
 ROOT = "root"
 _INVALID = object()
@@ -40,7 +40,7 @@ themselves but with the outermost of those, so that no byte is read more often, 
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PartFault:
     """A value inside the answer that is complete and not valid. `path` holds JSON keys and indices from the root."""
 
     path: tuple[str | int, ...]
@@ -82,7 +82,7 @@ class PartialBuilder:
         context: Any = None,
         strict: bool | None = None,
     ) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[PartFault] = []
         self._spec, self._live, self._envelope, self._validate = spec, live, envelope, validate
         self._context, self._strict = context, strict
         self._root = spec.shape
@@ -331,7 +331,7 @@ class PartialBuilder:
         if value is not _INVALID:
             self._put(self._stack[-1], place, value)
 
-    def _judge(self, shape: Shape, text: bytes | str, otherwise: Any, known: Sequence[Fault] = ()) -> Any:
+    def _judge(self, shape: Shape, text: bytes | str, otherwise: Any, known: Sequence[PartFault] = ()) -> Any:
         """What validation makes of a value's JSON (bytes) or content (str). If it fails: a fault, and `otherwise`.
 
         `known` are faults of parts of the value. Validation finds them again; they are not told twice.
@@ -347,7 +347,7 @@ class PartialBuilder:
             return adapter.validate_json(text, context=self._context, strict=self._strict)
         except Exception as error:  # validators are the caller's code
             if not known or _count(error) > _total(known):
-                self.faults.append(Fault(tuple(opened.key for opened in self._stack[1:]), error))
+                self.faults.append(PartFault(tuple(opened.key for opened in self._stack[1:]), error))
             return otherwise
 
     def _text_of(self, event: Event) -> bytes:
@@ -383,9 +383,9 @@ class _TextAt(GrowingText):
         return wrap(self.value(), self._wraps)
 
 
-def _total(faults: Sequence[Fault]) -> int:
+def _total(faults: Sequence[PartFault]) -> int:
     """How many single faults several tell of together: that of an object tells of those inside it again."""
-    outermost: list[Fault] = []
+    outermost: list[PartFault] = []
     for fault in faults:
         while outermost and outermost[-1].path[: len(fault.path)] == fault.path:
             outermost.pop()
