@@ -72,7 +72,8 @@ def fetch(url: str, guard: Guard | None = None, max_bytes: int | None = None, ty
 
 def _look_up(guard: Guard, parts: SplitResult, deadline: _Deadline) -> list[str]:
     """Looks a host up within the time limit, in a thread of its own since the system's resolver knows none."""
-    host, found = host_of(parts), []
+    host = host_of(parts)
+    found: list[Any] = []
     if is_address(host):
         return [host]
 
