@@ -25,6 +25,7 @@ from .hooks import Hooks
 from .judge import AttemptInfo, Judge, current_attempt
 from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
+from .maybe import Maybe
 from .partial import PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
 from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
@@ -45,6 +46,7 @@ __all__ = [
     "Judge",
     "Limits",
     "ManyToolCalls",
+    "Maybe",
     "Mode",
     "ModelRetry",
     "NoToolCall",
