@@ -59,6 +59,17 @@ def complaint(faults: str) -> str:
     return f"That answer is not valid:\n{faults}\nAnswer again with the corrected JSON only."
 
 
+def tool_complaint(faults: str) -> str:
+    """What to tell the model about its last call of a tool, as the result of that call."""
+    return f"The arguments are not valid:\n{faults}\nCall the tool again with the corrected arguments."
+
+
+REPEAT_CALL = (
+    "The arguments are valid, but other calls were not. Make this call again together with the corrected ones."
+)
+"""What to tell the model about a valid call among invalid ones."""
+
+
 def reask_suffix(answer: Answer, faults: str) -> str:
     """What a completion's prompt goes on with after a rejected answer."""
     return f"{answer.text}\n\n{complaint(faults)}\n\nJSON:\n"
