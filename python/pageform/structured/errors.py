@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..core.completion import Attempt, FinishReason, Usage
-from ..core.errors import PageformError
+from ..core.errors import PageformError, ParameterError
 
 _SHOWN = 300
 """Characters of an answer that a message shows."""
@@ -150,6 +150,35 @@ class WrongTool(Rejected):
 
     def __str__(self) -> str:
         return f"the answer calls {self.called}, which is not among the offered tools: {', '.join(self.offered)}"
+
+
+# --- what keeps a client from working ------------------------------------------------------------------------------
+
+
+class ConfigurationError(ParameterError):
+    """A client can't be set up: an unknown provider, an SDK that is not installed, a missing key."""
+
+
+class ModeError(ConfigurationError):
+    """The provider does not have that mode."""
+
+
+class ClientError(ConfigurationError):
+    """The object given as a client is none that is known."""
+
+
+class ProviderError(PageformError):
+    """What a provider sent can't be read: it is not of the form that its SDK documents. `response` is what came."""
+
+    def __init__(self, provider: str, reason: str, response: Any = None) -> None:
+        self.provider, self.reason, self.response = provider, reason, response
+        super().__init__(provider, reason, response)
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.reason}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.provider, self.reason, _kept(self.response)))
 
 
 class ModelRetry(ValueError):

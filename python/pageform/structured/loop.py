@@ -88,11 +88,14 @@ Reask = Callable[[P, Answer, Rejection], P]
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
     """A validated value and how it came about. The last of `attempts` is the accepted one; `response` is what the
-    provider sent for it."""
+    provider sent for it, `repairs` what was changed to read it, `notes` what else happened that the caller should know
+    (a constraint that the provider does not enforce, text where a tool call was due)."""
 
     value: T
     attempts: list[Attempt] = field(default_factory=list)
     response: Any = None
+    repairs: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def usage(self) -> Usage:
@@ -145,12 +148,12 @@ class _Loop(Generic[P, T]):
                 raise
             self.hooks.emit("completion:response", answer if answer.response is None else answer.response)
             try:
-                value = self.judge(answer, AttemptInfo(ask.number, self.policy.max_attempts))
+                verdict = self.judge(answer, AttemptInfo(ask.number, self.policy.max_attempts))
             except Exception as raised:  # validators are the caller's code: anything may come out
                 error = raised
             else:
                 self._note(ask, answer, None)
-                return Outcome(value, self.attempts, answer.response)
+                return Outcome(verdict.value, self.attempts, answer.response, verdict.repairs, verdict.notes)
             self._note(ask, answer, error)
             self.hooks.emit("parse:error", error, **details)
             following = self._next(ask, original, answer, error)

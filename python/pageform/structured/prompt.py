@@ -40,9 +40,10 @@ def instructions(spec: Spec[Any]) -> str:
 
 def add_to_messages(spec: Spec[Any], messages: Sequence[Message]) -> list[dict[str, Any]]:
     """A copy of the messages whose system message (a new one if there is none) ends with the instructions."""
-    copied = [dict(message) for message in messages]
+    copied: list[Any] = [dict(message) if isinstance(message, Mapping) else message for message in messages]
     text = instructions(spec)
-    if copied and copied[0].get("role") == "system" and isinstance(copied[0].get("content"), str):
+    first = copied[0] if copied and isinstance(messages[0], Mapping) else {}
+    if first.get("role") == "system" and isinstance(first.get("content"), str):
         copied[0]["content"] = f"{copied[0]['content'].rstrip()}\n\n{text}"
     else:
         copied.insert(0, {"role": "system", "content": text})
