@@ -13,8 +13,8 @@ from pydantic_core import InitErrorDetails
 
 from ..core.completion import FinishReason
 from .answer import Answer, Mode, ToolCall
-from .errors import BrokeOff, ManyToolCalls, NoToolCall, Refused, Rejected, WrongTool
 from .dialects import restore_text
+from .errors import BrokeOff, EmptyAnswer, ManyToolCalls, NoToolCall, Refused, Rejected, WrongTool
 from .faults import failed, relocated
 from .partial import PartialBuilder
 from .spec import Spec
@@ -70,8 +70,8 @@ class Judge(Generic[T]):
     restores: bool = False
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
-        """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `NoToolCall`, `ManyToolCalls`,
-        `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
+        """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
+        `ManyToolCalls`, `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
         self.check(answer)
         with self.attempt(info or AttemptInfo()) as context:
             if self.mode is Mode.TOOLS:
@@ -79,11 +79,13 @@ class Judge(Generic[T]):
             return self._read(answer.text, self.spec, context)
 
     def check(self, answer: Answer) -> None:
-        """Raises `Refused` or `BrokeOff` for an answer that holds no value."""
+        """Raises `Refused`, `BrokeOff` or `EmptyAnswer` for an answer that holds no value."""
         if answer.refusal:
             raise Refused(answer.refusal)
         if answer.finish_reason is not FinishReason.STOP:
             raise BrokeOff(answer.finish_reason)
+        if not answer.tool_calls and not answer.text.strip():
+            raise EmptyAnswer
 
     @contextmanager
     def attempt(self, info: AttemptInfo) -> Iterator[Any]:
