@@ -1,16 +1,17 @@
 """Programs that make the attempts of the retry loop over a provider's wire: whole answers, and answers as they grow.
 
-Each drives one `loop.retry` generator to its end and returns its `Outcome`. What the wire raises is thrown into the loop,
-which tells the hooks, and comes out unchanged.
+Each drives one `loop.retry` generator to its end and returns its `Outcome`. What the wire raises is thrown into the
+loop, which tells the hooks, and comes out unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-from ..core.completion import FinishReason
 from .answer import Answer, Assembler, Delta
 from .drive import END, Do, Effect, Program, Pull, Show, Wait
 from .errors import IncompleteOutput
@@ -23,10 +24,12 @@ Loop = Generator[Ask[P], Answer, Outcome[T]]
 
 @dataclass(frozen=True, slots=True)
 class Wire(Generic[P]):
-    """How a payload is sent and what comes back is read. In async, `send`, `open` and `close` may give awaitables.
+    """How a payload is sent and what comes back is read. In async, `send`, `open`, `close` and `settle` may give
+    awaitables.
 
     `open` gives the events of a stream, an iterator (async: an async one), and `close` ends them early. `was_cut` tells
-    whether an exception means that the connection broke off, rather than that the provider refused.
+    whether an exception means that the connection broke off, rather than that the provider refused; `told` gives the
+    one to raise for it. `settle` is called after each step of the loop.
     """
 
     send: Callable[[P], Any]
@@ -35,6 +38,8 @@ class Wire(Generic[P]):
     read: Callable[[Any], Answer]
     read_deltas: Callable[[Any], Sequence[Delta]]
     was_cut: Callable[[Exception], bool]
+    told: Callable[[Exception], Exception]
+    settle: Callable[[], Any] | None = None
 
 
 class Watcher(Protocol):
@@ -50,63 +55,83 @@ class Watcher(Protocol):
 
 def whole(loop: Loop[P, T], wire: Wire[P]) -> Program[Outcome[T]]:
     """Answers that come as a whole."""
-    ask = next(loop)
-    while True:
-        yield from _pause(ask)
-        try:
-            response = yield Do(lambda payload=ask.payload: wire.send(payload))  # type: ignore[misc]
-            answer = wire.read(response)
-        except Exception as error:
-            loop.throw(error)
-            raise
-        try:
-            ask = loop.send(answer)
-        except StopIteration as stop:
-            return _outcome(stop)
+    with closing(loop):
+        return (yield from _attempts(loop, wire, partial(_sent, loop, wire)))
 
 
 def growing(
-    loop: Loop[P, T], wire: Wire[P], watch: Callable[[int], Watcher], last: Callable[[T], Iterable[Any]]
+    loop: Loop[P, T],
+    wire: Wire[P],
+    watch: Callable[[int], Watcher],
+    rest: Callable[[T], Iterable[Any]],
+    patient: bool = False,
 ) -> Program[Outcome[T]]:
     """Answers that stream, with whatever the watchers show of each attempt. `watch` makes the watcher of the attempt of
-    that number; `last` gives what remains to be shown of the validated value."""
-    ask = next(loop)
-    while True:
-        yield from _pause(ask)
-        cut: list[Exception] = []
-        answer = yield from _stream(loop, wire, ask, watch(ask.number), cut)
+    that number; `rest` gives what remains to be shown of the validated value. `patient`: streams are read to their end
+    also when a watcher gave up, since their usage comes last."""
+
+    def streamed(ask: Ask[P]) -> Generator[Effect, Any, Answer]:
+        return _streamed(loop, wire, ask, watch(ask.number), patient, cuts)
+
+    cuts: list[Exception] = []
+    with closing(loop):
         try:
-            ask = loop.send(answer)
-        except StopIteration as stop:
-            outcome: Outcome[T] = _outcome(stop)
-            for value in last(outcome.value):
-                yield Show(value)
-            return outcome
+            outcome = yield from _attempts(loop, wire, streamed)
         except IncompleteOutput as error:
-            raise error from (cut[0] if cut else error.__cause__)
+            raise error from (cuts[-1] if cuts else error.__cause__)
+        for value in rest(outcome.value):
+            yield Show(value)
+        return outcome
 
 
-def _stream(
-    loop: Loop[P, T], wire: Wire[P], ask: Ask[P], watcher: Watcher, cut: list[Exception]
+def _attempts(
+    loop: Loop[P, T], wire: Wire[P], answer: Callable[[Ask[P]], Generator[Effect, Any, Answer]]
+) -> Program[Outcome[T]]:
+    """Drives the loop with the answers that `answer` gets."""
+    ask = next(loop)
+    try:
+        while True:
+            yield from _settled(wire)
+            if ask.delay > 0:
+                yield Wait(ask.delay)
+            ask = loop.send((yield from answer(ask)))
+    except StopIteration as stop:
+        yield from _settled(wire)
+        outcome: Outcome[T] = stop.value
+        return outcome
+    except Exception:
+        yield from _settled(wire)
+        raise
+
+
+def _sent(loop: Loop[P, T], wire: Wire[P], ask: Ask[P]) -> Generator[Effect, Any, Answer]:
+    """The answer of one attempt, as a whole."""
+    try:
+        response = yield Do(partial(wire.send, ask.payload))
+        return wire.read(response)
+    except Exception as error:
+        _fail(loop, wire, error)
+
+
+def _streamed(
+    loop: Loop[P, T], wire: Wire[P], ask: Ask[P], watcher: Watcher, patient: bool, cuts: list[Exception]
 ) -> Generator[Effect, Any, Answer]:
-    """The answer of one attempt; while it grows, what the watcher shows is shown. `cut` gets what broke it off."""
+    """The answer of one attempt; while it grows, what the watcher shows is shown. `cuts` gets what broke it off."""
     assembler, begun = Assembler(), False
     try:
-        events = yield Do(lambda: wire.open(ask.payload))
+        events = yield Do(partial(wire.open, ask.payload))
     except Exception as error:
-        loop.throw(error)
-        raise
+        _fail(loop, wire, error)
     try:
-        while not watcher.gave_up:
+        while patient or not watcher.gave_up:
             try:
                 event = yield Pull(events)
                 deltas = () if event is END else wire.read_deltas(event)
             except Exception as error:
-                if not begun or not wire.was_cut(error):
-                    loop.throw(error)
-                    raise
-                cut.append(error)
-                break
+                if begun and wire.was_cut(error):
+                    cuts.append(error)
+                    break
+                _fail(loop, wire, error)
             if event is END:
                 break
             for delta in deltas:
@@ -114,18 +139,19 @@ def _stream(
                 for value in watcher.take(delta, assembler.add(delta)):
                     yield Show(value)
     finally:
-        yield Do(lambda: wire.close(events))
-    answer = assembler.answer()
-    if watcher.gave_up and not assembler.finished:  # broken off by us, to be judged all the same
-        return replace(answer, finish_reason=FinishReason.STOP)
-    return answer
+        yield Do(partial(wire.close, events))
+    return assembler.answer()
 
 
-def _pause(ask: Ask[P]) -> Generator[Effect, Any, None]:
-    if ask.delay > 0:
-        yield Wait(ask.delay)
+def _fail(loop: Loop[P, T], wire: Wire[P], error: Exception) -> NoReturn:
+    """Ends the loop because no answer came."""
+    told = wire.told(error)
+    if told is not error:
+        told.__cause__ = error
+    loop.throw(told)
+    raise told
 
 
-def _outcome(stop: StopIteration) -> Outcome[T]:
-    outcome: Outcome[T] = stop.value
-    return outcome
+def _settled(wire: Wire[P]) -> Generator[Effect, Any, None]:
+    if wire.settle is not None:
+        yield Do(wire.settle)

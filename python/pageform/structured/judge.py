@@ -76,7 +76,7 @@ class Judge(Generic[T]):
         with self.attempt(info or AttemptInfo()) as context:
             if self.mode is Mode.TOOLS:
                 return self._from_tools(answer, context)
-            return self._read(answer.text, self.spec, context)
+            return self.read(answer.text, self.spec, context, enveloped=self.mode is Mode.SCHEMA)
 
     def check(self, answer: Answer) -> None:
         """Raises `Refused`, `BrokeOff` or `EmptyAnswer` for an answer that holds no value."""
@@ -117,7 +117,7 @@ class Judge(Generic[T]):
             raise ManyToolCalls(offered[0], [call.name for call in calls])
         if calls[0].name not in offered:
             raise WrongTool(calls[0].name, offered)
-        return self._read(calls[0].arguments, self.spec, context)
+        return self.read(calls[0].arguments, self.spec, context, enveloped=True)
 
     def _from_calls(self, calls: tuple[ToolCall, ...], context: Any, offered: list[str]) -> Verdict[T]:
         """A list from several calls: each an item of a `parallel` type, or each some items of the same list. One error
@@ -130,7 +130,7 @@ class Judge(Generic[T]):
         faults: list[InitErrorDetails] = []
         for number, call in enumerate(calls):
             try:
-                verdicts.append(self._read(call.arguments, several[call.name], context))
+                verdicts.append(self.read(call.arguments, several[call.name], context, enveloped=True))
             except ValidationError as error:
                 faults += relocated(error, before=(number,))
         if faults:
@@ -144,18 +144,17 @@ class Judge(Generic[T]):
     def _from_text_instead(self, answer: Answer, context: Any, offered: list[str]) -> Verdict[T]:
         """Some models write a tool's arguments as text. Only an object that fits is taken for that."""
         try:
-            verdict = self._read(answer.text, self.spec, context)
+            verdict = self.read(answer.text, self.spec, context, enveloped=True)
         except (ValidationError, Rejected):
             raise NoToolCall(" or ".join(offered)) from None
         return replace(verdict, notes=(*verdict.notes, TEXT_INSTEAD))
 
     # --- text --------------------------------------------------------------------------------------------------------
 
-    def _read(self, text: str, spec: Spec[Any], context: Any) -> Verdict[Any]:
-        """The value of a spec that text stands for, in the envelope where the provider takes only objects."""
-        enveloped = self.mode is not Mode.TEXT
+    def read(self, text: str, spec: Spec[Any], context: Any, enveloped: bool) -> Verdict[Any]:
+        """The value of a spec that text stands for, which is in the envelope where the provider takes only objects."""
         if self.restores:
-            text = restore_text(text, spec.object_schema)
+            text = restore_text(text, spec.object_schema if enveloped else spec.json_schema)
         return Verdict(spec.validate(text, context, self.strict, envelope=enveloped))
 
     def _context(self, info: AttemptInfo) -> Any:
