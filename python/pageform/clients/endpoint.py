@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..structured.answer import Mode
-from ..structured.attempts import Wire
+from ..structured.attempts import Transport
 from ..structured.errors import ProviderError
 from ..structured.observe import Observer
 from .base import Kwargs, Provider, Quirks, thawed
-from .encode import Dialect
+from .encode import Wire
 
 _CUT = frozenset(
     {
@@ -33,7 +33,7 @@ _CUT = frozenset(
 class Endpoint:
     """`create` answers a request as a whole; `stream` as events, if that is another method. `asynchronous` says that
     they give awaitables. `provider` is the wire format, `name` the service's name, `modes` those that it has (the
-    default first), `quirks` how far it goes with the format, `dialect` how it writes media. `takes_timeout`: the
+    default first), `quirks` how far it goes with the format, `wire` how it writes media. `takes_timeout`: the
     methods have a parameter `timeout` in seconds."""
 
     name: str
@@ -42,11 +42,11 @@ class Endpoint:
     asynchronous: bool
     modes: tuple[Mode, ...]
     stream: Callable[..., Any] | None = None
-    quirks: Quirks = Quirks()
-    dialect: Dialect = Dialect.OPENAI
+    quirks: Quirks = Quirks()  # noqa: RUF009 - frozen
+    wire: Wire = Wire.OPENAI
     takes_timeout: bool = True
 
-    def wire(self, observer: Observer, deadline: float | None = None) -> Wire[Kwargs]:
+    def transport(self, observer: Observer, deadline: float | None = None) -> Transport[Kwargs]:
         """How the attempts of one call reach the service. No attempt is given longer than until `deadline`, a time of
         `time.monotonic`."""
 
@@ -57,7 +57,7 @@ class Endpoint:
             return sent
 
         opened = self.stream or self.create
-        return Wire(
+        return Transport(
             send=lambda kwargs: self.create(**within(kwargs)),
             open=lambda kwargs: opened(**within(kwargs)),
             close=self._close,

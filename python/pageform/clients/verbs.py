@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..core.errors import ParameterError, SchemaError
-from ..structured.attempts import Wire, growing, whole
+from ..structured.attempts import Transport, growing, whole
 from ..structured.drive import AsyncStream, Do, Effect, Program, Stream, run, run_async
 from ..structured.judge import AttemptInfo, Judge
 from ..structured.loop import Outcome, Rejection, retry
@@ -112,7 +112,7 @@ class Verbs:
 
 
 class _Call:
-    """One call of a verb. `whole`, `partials` and `items` make its program; all checks that need no I/O are made then."""
+    """One call of a verb. `whole`, `partials` and `items` make its program, after all checks that need no I/O."""
 
     def __init__(self, verbs: Verbs, spec: Spec[Any], kwargs: Kwargs, streams: bool) -> None:
         options, sdk = split(kwargs)
@@ -130,7 +130,7 @@ class _Call:
         """The answer as a whole."""
 
         def program(ready: _Ready) -> Program[Outcome[Any]]:
-            return whole(self._loop(ready, ready.judge), ready.wire)
+            return whole(self._loop(ready, ready.judge), ready.transport)
 
         return self._prepared(program)
 
@@ -139,7 +139,7 @@ class _Call:
 
         def program(ready: _Ready) -> Program[Outcome[Any]]:
             watch = lambda number: PartialWatcher(ready.judge, self._attempt(number))  # noqa: E731
-            return growing(self._loop(ready, ready.judge), ready.wire, watch, lambda value: (value,))
+            return growing(self._loop(ready, ready.judge), ready.transport, watch, lambda value: (value,))
 
         return self._prepared(program)
 
@@ -150,7 +150,7 @@ class _Call:
             judge: ItemJudge[Any] = ItemJudge(ready.judge)
             watch = lambda number: judge.watch(self._attempt(number))  # noqa: E731
             patient = self.limits.token_budget is not None
-            return growing(self._loop(ready, judge, judge.EVERY), ready.wire, watch, judge.rest, patient)
+            return growing(self._loop(ready, judge, judge.EVERY), ready.transport, watch, judge.rest, patient)
 
         return self._prepared(program)
 
@@ -159,13 +159,12 @@ class _Call:
 
     def _prepared(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
         """The program of the call, with what has to be fetched first in it."""
-        conversation = [self.kwargs.get(name) for name in ("messages", "input", "contents")]
-        if not any(fetches(part, self.endpoint.dialect) for part in conversation if part is not None):
-            return self._noted(program, self._ready(encode_kwargs(self.kwargs, self.endpoint.dialect)))
+        if not fetches(self.kwargs, self.endpoint.wire):
+            return self._noted(program, self._ready(encode_kwargs(self.kwargs, self.endpoint.wire)))
         return self._fetching(program)
 
     def _fetching(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
-        encode: Callable[[], Any] = partial(encode_kwargs, self.kwargs, self.endpoint.dialect)
+        encode: Callable[[], Any] = partial(encode_kwargs, self.kwargs, self.endpoint.wire)
         kwargs = yield Do(partial(_in_thread, encode) if self.endpoint.asynchronous else encode)
         return (yield from self._noted(program, self._ready(kwargs)))
 
@@ -179,7 +178,7 @@ class _Call:
         observer = Observer(options.hooks, provider=endpoint.name, asynchronous=endpoint.asynchronous)
         seconds = self.limits.timeout
         deadline = None if seconds is None else time.monotonic() + seconds
-        return _Ready(prepared, judge, observer, endpoint.wire(observer, deadline))
+        return _Ready(prepared, judge, observer, endpoint.transport(observer, deadline))
 
     def _loop(self, ready: _Ready, judge: Any, advice: str = "") -> Any:
         def reask(kwargs: Kwargs, answer: Any, rejection: Rejection) -> Kwargs:
@@ -217,7 +216,7 @@ class _Ready:
     prepared: Prepared
     judge: Judge[Any]
     observer: Observer
-    wire: Wire[Kwargs]
+    transport: Transport[Kwargs]
 
 
 def _with_messages(messages: Any, kwargs: Kwargs) -> Kwargs:

@@ -1,7 +1,7 @@
-"""Programs that make the attempts of the retry loop over a provider's wire: whole answers, and answers as they grow.
+"""Programs that make the attempts of the retry loop over a transport: whole answers, and answers as they grow.
 
-Each drives one `loop.retry` generator to its end and returns its `Outcome`. What the wire raises is thrown into the
-loop, which tells the hooks, and comes out unchanged.
+Each drives one `loop.retry` generator to its end and returns its `Outcome`. What the transport raises is thrown into
+the loop, which tells the hooks, and comes out unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Loop = Generator[Ask[P], Answer, Outcome[T]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wire(Generic[P]):
+class Transport(Generic[P]):
     """How a payload is sent and what comes back is read. In async, `send`, `open`, `close` and `settle` may give
     awaitables.
 
@@ -53,15 +53,15 @@ class Watcher(Protocol):
         """Whether no further delta is wanted, since the answer is known to be wrong."""
 
 
-def whole(loop: Loop[P, T], wire: Wire[P]) -> Program[Outcome[T]]:
+def whole(loop: Loop[P, T], transport: Transport[P]) -> Program[Outcome[T]]:
     """Answers that come as a whole."""
     with closing(loop):
-        return (yield from _attempts(loop, wire, partial(_sent, loop, wire)))
+        return (yield from _attempts(loop, transport, partial(_sent, loop, transport)))
 
 
 def growing(
     loop: Loop[P, T],
-    wire: Wire[P],
+    transport: Transport[P],
     watch: Callable[[int], Watcher],
     rest: Callable[[T], Iterable[Any]],
     patient: bool = False,
@@ -71,12 +71,12 @@ def growing(
     also when a watcher gave up, since their usage comes last."""
 
     def streamed(ask: Ask[P]) -> Generator[Effect, Any, Answer]:
-        return _streamed(loop, wire, ask, watch(ask.number), patient, cuts)
+        return _streamed(loop, transport, ask, watch(ask.number), patient, cuts)
 
     cuts: list[Exception] = []
     with closing(loop):
         try:
-            outcome = yield from _attempts(loop, wire, streamed)
+            outcome = yield from _attempts(loop, transport, streamed)
         except IncompleteOutput as error:
             raise error from (cuts[-1] if cuts else error.__cause__)
         for value in rest(outcome.value):
@@ -85,53 +85,53 @@ def growing(
 
 
 def _attempts(
-    loop: Loop[P, T], wire: Wire[P], answer: Callable[[Ask[P]], Generator[Effect, Any, Answer]]
+    loop: Loop[P, T], transport: Transport[P], answer: Callable[[Ask[P]], Generator[Effect, Any, Answer]]
 ) -> Program[Outcome[T]]:
     """Drives the loop with the answers that `answer` gets."""
     ask = next(loop)
     try:
         while True:
-            yield from _settled(wire)
+            yield from _settled(transport)
             if ask.delay > 0:
                 yield Wait(ask.delay)
             ask = loop.send((yield from answer(ask)))
     except StopIteration as stop:
-        yield from _settled(wire)
+        yield from _settled(transport)
         outcome: Outcome[T] = stop.value
         return outcome
     except Exception:
-        yield from _settled(wire)
+        yield from _settled(transport)
         raise
 
 
-def _sent(loop: Loop[P, T], wire: Wire[P], ask: Ask[P]) -> Generator[Effect, Any, Answer]:
+def _sent(loop: Loop[P, T], transport: Transport[P], ask: Ask[P]) -> Generator[Effect, Any, Answer]:
     """The answer of one attempt, as a whole."""
     try:
-        response = yield Do(partial(wire.send, ask.payload))
-        return wire.read(response)
+        response = yield Do(partial(transport.send, ask.payload))
+        return transport.read(response)
     except Exception as error:
-        _fail(loop, wire, error)
+        _fail(loop, transport, error)
 
 
 def _streamed(
-    loop: Loop[P, T], wire: Wire[P], ask: Ask[P], watcher: Watcher, patient: bool, cuts: list[Exception]
+    loop: Loop[P, T], transport: Transport[P], ask: Ask[P], watcher: Watcher, patient: bool, cuts: list[Exception]
 ) -> Generator[Effect, Any, Answer]:
     """The answer of one attempt; while it grows, what the watcher shows is shown. `cuts` gets what broke it off."""
     assembler, begun = Assembler(), False
     try:
-        events = yield Do(partial(wire.open, ask.payload))
+        events = yield Do(partial(transport.open, ask.payload))
     except Exception as error:
-        _fail(loop, wire, error)
+        _fail(loop, transport, error)
     try:
         while patient or not watcher.gave_up:
             try:
                 event = yield Pull(events)
-                deltas = () if event is END else wire.read_deltas(event)
+                deltas = () if event is END else transport.read_deltas(event)
             except Exception as error:
-                if begun and wire.was_cut(error):
+                if begun and transport.was_cut(error):
                     cuts.append(error)
                     break
-                _fail(loop, wire, error)
+                _fail(loop, transport, error)
             if event is END:
                 break
             for delta in deltas:
@@ -139,19 +139,19 @@ def _streamed(
                 for value in watcher.take(delta, assembler.add(delta)):
                     yield Show(value)
     finally:
-        yield Do(partial(wire.close, events))
+        yield Do(partial(transport.close, events))
     return assembler.answer()
 
 
-def _fail(loop: Loop[P, T], wire: Wire[P], error: Exception) -> NoReturn:
+def _fail(loop: Loop[P, T], transport: Transport[P], error: Exception) -> NoReturn:
     """Ends the loop because no answer came."""
-    told = wire.told(error)
+    told = transport.told(error)
     if told is not error:
         told.__cause__ = error
     loop.throw(told)
     raise told
 
 
-def _settled(wire: Wire[P]) -> Generator[Effect, Any, None]:
-    if wire.settle is not None:
-        yield Do(wire.settle)
+def _settled(transport: Transport[P]) -> Generator[Effect, Any, None]:
+    if transport.settle is not None:
+        yield Do(transport.settle)

@@ -71,7 +71,8 @@ async def run_async(program: Program[T]) -> T:
 
 
 class Stream(Generic[T]):
-    """An iterator over what a program shows. `outcome`, its result, is set at the end. Leaving early: `close`, or `with`."""
+    """An iterator over what a program shows. `outcome`, its result, is set at the end. To leave early: `close`, or
+    `with`."""
 
     outcome: T
 

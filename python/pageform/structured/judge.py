@@ -115,9 +115,14 @@ class Judge(Generic[T]):
             return self._from_calls(calls, context, offered)
         if len(calls) > 1:
             raise ManyToolCalls(offered[0], [call.name for call in calls])
-        if calls[0].name not in offered:
-            raise WrongTool(calls[0].name, offered)
-        return self.read(calls[0].arguments, self.spec, context, enveloped=True)
+        name, arguments = calls[0].name, calls[0].arguments
+        if name in offered:
+            return self.read(arguments, self.spec, context, enveloped=True)
+        try:  # some models change the name of the only tool that there is
+            verdict = self.read(arguments, self.spec, context, enveloped=True)
+        except (ValidationError, Rejected):
+            raise WrongTool(name, offered) from None
+        return replace(verdict, notes=(*verdict.notes, f"the model called {name}, where only {offered[0]} was offered"))
 
     def _from_calls(self, calls: tuple[ToolCall, ...], context: Any, offered: list[str]) -> Verdict[T]:
         """A list from several calls: each an item of a `parallel` type, or each some items of the same list. One error

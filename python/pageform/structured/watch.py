@@ -78,9 +78,7 @@ class PartialWatcher:
         if spec is None:
             return None
         envelope = None if in_text else spec.envelope
-        return PartialBuilder(
-            spec, envelope=envelope, skip_prose=in_text, context=context, strict=self._judge.strict
-        )
+        return PartialBuilder(spec, envelope=envelope, skip_prose=in_text, context=context, strict=self._judge.strict)
 
     def _together(self) -> Any:
         values = [self._values[number] for number in sorted(self._values)]
@@ -181,7 +179,9 @@ class ItemWatcher:
         known = self._delivered[self.count - 1]
         if item.error is not None or item.value != known:
             attempt = self._info.number
-            self.notes.append(f"item {self.count - 1} of attempt {attempt} differs from the one that was delivered before")
+            self.notes.append(
+                f"item {self.count - 1} of attempt {attempt} differs from the one that was delivered before"
+            )
 
     def _placed(self, error: Exception, number: int, place: int) -> Exception:
         """The error with its place in the answer, as `Judge` would tell it."""
@@ -219,10 +219,11 @@ class ItemJudge(Generic[T]):
         if watcher.fault is None:
             self._judge.check(answer)
         tail = watcher.finish()
+        verdict: Verdict[list[T]]
         if watcher.fault is not None:
             raise watcher.fault
         if watcher.read_all:
-            verdict, count = Verdict[Any]([], tuple(watcher.repairs)), watcher.count
+            verdict, count = Verdict([], tuple(watcher.repairs)), watcher.count
             values = [*self.delivered, *tail]
         else:
             verdict = self._judge(answer, info)

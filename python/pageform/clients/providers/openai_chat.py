@@ -71,7 +71,9 @@ def read_deltas(event: Any) -> Sequence[Delta]:
             deltas.append(Delta(text, refusal=refusal))
         for call in getattr(delta, "tool_calls", None) or ():
             name, arguments = getattr(call.function, "name", None), getattr(call.function, "arguments", None)
-            deltas.append(Delta(call=call.index or 0, call_id=call.id or "", name=name or "", arguments=arguments or ""))
+            deltas.append(
+                Delta(call=call.index or 0, call_id=call.id or "", name=name or "", arguments=arguments or "")
+            )
         if finish is not None:
             deltas.append(Delta(finish_reason=finish))
     usage = getattr(event, "usage", None)
@@ -109,7 +111,8 @@ def _refuse_conflicts(call: Call) -> None:
 
 
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    tools, strict, notes = [], False, []
+    tools: list[dict[str, Any]] = []
+    strict, notes = False, []
     for name, spec in (call.spec.members or {call.spec.tool_name: call.spec}).items():
         function, is_strict, about = _described(call, spec, name, "parameters")
         strict |= is_strict
