@@ -9,10 +9,15 @@ from .answer import Answer, Assembler, Delta, Mode, ToolCall
 from .errors import (
     BatchFailed,
     BrokeOff,
+    ClientError,
+    ConfigurationError,
+    EmptyAnswer,
     IncompleteOutput,
     ManyToolCalls,
+    ModeError,
     ModelRetry,
     NoToolCall,
+    ProviderError,
     Refused,
     Rejected,
     StructuredError,
@@ -21,14 +26,18 @@ from .errors import (
     ValidationFailed,
     WrongTool,
 )
+from .events import CallAbandoned, Event, EventName, HookName
 from .hooks import Hooks
 from .judge import AttemptInfo, Judge, current_attempt
+from .logs import JsonFormatter
 from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
+from .observe import Observer
 from .partial import PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
 from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
 from .spec import Spec
+from .telemetry import on_error, opentelemetry_hooks
 
 __all__ = [
     "Answer",
@@ -38,20 +47,31 @@ __all__ = [
     "Backoff",
     "BatchFailed",
     "BrokeOff",
+    "CallAbandoned",
+    "ClientError",
+    "ConfigurationError",
     "CountedPolicy",
     "Delta",
+    "EmptyAnswer",
+    "Event",
+    "EventName",
+    "HookName",
     "Hooks",
     "IncompleteOutput",
+    "JsonFormatter",
     "Judge",
     "Limits",
     "ManyToolCalls",
     "Mode",
+    "ModeError",
     "ModelRetry",
     "NoToolCall",
+    "Observer",
     "Outcome",
     "Partial",
     "PartialBuilder",
     "Policy",
+    "ProviderError",
     "Refused",
     "Rejected",
     "Rejection",
@@ -68,6 +88,8 @@ __all__ = [
     "complaint",
     "current_attempt",
     "instructions",
+    "on_error",
+    "opentelemetry_hooks",
     "policy_of",
     "reask_messages",
     "reask_suffix",

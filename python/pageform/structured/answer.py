@@ -150,7 +150,9 @@ class _GrowingCall:
 
 
 def _largest(one: Usage, other: Usage) -> Usage:
-    details = {name: max(one.details.get(name, 0), count) for name, count in other.details.items()}
+    details = {
+        name: max(one.details.get(name, 0), other.details.get(name, 0)) for name in (*one.details, *other.details)
+    }
     return Usage(
         max(one.prompt_tokens, other.prompt_tokens),
         max(one.completion_tokens, other.completion_tokens),
