@@ -28,15 +28,19 @@ from .errors import (
 )
 from .events import CallAbandoned, Event, EventName, HookName
 from .hooks import Hooks
+from .items import Item, ItemFailed, ItemReader
+from .json_text import JSONError, NestingTooDeep, UnexpectedEnd
 from .judge import AttemptInfo, Judge, current_attempt
 from .logs import JsonFormatter
 from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
+from .maybe import Maybe
 from .observe import Observer
-from .partial import PartialBuilder
+from .partial import PartFault, PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
 from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
 from .spec import Spec
+from .stream_options import Stream
 from .telemetry import on_error, opentelemetry_hooks
 
 __all__ = [
@@ -58,16 +62,23 @@ __all__ = [
     "HookName",
     "Hooks",
     "IncompleteOutput",
+    "Item",
+    "ItemFailed",
+    "ItemReader",
+    "JSONError",
     "JsonFormatter",
     "Judge",
     "Limits",
     "ManyToolCalls",
+    "Maybe",
     "Mode",
     "ModeError",
     "ModelRetry",
+    "NestingTooDeep",
     "NoToolCall",
     "Observer",
     "Outcome",
+    "PartFault",
     "Partial",
     "PartialBuilder",
     "Policy",
@@ -76,10 +87,12 @@ __all__ = [
     "Rejected",
     "Rejection",
     "Spec",
+    "Stream",
     "StructuredError",
     "TenacityPolicy",
     "TokenBudgetExceeded",
     "ToolCall",
+    "UnexpectedEnd",
     "UsageUnavailable",
     "ValidationFailed",
     "WrongTool",
