@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..core.errors import ParameterError, SchemaError
 from ..structured.dialects import Adapted
-from ..structured.errors import NoToolCall
+from ..structured.errors import EmptyAnswer, NoToolCall
 from ..structured.loop import Rejection
 from ..structured.prompt import call_complaint, complaint
 from ..structured.refusals import FIELD
@@ -16,6 +17,9 @@ from ..structured.spec import Spec
 from .base import Call, Kwargs, thawed
 
 Adapt = Callable[[Mapping[str, Any]], Adapted]
+
+STRICT = "strict_schema"
+"""How errors name the caller's parameter that is `Call.strict`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,13 @@ class Offer:
     notes: tuple[str, ...]
 
     @property
+    def adapted(self) -> bool:
+        """Whether any schema is one of the dialect."""
+        return any(tool.strict for tool in self.tools)
+
+    @property
     def strict(self) -> bool:
-        """Whether the schemas of all tools are enforced."""
+        """Whether all are."""
         return all(tool.strict for tool in self.tools)
 
 
@@ -48,10 +57,8 @@ def offer(call: Call, adapt: Adapt, enforced: bool = True) -> Offer:
     are, with a note. Raises `ParameterError` or `SchemaError` where the caller demands what can't be.
     """
     if call.strict and not enforced:
-        model = call.kwargs.get("model")
-        raise ParameterError(
-            "strict", True, f"the model {model} has no strict tools", "Leave it out, or use mode text."
-        )
+        reason = f"the model {call.kwargs.get('model')} has no strict tools"
+        raise ParameterError(STRICT, True, reason, "Leave it out to have validation alone enforce the type.")
     tools: list[Tool] = []
     notes: list[str] = []
     for name, spec in (call.spec.members or {call.spec.tool_name: call.spec}).items():
@@ -68,11 +75,16 @@ def offer(call: Call, adapt: Adapt, enforced: bool = True) -> Offer:
 
 def adapted_to(spec: Spec[Any], adapt: Adapt, demanded: bool = False) -> Adapted:
     """The spec's schema in a dialect. Raises `SchemaError` if that is demanded and can't be."""
-    adapted = adapt(spec.object_schema)
+    adapted = _adapted(spec, adapt)
     if demanded and not adapted.sendable:
-        remedy = "Change the type, or leave strict out to have validation alone enforce it."
+        remedy = f"Change the type, or leave out {STRICT} to have validation alone enforce it."
         raise SchemaError(FIELD, spec.response_type, "; ".join(adapted.obstacles), remedy)
     return adapted
+
+
+@lru_cache(maxsize=256)
+def _adapted(spec: Spec[Any], adapt: Adapt) -> Adapted:
+    return adapt(spec.object_schema)
 
 
 def fell_back(adapted: Adapted, mode: str) -> tuple[str, ...]:
@@ -102,6 +114,8 @@ def with_turns(kwargs: Kwargs, *turns: Any, field: str = "messages") -> Kwargs:
 
 def user_complaint(rejection: Rejection) -> str:
     """What the user says of an answer that calls no tool."""
+    if isinstance(rejection.error, EmptyAnswer):
+        return "Your answer is empty. Answer as you were asked to."
     speak = call_complaint if isinstance(rejection.error, NoToolCall) else complaint
     return speak(rejection.text)
 

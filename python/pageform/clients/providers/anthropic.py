@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...core.completion import FinishReason
 from ...core.errors import ParameterError
 from ...structured.answer import Answer, Delta, Mode, ToolCall
 from ...structured.dialects import anthropic_strict
+from ...structured.errors import ProviderError
 from ...structured.loop import Rejection
 from ...structured.prompt import instructions
 from ..base import Call, Kwargs, Prepared, thawed
@@ -66,7 +68,10 @@ def prepare(call: Call) -> Prepared:
 
 def read(response: Any) -> Answer:
     """See `Provider.read`. Thinking is no part of the text."""
-    blocks = [_written(block) for block in response.content or ()]
+    content = getattr(response, "content", None)
+    if not isinstance(content, list):
+        raise ProviderError("anthropic", "the response is no message", response)
+    blocks = [_written(block) for block in content]
     calls = [
         ToolCall(str(block["name"]), json.dumps(block["input"], ensure_ascii=False), str(block["id"]))
         for block in blocks
@@ -146,7 +151,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
         kwargs["tool_choice"] = {"type": "any"}
     else:
         kwargs["tool_choice"] = {"type": "tool", "name": call.spec.tool_name, **_one_call(call)}
-    return Prepared(kwargs, notes)
+    return Prepared(kwargs, notes, strict=offered.adapted)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
@@ -157,10 +162,10 @@ def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
     adapted = adapted_to(call.spec, anthropic_strict, demanded=bool(call.strict))
     if not adapted.sendable:
         prepared = _with_tools(call, kwargs)
-        return Prepared(prepared.kwargs, fell_back(adapted, Mode.TOOLS), Mode.TOOLS)
-    form = {"type": "json_schema", "schema": adapted.schema}
+        return replace(prepared, notes=fell_back(adapted, Mode.TOOLS), mode=Mode.TOOLS)
+    form = {"type": "json_schema", "schema": thawed(adapted.schema)}
     kwargs["output_config"] = {**(kwargs.get("output_config") or {}), "format": form}
-    return Prepared(kwargs, adapted.notes)
+    return Prepared(kwargs, adapted.notes, strict=True)
 
 
 def _definitions(offered: Offer) -> Iterable[dict[str, Any]]:

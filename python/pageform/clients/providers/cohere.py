@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -11,6 +12,7 @@ from ...core.completion import FinishReason
 from ...core.errors import ParameterError
 from ...structured.answer import Answer, Delta, Mode, ToolCall
 from ...structured.dialects import cohere as cohere_schema
+from ...structured.errors import ProviderError
 from ...structured.loop import Rejection
 from ...structured.prompt import add_to_system, instructions
 from ..base import Call, Kwargs, Prepared, thawed
@@ -70,7 +72,9 @@ def prepare(call: Call) -> Prepared:
 
 def read(response: Any) -> Answer:
     """See `Provider.read`. Thinking and plans are no part of the text."""
-    message = response.message
+    message = getattr(response, "message", None)
+    if message is None:
+        raise ProviderError("cohere", "the response holds no message", response)
     calls = [
         ToolCall(getattr(call.function, "name", None) or "", getattr(call.function, "arguments", None) or "", call.id)
         for call in message.tool_calls or ()
@@ -152,7 +156,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
         names = " or ".join(tool.name for tool in offered.tools)
         kwargs = _with_instructions(kwargs, f"Give your answer by calling the tool {names}, and write no other text.")
         notes = (*notes, f"the model {kwargs.get('model')} can't be required to call a tool: it is asked to")
-    return Prepared(kwargs, notes)
+    return Prepared(kwargs, notes, strict=offered.adapted)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
@@ -163,10 +167,12 @@ def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
     adapted = adapted_to(call.spec, cohere_schema, demanded=bool(call.strict))
     if not adapted.sendable:
         prepared = _with_tools(call, kwargs)
-        return Prepared(prepared.kwargs, fell_back(adapted, Mode.TOOLS), Mode.TOOLS)
-    kwargs["response_format"] = {"type": "json_object", "json_schema": adapted.schema}
+        return replace(prepared, notes=fell_back(adapted, Mode.TOOLS), mode=Mode.TOOLS)
+    kwargs["response_format"] = {"type": "json_object", "json_schema": thawed(adapted.schema)}
     # Without being told so, models may not stop (the SDK's docstring of `response_format`).
-    return Prepared(_with_instructions(kwargs, f"Generate a JSON object: {call.spec.name}."), adapted.notes)
+    return Prepared(
+        _with_instructions(kwargs, f"Generate a JSON object: {call.spec.name}."), adapted.notes, strict=True
+    )
 
 
 def _definition(name: str, description: str | None, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ...core.completion import FinishReason
 from ...core.errors import ParameterError
 from ...structured.answer import Answer, Delta, Mode, ToolCall
 from ...structured.dialects import gemini
+from ...structured.errors import ProviderError
 from ...structured.loop import Rejection
 from ...structured.prompt import instructions
 from ..base import Call, Kwargs, Prepared, thawed
@@ -94,16 +95,19 @@ def prepare(call: Call) -> Prepared:
 
 def read(response: Any) -> Answer:
     """See `Provider.read`. Thoughts are no part of the text."""
+    if not hasattr(response, "candidates"):
+        raise ProviderError("genai", "the response is no content", response)
     candidate = response.candidates[0] if response.candidates else None
     parts = _parts(candidate)
-    reason = _reason(candidate)
+    refusal = _refusal(response, candidate)
+    finish = FinishReason.CONTENT_FILTER if refusal else _finish(_reason(candidate))
     return Answer(
         text="".join(map(_text, parts)),
-        finish_reason=_finish(reason) or FinishReason.STOP,
+        finish_reason=finish or FinishReason.STOP,
         usage=read_usage(response.usage_metadata),
         response=response,
         tool_calls=tuple(_call(part.function_call) for part in parts if part.function_call is not None),
-        refusal=_refusal(response, candidate),
+        refusal=refusal,
         turn=tuple(parts),
     )
 
@@ -119,7 +123,7 @@ def read_deltas(event: Any) -> Sequence[Delta]:
             call = _call(part.function_call)
             deltas.append(Delta(call_id=call.id, name=call.name, arguments=call.arguments, turn=part))
     refusal = _refusal(event, candidate)
-    finish = _finish(_reason(candidate)) if not refusal else FinishReason.CONTENT_FILTER
+    finish = FinishReason.CONTENT_FILTER if refusal else _finish(_reason(candidate))
     if finish is not None or event.usage_metadata is not None:
         usage = read_usage(event.usage_metadata)
         deltas.append(Delta(finish_reason=finish, usage=usage, refusal=refusal or ""))
@@ -156,7 +160,7 @@ def _with_tools(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared:
     config["tools"] = [*(config.get("tools") or ()), {"function_declarations": [*_declarations(offered)]}]
     config["tool_config"] = _tool_config(config.get("tool_config"), [tool.name for tool in offered.tools])
     config.setdefault("automatic_function_calling", {"disable": True})
-    return Prepared({**kwargs, "config": config}, offered.notes)
+    return Prepared({**kwargs, "config": config}, offered.notes, strict=offered.adapted)
 
 
 def _with_schema(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared:
@@ -168,8 +172,8 @@ def _with_schema(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared
     adapted = adapted_to(call.spec, gemini, bool(call.strict))
     if not adapted.sendable:
         return Prepared(_with_text(call, kwargs, config).kwargs, fell_back(adapted, Mode.TEXT), Mode.TEXT)
-    config |= {"response_mime_type": "application/json", "response_json_schema": adapted.schema}
-    return Prepared({**kwargs, "config": config}, adapted.notes)
+    config |= {"response_mime_type": "application/json", "response_json_schema": thawed(adapted.schema)}
+    return Prepared({**kwargs, "config": config}, adapted.notes, strict=True)
 
 
 def _with_text(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared:

@@ -10,6 +10,7 @@ from ...core.completion import FinishReason
 from ...core.errors import ParameterError
 from ...structured.answer import Answer, Delta, Mode, ToolCall
 from ...structured.dialects import mistral_strict
+from ...structured.errors import ProviderError
 from ...structured.loop import Rejection
 from ...structured.prompt import add_to_system, instructions
 from ..base import Call, Kwargs, Prepared, thawed
@@ -23,7 +24,6 @@ _STOPPED = {
     "tool_calls": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "model_length": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
     "error": FinishReason.ERROR,
 }
 _NO_ID = "null"
@@ -47,17 +47,18 @@ def prepare(call: Call) -> Prepared:
 
 def read(response: Any) -> Answer:
     """See `Provider.read`. Thinking is no part of the text."""
-    choice = response.choices[0] if response.choices else None
-    message = getattr(choice, "message", None)
-    calls = tuple(_call(call) for call in getattr(message, "tool_calls", None) or ())
+    choices = getattr(response, "choices", None)
+    message = choices[0].message if choices else None
+    if not choices or message is None:
+        raise ProviderError("mistral", "the response holds no message", response)
+    calls = tuple(_call(call) for call in message.tool_calls or ())
     return Answer(
-        text=_text(getattr(message, "content", None)),
-        finish_reason=_finish(getattr(choice, "finish_reason", None)) or FinishReason.STOP,
+        text=_text(message.content),
+        finish_reason=_finish(choices[0].finish_reason) or FinishReason.STOP,
         usage=read_usage(response.usage),
         response=response,
         tool_calls=calls,
-        refusal=_refusal(getattr(choice, "finish_reason", None)),
-        turn=_whole(getattr(message, "content", None)),
+        turn=_whole(message.content),
     )
 
 
@@ -74,8 +75,7 @@ def read_deltas(event: Any) -> Sequence[Delta]:
             said = _call(call)
             deltas.append(Delta(call=call.index or 0, call_id=said.id, name=said.name, arguments=said.arguments))
         if choice.finish_reason:
-            reason = choice.finish_reason
-            deltas.append(Delta(finish_reason=_finish(reason), refusal=_refusal(reason) or ""))
+            deltas.append(Delta(finish_reason=_finish(choice.finish_reason)))
     return deltas
 
 
@@ -111,18 +111,18 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
         kwargs["tool_choice"] = "any" if call.spec.members else named
     if not call.spec.members:
         kwargs.setdefault("parallel_tool_calls", False)
-    return Prepared(kwargs, offered.notes)
+    return Prepared(kwargs, offered.notes, strict=offered.adapted)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
     adapted = adapted_to(call.spec, mistral_strict, demanded=bool(call.strict))
     strict = adapted.sendable and call.strict is not False
     described = {"description": call.spec.description} if call.spec.description else {}
-    schema = adapted.schema if strict else thawed(call.spec.object_schema)
+    schema = thawed(adapted.schema if strict else call.spec.object_schema)
     # The SDK calls `schema` so, since its models have a method of that name.
     form = {"name": call.spec.tool_name, **described, "schema_definition": schema, "strict": strict}
     kwargs["response_format"] = {"type": "json_schema", "json_schema": form}
-    return Prepared(kwargs, adapted.notes if strict or call.strict is None else ())
+    return Prepared(kwargs, adapted.notes if strict or call.strict is None else (), strict=strict)
 
 
 def _definitions(offered: Offer) -> Iterable[dict[str, Any]]:
@@ -139,10 +139,6 @@ def _definitions(offered: Offer) -> Iterable[dict[str, Any]]:
 def _finish(reason: str | None) -> FinishReason | None:
     """A reason that is not known here is taken for an error: the answer may not be whole."""
     return None if reason is None else _STOPPED.get(str(reason), FinishReason.ERROR)
-
-
-def _refusal(reason: str | None) -> str | None:
-    return "the answer was filtered" if reason == "content_filter" else None
 
 
 def _call(call: Any) -> ToolCall:
