@@ -210,6 +210,8 @@ class Dangling(BaseModel):
         (Dangling, "Nowhere"),
         (None, "value, not a type"),
         ([int], "value, not a type"),
+        (print, "function, not a type"),
+        (lambda x: x, "function, not a type"),
         (User(name="a"), "value, not a type"),
         (object(), "can't build"),
         (Annotated[str, Field(pattern="(?=a)")], "look-around"),
