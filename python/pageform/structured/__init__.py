@@ -34,6 +34,7 @@ from .judge import AttemptInfo, Judge, current_attempt
 from .logs import JsonFormatter
 from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
+from .maybe import Maybe
 from .observe import Observer
 from .partial import PartFault, PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
@@ -69,6 +70,7 @@ __all__ = [
     "Judge",
     "Limits",
     "ManyToolCalls",
+    "Maybe",
     "Mode",
     "ModeError",
     "ModelRetry",
