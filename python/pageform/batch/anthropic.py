@@ -23,13 +23,11 @@ _OWN_FAULT = frozenset({"invalid_request_error", "not_found_error", "request_too
 class AnthropicBatches(Requests):
     """A `RemoteBackend` over a sync client of the anthropic SDK."""
 
-    name = "anthropic"
-    provider = "anthropic"
     max_lines = 100_000
     max_bytes = 200_000_000
 
     def __init__(self, client: Any) -> None:
-        super().__init__(messages, _response_type)
+        super().__init__("anthropic", messages, _response_type)
         self._client = checked_client(client, ("messages", "batches", "create"), "Anthropic()")
         # A request that is sent twice by the SDK would be two batches; whether to send again is decided here.
         self._once = client.with_options(max_retries=0)
@@ -82,8 +80,8 @@ class AnthropicBatches(Requests):
         with suppress(*_over()):
             self._client.messages.batches.delete(remote)
 
-    def list(self) -> Iterator[RemoteJob]:
-        """See `RemoteBackend.list`."""
+    def jobs(self) -> Iterator[RemoteJob]:
+        """See `RemoteBackend.jobs`."""
         for batch in self._client.messages.batches.list(limit=100):
             yield RemoteJob(batch.id, _state(batch), batch.created_at.timestamp(), _total(batch))
 
@@ -96,6 +94,11 @@ class AnthropicBatches(Requests):
             return []
         finally:
             results.close()
+
+
+def reader() -> Requests:
+    """Enough to read results: needs the SDK's types and no client."""
+    return Requests("anthropic", messages, _response_type)
 
 
 def _response_type() -> Any:

@@ -130,7 +130,7 @@ class RemoteBackend(Protocol):
     def delete(self, remote: str) -> None:
         """Remove what the provider keeps of a round that is over, as far as it lets one."""
 
-    def list(self) -> Iterator[RemoteJob]:
+    def jobs(self) -> Iterator[RemoteJob]:
         """The provider's jobs, the newest first."""
 
 

@@ -22,23 +22,11 @@ _SAMPLING = frozenset(field.name for field in fields(SamplingParams))
 _MODEL_NOTE = "model: the lines name one, but the engine serves its own"
 
 
-class EngineBatches:
-    """A `LocalBackend` over an `Engine`, or whatever has its `generate_with_completion`.
-
-    `concurrency` lines are asked at once. Arguments of a line besides `messages` are those of `SamplingParams`; without
-    a `temperature` answers are greedy.
-    """
+class EngineRequests:
+    """What `LocalBackend` wants for one request. By itself it is enough to read the results of a batch."""
 
     name = "engine"
     provider = "pageform"
-
-    def __init__(self, engine: Any, concurrency: int = 64) -> None:
-        if not hasattr(engine, "generate_with_completion"):
-            remedy = 'Give an Engine, such as Engine("smollm2").'
-            raise ParameterError("engine", type(engine).__name__, "has no generate_with_completion", remedy)
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise ParameterError("concurrency", concurrency, "must be an integer of at least 1", "Give 64.")
-        self._engine, self._concurrency = engine, concurrency
 
     def modes(self) -> tuple[Mode, ...]:
         """The engine's grammar is its one way."""
@@ -60,6 +48,23 @@ class EngineBatches:
     def reask(self, kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
         """The conversation with the answer and what is wrong with it."""
         return {**kwargs, "messages": reask_messages(kwargs["messages"], answer, rejection.text)}
+
+
+class EngineBatches(EngineRequests):
+    """A `LocalBackend` over an `Engine`, or whatever has its `generate_with_completion`.
+
+    `concurrency` lines are asked at once. Arguments of a line besides `messages` are those of `SamplingParams`; without
+    a `temperature` answers are greedy.
+    """
+
+    def __init__(self, engine: Any, concurrency: int = 64) -> None:
+        if not hasattr(engine, "generate_with_completion"):
+            remedy = 'Give an Engine, such as Engine("smollm2").'
+            raise ParameterError("engine", type(engine).__name__, "has no generate_with_completion", remedy)
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise ParameterError("concurrency", concurrency, "must be an integer of at least 1", "Give 64.")
+        self._engine, self._concurrency = engine, concurrency
+        self.model = str(engine.config.model) if hasattr(engine, "config") else None
 
     def run(self, tasks: Iterator[Task], options: RunOptions) -> Generator[list[Finished], None, None]:
         """See `LocalBackend.run`. Raises what the engine raises when it can't go on, such as EngineClosedError."""

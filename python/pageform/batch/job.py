@@ -18,7 +18,7 @@ import random
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 from ..clients.base import Prepared
 from ..core.errors import ParameterError
 from ..structured.answer import Mode
+from ..structured.errors import ValidationFailed
 from ..structured.observe import Observer
 from ..structured.policy import Backoff
 from ..structured.spec import Spec
@@ -73,6 +74,7 @@ class Batch:
         max_retries: int = 2,
         context: Any = None,
         hooks: Any = None,
+        imports_as: str | None = None,
         **defaults: Any,
     ) -> Batch:
         """A new job in the state file, nothing sent yet.
@@ -80,7 +82,8 @@ class Batch:
         `lines` is a JSONL file's path or an iterable; see `lines.read_lines` for what a line may be. `defaults`
         (`model`, `temperature`, …) hold for every line that doesn't say otherwise. An answer that doesn't validate is
         asked for again with its errors up to `max_retries` times; `context` and `strict` go to Pydantic, `hooks` are
-        told of every attempt. All lines are read and checked before the job exists: one that can't be sent raises
+        told of every attempt. `imports_as` is `module:name` of the response type, for the command line; that of a class
+        need not be told. All lines are read and checked before the job exists: one that can't be sent raises
         ParameterError.
         """
         spec = Spec.of(response_model)
@@ -101,11 +104,11 @@ class Batch:
         settings = {
             "backend": backend.name,
             "provider": backend.provider,
-            "response_model": import_path(response_model),
+            "response_model": imports_as or import_path(response_model),
             "fingerprint": _fingerprint(spec),
             "strict": strict,
             "max_retries": max_retries,
-            "model": defaults.get("model"),
+            "model": defaults.get("model") or getattr(backend, "model", None),
         }
         job_id = f"pf{secrets.token_hex(6)}"
         job = Job(job_id, name or _name_of(lines) or job_id, time.time(), settings)
@@ -131,9 +134,7 @@ class Batch:
     ) -> Batch:
         """A job that was made before: by id or name, or the only one of the file. Backend and response type must be as
         they were then (ParameterError)."""
-        if not Path(state).exists():
-            raise ParameterError("state", str(state), "does not exist", "Make a job with Batch.create.")
-        store = Store(state)
+        store = _existing(state)
         try:
             found = store.job(job)
             spec = Spec.of(response_model)
@@ -175,15 +176,16 @@ class Batch:
                 self._rounds.step()
         return self.status()
 
-    def run(self, *, progress: bool = False, timeout: float | None = None, poll: Backoff = POLL) -> BatchStatus:
+    def run(self, *, progress: bool = False, timeout: float | None = None, poll: Backoff | None = None) -> BatchStatus:
         """Works until every line has its result, or `timeout` seconds have passed. May be called again, by another
-        process too. `progress` shows a bar on the terminal."""
+        process too. `progress` shows a bar on the terminal; `poll` is how long to wait between looks at the provider
+        (default: `POLL`)."""
         ends = None if timeout is None else time.monotonic() + timeout
         with self._store.own(self.id), Progress(self.name, progress) as bar:
             if self._rounds is None:
                 self._run_here(bar, ends)
             else:
-                self._run_there(bar, ends, poll)
+                self._run_there(bar, ends, poll or POLL)
         return self.status()
 
     def cancel(self) -> BatchStatus:
@@ -212,6 +214,11 @@ class Batch:
             again = [*self._again("failed"), *self._again("cancelled")]
             self._store.ask_again(self.id, again, max_retries + 1)
         return self.status()
+
+    @property
+    def spec(self) -> Spec[Any]:
+        """The response type."""
+        return self._bench.spec
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -301,9 +308,9 @@ class Batch:
         for line in self._store.lines(self.id, state):
             attempts = self._store.attempts(self.id, line.number)
             response = attempts[-1].response if attempts else None
-            # A line that lost its last request has that waiting already: it tells of the answer before.
-            judged = response is not None and line.lost == 0
-            yield line.number, self._bench.ask_again(line, attempts, response) if judged and response else None
+            # Of any other line the request that it has is still to be answered.
+            judged = line.error_type == ValidationFailed.__name__ and response is not None
+            yield line.number, self._bench.ask_again(line, attempts, response) if judged else None
 
     def _error(self, line: LineRow, attempts: list[Any]) -> Exception | None:
         if line.state != "failed":
@@ -357,24 +364,27 @@ def import_path(response_model: Any) -> str | None:
 
 
 def list_jobs(state: str | Path) -> list[Mapping[str, Any]]:
-    """The jobs of a state file, the newest first: id, name, created, settings, notes, lines by state, rounds."""
+    """The jobs of a state file, the newest first: id, name, created, settings, notes, lines by state, rounds, usage."""
+    with closing(_existing(state)) as store:
+        return [_told(store, job) for job in store.jobs()]
+
+
+def find_job(state: str | Path, name: str | None = None) -> Mapping[str, Any]:
+    """The job of that id or name, or the only one, told as by `list_jobs`. Raises ParameterError."""
+    with closing(_existing(state)) as store:
+        return _told(store, store.job(name))
+
+
+def _existing(state: str | Path) -> Store:
     if not Path(state).exists():
         raise ParameterError("state", str(state), "does not exist", "Make a job with Batch.create.")
-    store = Store(state)
-    try:
-        return [
-            {
-                "id": job.id,
-                "name": job.name,
-                "created": job.created,
-                "cancelled": job.cancelled,
-                "settings": job.settings,
-                "notes": job.notes,
-                "lines": store.counts(job.id),
-                "rounds": store.rounds(job.id),
-                "usage": store.usage(job.id),
-            }
-            for job in store.jobs()
-        ]
-    finally:
-        store.close()
+    return Store(state)
+
+
+def _told(store: Store, job: Job) -> Mapping[str, Any]:
+    return {
+        **{name: getattr(job, name) for name in ("id", "name", "created", "cancelled", "settings", "notes")},
+        "lines": store.counts(job.id),
+        "rounds": store.rounds(job.id),
+        "usage": store.usage(job.id),
+    }

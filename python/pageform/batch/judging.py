@@ -34,7 +34,7 @@ class Bench:
 
     def judge_of(self, line: LineRow) -> Judge[Any]:
         """What reads a line's answers."""
-        return Judge(self.spec, mode=line.mode, context=self.context, strict=self.strict)
+        return Judge(self.spec, line.mode, self.context, self.strict, restores=line.restores)
 
     def rule(self, line: LineRow, earlier: Sequence[Attempt], response: dict[str, Any]) -> Recorded:
         """What a response makes of a line that had these attempts before: done, to be asked again, or failed."""
@@ -65,7 +65,7 @@ class Bench:
 
     def value(self, line: LineRow, response: Mapping[str, Any]) -> Any:
         """The value of an answer that was accepted. Raises what validators raise now."""
-        return self.judge_of(line)(self.read(response), AttemptInfo(line.attempts, line.allowed))
+        return self.judge_of(line)(self.read(response), AttemptInfo(line.attempts, line.allowed)).value
 
     def ask_again(self, line: LineRow, attempts: Sequence[Attempt], response: Mapping[str, Any]) -> Kwargs | None:
         """The request that tells the model what was wrong with its last answer; None if nothing is now."""

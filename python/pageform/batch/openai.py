@@ -30,13 +30,11 @@ _SLACK = 3600
 class OpenAIBatches(Requests):
     """A `RemoteBackend` over a sync client of the openai SDK: OpenAI, Azure, and services with the same batch API."""
 
-    name = "openai"
-    provider = "openai"
     max_lines = 50_000
     max_bytes = 190_000_000
 
     def __init__(self, client: Any, completion_window: str = "24h") -> None:
-        super().__init__(openai_chat, _response_type)
+        super().__init__("openai", openai_chat, _response_type)
         # A request that is sent twice by the SDK would be two batches; whether to send again is decided here.
         self._client = checked_client(client, ("batches", "create"), "OpenAI()")
         self._once = client.with_options(max_retries=0)
@@ -64,7 +62,7 @@ class OpenAIBatches(Requests):
 
     def find(self, outgoing: Outgoing, known: Collection[str]) -> str | None:
         """See `RemoteBackend.find`."""
-        for job in self.list():
+        for job in self.jobs():
             if job.created < outgoing.since - _SLACK:
                 break
             if job.key == outgoing.key:
@@ -109,8 +107,8 @@ class OpenAIBatches(Requests):
                 with suppress(*_over(self._client)):
                     self._client.files.delete(file_id)
 
-    def list(self) -> Iterator[RemoteJob]:
-        """See `RemoteBackend.list`."""
+    def jobs(self) -> Iterator[RemoteJob]:
+        """See `RemoteBackend.jobs`."""
         for batch in self._client.batches.list(limit=100):
             state = _STATES.get(batch.status, RoundState.RUNNING)
             total = batch.request_counts.total if batch.request_counts else 0
@@ -128,6 +126,11 @@ class OpenAIBatches(Requests):
             _write(file, outgoing)
             name = f"{outgoing.key}.jsonl"
             return str(self._once.files.create(file=(name, file, "application/jsonl"), purpose="batch").id)
+
+
+def reader() -> Requests:
+    """Enough to read results: needs the SDK's types and no client."""
+    return Requests("openai", openai_chat, _response_type)
 
 
 def _response_type() -> Any:

@@ -18,10 +18,15 @@ _OF_THE_CLIENT = ("extra_headers", "extra_query", "timeout", "stream", "stream_o
 
 
 class Requests:
-    """What `RemoteBackend` wants of a provider for one request. `response_type` gives the SDK's type of a response."""
+    """What `RemoteBackend` wants of a provider for one request. `response_type` gives the SDK's type of a response.
 
-    def __init__(self, provider: Provider, response_type: Callable[[], Any]) -> None:
-        self._provider, self._response_type = provider, response_type
+    By itself it is enough to read the results of a batch, and to prepare what is sent later.
+    """
+
+    def __init__(self, name: str, provider: Any, response_type: Callable[[], Any]) -> None:
+        self.name = self.provider = name
+        self._provider: Provider = provider
+        self._response_type = response_type
 
     def modes(self) -> tuple[Mode, ...]:
         """See `RemoteBackend.modes`."""

@@ -37,8 +37,8 @@ class Rounds:
     def step(self) -> None:
         """Everything that can be done now. A provider that is out of reach for a moment is tried again next time."""
         try:
-            self.submit()
-            self._fetch()
+            self._decide_all()
+            self._fetch()  # before sending, so that what is asked again goes out in one round, after a crash too
             self.submit()
         except PageformError:
             raise
@@ -51,13 +51,13 @@ class Rounds:
 
     def submit(self) -> None:
         """Finds out about rounds that were perhaps sent, then sends all pending lines."""
-        for planned in self._store.rounds(self._job, "sending"):
-            self._decide(planned)
+        self._decide_all()
         while not self._store.job(self._job).cancelled:
             fresh = self._store.plan_round(self._job, self._backend.max_lines, self._backend.max_bytes)
             if fresh is None:
                 return
             self._send(fresh, again=False)
+        self._store.cancel(self._job)  # also of what was to be asked again meanwhile
         self.cancel()
 
     def cancel(self) -> None:
@@ -84,6 +84,10 @@ class Rounds:
             self._store.not_sent(self._job, planned.number, str(cause or refused))
             raise (cause or refused) from None
         self._store.sent(self._job, planned.number, remote)
+
+    def _decide_all(self) -> None:
+        for planned in self._store.rounds(self._job, "sending"):
+            self._decide(planned)
 
     def _decide(self, planned: Round) -> None:
         try:

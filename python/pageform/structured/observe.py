@@ -88,7 +88,7 @@ class Observer:
         """The call goes on after these attempts; handlers were told of the next one when it was made."""
         self.attempts.extend(attempts)
         self._total = sum((attempt.usage for attempt in attempts), Usage())
-        self._told = True
+        self._told = bool(attempts)
 
     def attempt(self, number: int, max_attempts: int | None, kwargs: Callable[[], Mapping[str, Any]]) -> None:
         """An attempt is handed to the driver."""
