@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -69,5 +69,17 @@ def with_gates(events: list[bytes], first: int, before: Mapping[int, Part]) -> l
     for number, one in enumerate(events, start=-first):
         if number in before:
             parts.append(before[number])
+        parts.append(one)
+    return parts
+
+
+def with_pieces(events: Iterable[tuple[bytes, bool]], before: Mapping[int, Part]) -> list[Part]:
+    """The same for events of which each says whether it is a piece."""
+    parts: list[Part] = []
+    number = 0
+    for one, is_piece in events:
+        if is_piece and number in before:
+            parts.append(before[number])
+        number += is_piece
         parts.append(one)
     return parts
