@@ -45,9 +45,13 @@ class Pull:
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """Give a value to whoever iterates. What is thrown at them (also `GeneratorExit` when they leave) is thrown in."""
+    """Give a value to whoever iterates. If they leave, `Left` is thrown in."""
 
     value: Any
+
+
+class Left(BaseException):
+    """Whoever iterated has left. (`GeneratorExit` itself would end a program without letting it close anything.)"""
 
 
 Effect = Do | Wait | Pull | Show
@@ -101,12 +105,16 @@ class Stream(Generic[T]):
             while True:
                 try:
                     done = (yield effect.value) if isinstance(effect, Show) else _perform(effect)
+                except GeneratorExit:
+                    effect = program.throw(Left())
                 except BaseException as error:  # whatever it is, it is the program's to handle
                     effect = program.throw(error)
                 else:
                     effect = program.send(done)
         except StopIteration as stop:
             self.outcome = stop.value
+        except Left:
+            return
 
 
 class AsyncStream(Generic[T]):
@@ -145,12 +153,16 @@ class AsyncStream(Generic[T]):
             while True:
                 try:
                     done = (yield effect.value) if isinstance(effect, Show) else await _perform_async(effect)
+                except GeneratorExit:
+                    effect = program.throw(Left())
                 except BaseException as error:
                     effect = program.throw(error)
                 else:
                     effect = program.send(done)
         except StopIteration as stop:
             self.outcome = stop.value
+        except Left:
+            return
 
 
 def _perform(effect: Effect) -> Any:

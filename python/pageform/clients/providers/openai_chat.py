@@ -76,7 +76,10 @@ def read_deltas(event: Any) -> Sequence[Delta]:
             )
         if finish is not None:
             deltas.append(Delta(finish_reason=finish))
-    usage = getattr(event, "usage", None)
+    usage = getattr(event, "usage", None) or _of_groq(event, "usage")
+    fault = getattr(event, "error", None) or _of_groq(event, "error")
+    if fault:
+        raise ProviderError("openai", f"the stream ended with an error: {fault}", event)
     return [*deltas, Delta(usage=read_usage(usage))] if usage is not None else deltas
 
 
@@ -172,6 +175,11 @@ def _choice(response: Any) -> Any:
         told = f": {fault}" if fault else ""
         raise ProviderError("openai", f"the response holds no choice{told}", response)
     return choices[0]
+
+
+def _of_groq(event: Any, name: str) -> Any:
+    """Groq's addition to its events."""
+    return getattr(getattr(event, "x_groq", None), name, None)
 
 
 def _text(content: Any) -> str:

@@ -1,0 +1,106 @@
+"""The services under test: real SDKs, pointed at a scripted server, behind pageform's clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from scripted_server import ScriptedServer
+from wire_groq import GroqWire
+from wire_openai_chat import OpenAIChatWire
+from wires import Called, Said, Wire
+
+from pageform.clients.client import Client
+from pageform.clients.connect import from_groq, from_litellm, from_openai, from_provider
+from pageform.clients.table import SERVICES
+from pageform.structured import Mode
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the net for prices
+
+
+@dataclass(frozen=True)
+class Rig:
+    """One service. `client` makes a client for a server's address: `client(url, async_client, **settings)`.
+
+    `kwargs` are what each call needs besides its messages. `tokens` says whether streams tell their usage.
+    """
+
+    name: str
+    wire: Wire
+    client: Callable[..., Client]
+    modes: tuple[Mode, ...]
+    error: type[Exception]
+    """What the SDK raises for status 400."""
+
+    def server(self) -> ScriptedServer:
+        return ScriptedServer({self.wire.path: self.wire.check})
+
+
+def said(mode: Mode, name: str, arguments: str, **more: Any) -> Said:
+    """The model's answer in a mode: a call of the tool, or its text."""
+    return Said(calls=(Called(name, arguments),), **more) if mode is Mode.TOOLS else Said(arguments, **more)
+
+
+def _openai(url: str, async_client: bool, **settings: Any) -> Client:
+    import openai
+
+    made = openai.AsyncOpenAI if async_client else openai.OpenAI
+    return from_openai(made(base_url=f"{url}/v1", api_key="key", max_retries=0), model="m", **settings)
+
+
+def _azure(url: str, async_client: bool, **settings: Any) -> Client:
+    import openai
+
+    made = openai.AsyncAzureOpenAI if async_client else openai.AzureOpenAI
+    client = made(azure_endpoint=url, api_version="2024-10-21", api_key="key", max_retries=0)
+    return from_openai(client, model="m", **settings)
+
+
+def _groq(url: str, async_client: bool, **settings: Any) -> Client:
+    import groq
+
+    made = groq.AsyncGroq if async_client else groq.Groq
+    return from_groq(made(base_url=url, api_key="key", max_retries=0), model="m", **settings)
+
+
+def _litellm(url: str, async_client: bool, **settings: Any) -> Client:
+    import litellm
+
+    litellm.suppress_debug_info = True
+    function = litellm.acompletion if async_client else litellm.completion
+    return from_litellm(function, model="openai/m", api_base=f"{url}/v1", api_key="key", **settings)
+
+
+def _row(name: str) -> Callable[..., Client]:
+    def client(url: str, async_client: bool, **settings: Any) -> Client:
+        return from_provider(
+            f"{name}/m",
+            async_client,
+            base_url=f"{url}/v1",
+            api_key="key",
+            client_options={"max_retries": 0},
+            **settings,
+        )
+
+    return client
+
+
+def _rigs() -> list[Rig]:
+    import groq
+    import openai
+
+    wire = OpenAIChatWire()
+    bad_request = openai.BadRequestError
+    rigs = [
+        Rig("openai", wire, _openai, SERVICES["openai"].modes, bad_request),
+        Rig("azure", wire, _azure, SERVICES["azure"].modes, bad_request),
+        Rig("groq", GroqWire(), _groq, SERVICES["groq"].modes, groq.BadRequestError),
+        Rig("litellm", wire, _litellm, SERVICES["openai"].modes, bad_request),
+    ]
+    rows = [name for name, service in SERVICES.items() if service.sdk is SERVICES["openai"].sdk and name != "openai"]
+    return rigs + [Rig(name, wire, _row(name), SERVICES[name].modes, bad_request) for name in rows]
+
+
+RIGS = {rig.name: rig for rig in _rigs()}
