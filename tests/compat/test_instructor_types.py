@@ -79,7 +79,10 @@ def test_lists_of_models_are_wrapped_in_tasks(
 
 
 def test_typed_dicts_are_taken(instructor: Any, server: ScriptedServer, sdk: openai.OpenAI) -> None:
-    Person = TypedDict("Person", {"name": str, "age": int})
+    class Person(TypedDict):
+        name: str
+        age: int
+
     server.say(WIRE.reply(tool("Person", JASON)))
     person: Any = instructor.from_openai(sdk).create(**ASK, response_model=Person)
     assert (person["name"] if isinstance(person, dict) else person.name) == "Jason"
