@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from media_samples import GIF, HEADS, pdf, png, wav
-from pydantic import TypeAdapter
+from strict_types import check_params
 
-from pageform.clients.encode import Dialect, UnsupportedMedia, encode_kwargs, encode_messages, fetches
+from pageform.clients.encode import UnsupportedMedia, Wire, encode_kwargs, encode_messages, fetches
 from pageform.media import PDF, Audio, Image, MediaError
 
 PNG, WAV, DOCUMENT = png(), wav(), pdf()
@@ -23,26 +23,26 @@ PAGES_URL = PDF.from_url("https://example.com/page.pdf")
 B64 = {name: base64.b64encode(data).decode() for name, data in (("png", PNG), ("wav", WAV), ("pdf", DOCUMENT))}
 
 
-def checker(dialect: Dialect) -> Callable[[Any], Any]:
-    """Validates an encoded message with the SDK's own types; for TypedDicts extra keys are errors too."""
-    if dialect is Dialect.OPENAI:
+def checker(wire: Wire) -> Callable[[Any], Any]:
+    """Validates an encoded message with the SDK's own types; unknown keys are errors too."""
+    if wire is Wire.OPENAI:
         from openai.types.chat import ChatCompletionMessageParam as OpenAIMessage
 
-        return lambda message: _same(TypeAdapter(OpenAIMessage), message)
-    if dialect is Dialect.RESPONSES:
+        return lambda message: check_params(OpenAIMessage, message)
+    if wire is Wire.RESPONSES:
         from openai.types.responses import EasyInputMessageParam
 
-        return lambda message: _same(TypeAdapter(EasyInputMessageParam), message)
-    if dialect is Dialect.ANTHROPIC:
+        return lambda message: check_params(EasyInputMessageParam, message)
+    if wire is Wire.ANTHROPIC:
         from anthropic.types import MessageParam
 
-        return lambda message: _same(TypeAdapter(MessageParam), message)
-    if dialect is Dialect.COHERE:
+        return lambda message: check_params(MessageParam, message)
+    if wire is Wire.COHERE:
         from cohere.types.content import ImageUrlContent, TextContent
 
         parts = {"text": TextContent, "image_url": ImageUrlContent}
         return lambda message: [parts[part["type"]].model_validate(part, strict=True) for part in message["content"]]
-    if dialect is Dialect.MISTRAL:
+    if wire is Wire.MISTRAL:
         from mistralai.client.models import ToolMessage, UserMessage
 
         def check(message: Any) -> Any:
@@ -56,19 +56,8 @@ def checker(dialect: Dialect) -> Callable[[Any], Any]:
     return lambda message: types.Content.model_validate({"role": "user", "parts": message["content"]})
 
 
-def _same(adapter: TypeAdapter[Any], message: Any) -> None:
-    """Validates, and looks that the type knows every key: pydantic drops those of a TypedDict that it doesn't."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return value if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else [plain(i) for i in value]
-
-    assert plain(adapter.validate_python(message)) == message
-
-
-EXPECTED: dict[Dialect, dict[Any, dict[str, Any]]] = {
-    Dialect.OPENAI: {
+EXPECTED: dict[Wire, dict[Any, dict[str, Any]]] = {
+    Wire.OPENAI: {
         "Hi": {"type": "text", "text": "Hi"},
         IMAGE: {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64['png']}"}},
         IMAGE_URL: {"type": "image_url", "image_url": {"url": "https://example.com/red.png?sig=1"}},
@@ -82,7 +71,7 @@ EXPECTED: dict[Dialect, dict[Any, dict[str, Any]]] = {
             "image_url": {"url": f"data:image/png;base64,{B64['png']}", "detail": "low"},
         },
     },
-    Dialect.RESPONSES: {
+    Wire.RESPONSES: {
         "Hi": {"type": "input_text", "text": "Hi"},
         IMAGE: {"type": "input_image", "image_url": f"data:image/png;base64,{B64['png']}", "detail": "auto"},
         IMAGE_URL: {"type": "input_image", "image_url": "https://example.com/red.png?sig=1", "detail": "auto"},
@@ -93,7 +82,7 @@ EXPECTED: dict[Dialect, dict[Any, dict[str, Any]]] = {
         },
         PAGES_URL: {"type": "input_file", "file_url": "https://example.com/page.pdf"},
     },
-    Dialect.ANTHROPIC: {
+    Wire.ANTHROPIC: {
         "Hi": {"type": "text", "text": "Hi"},
         IMAGE: {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": B64["png"]}},
         IMAGE_URL: {"type": "image", "source": {"type": "url", "url": "https://example.com/red.png?sig=1"}},
@@ -113,12 +102,12 @@ EXPECTED: dict[Dialect, dict[Any, dict[str, Any]]] = {
             "cache_control": {"type": "ephemeral", "ttl": "1h"},
         },
     },
-    Dialect.COHERE: {
+    Wire.COHERE: {
         "Hi": {"type": "text", "text": "Hi"},
         IMAGE: {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64['png']}"}},
         IMAGE_URL: {"type": "image_url", "image_url": {"url": "https://example.com/red.png?sig=1"}},
     },
-    Dialect.MISTRAL: {
+    Wire.MISTRAL: {
         "Hi": {"type": "text", "text": "Hi"},
         IMAGE: {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{B64['png']}"}},
         IMAGE_URL: {"type": "image_url", "image_url": {"url": "https://example.com/red.png?sig=1"}},
@@ -134,7 +123,7 @@ EXPECTED: dict[Dialect, dict[Any, dict[str, Any]]] = {
             "document_name": "page.pdf",
         },
     },
-    Dialect.GENAI: {
+    Wire.GENAI: {
         "Hi": {"text": "Hi"},
         IMAGE: {"inline_data": {"data": PNG, "mime_type": "image/png"}},
         AUDIO: {"inline_data": {"data": WAV, "mime_type": "audio/wav"}},
@@ -150,32 +139,32 @@ EXPECTED: dict[Dialect, dict[Any, dict[str, Any]]] = {
         },
     },
 }
-ROWS = [(dialect, part) for dialect, parts in EXPECTED.items() for part in parts]
+ROWS = [(wire, part) for wire, parts in EXPECTED.items() for part in parts]
 
 
-@pytest.mark.parametrize(("dialect", "part"), ROWS, ids=lambda value: repr(value))
-def test_each_part_is_what_the_sdk_takes(dialect: Dialect, part: Any) -> None:
-    [message] = encode_messages([{"role": "user", "content": ["Look:", part]}], dialect)
+@pytest.mark.parametrize(("wire", "part"), ROWS, ids=lambda value: repr(value))
+def test_each_part_is_what_the_sdk_takes(wire: Wire, part: Any) -> None:
+    [message] = encode_messages([{"role": "user", "content": ["Look:", part]}], wire)
     assert message["role"] == "user"
-    assert message["content"][1] == EXPECTED[dialect][part]
-    checker(dialect)(message)
+    assert message["content"][1] == EXPECTED[wire][part]
+    checker(wire)(message)
 
 
-@pytest.mark.parametrize("dialect", Dialect)
-def test_a_part_alone_is_a_content(dialect: Dialect) -> None:
-    [message] = encode_messages([{"role": "user", "content": IMAGE}], dialect)
-    assert message["content"] == [EXPECTED[dialect][IMAGE]]
+@pytest.mark.parametrize("wire", Wire)
+def test_a_part_alone_is_a_content(wire: Wire) -> None:
+    [message] = encode_messages([{"role": "user", "content": IMAGE}], wire)
+    assert message["content"] == [EXPECTED[wire][IMAGE]]
 
 
-@pytest.mark.parametrize("dialect", Dialect)
-def test_messages_are_not_changed_and_plain_ones_are_passed_on(dialect: Dialect) -> None:
+@pytest.mark.parametrize("wire", Wire)
+def test_messages_are_not_changed_and_plain_ones_are_passed_on(wire: Wire) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": ["What is this?", IMAGE, {"type": "custom", "x": [1]}], "name": "ann"},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
     ]
     before = copy.deepcopy(messages)
-    encoded = encode_messages(messages, dialect)
+    encoded = encode_messages(messages, wire)
     assert messages == before
     assert encoded[0] is messages[0]
     assert encoded[2] is messages[2]
@@ -184,26 +173,26 @@ def test_messages_are_not_changed_and_plain_ones_are_passed_on(dialect: Dialect)
 
 
 UNSUPPORTED = [
-    (Dialect.RESPONSES, "user", AUDIO, "responses takes no audio"),
-    (Dialect.ANTHROPIC, "user", AUDIO, "anthropic takes no audio"),
-    (Dialect.COHERE, "user", AUDIO, "cohere takes no audio"),
-    (Dialect.COHERE, "user", PAGES, "cohere takes no PDF"),
-    (Dialect.OPENAI, "system", IMAGE, "no image in a message of role system"),
-    (Dialect.OPENAI, "tool", IMAGE, "no image in a message of role tool"),
-    (Dialect.ANTHROPIC, "assistant", PAGES, "no PDF in a message of role assistant"),
-    (Dialect.OPENAI, "user", Audio(content=HEADS["audio/flac"]), "no audio of type audio/flac"),
-    (Dialect.ANTHROPIC, "user", Image(content=HEADS["image/heic"]), "no image of type image/heic"),
-    (Dialect.GENAI, "user", Image(content=GIF), "no image of type image/gif"),
+    (Wire.RESPONSES, "user", AUDIO, "responses takes no audio"),
+    (Wire.ANTHROPIC, "user", AUDIO, "anthropic takes no audio"),
+    (Wire.COHERE, "user", AUDIO, "cohere takes no audio"),
+    (Wire.COHERE, "user", PAGES, "cohere takes no PDF"),
+    (Wire.OPENAI, "system", IMAGE, "no image in a message of role system"),
+    (Wire.OPENAI, "tool", IMAGE, "no image in a message of role tool"),
+    (Wire.ANTHROPIC, "assistant", PAGES, "no PDF in a message of role assistant"),
+    (Wire.OPENAI, "user", Audio(content=HEADS["audio/flac"]), "no audio of type audio/flac"),
+    (Wire.ANTHROPIC, "user", Image(content=HEADS["image/heic"]), "no image of type image/heic"),
+    (Wire.GENAI, "user", Image(content=GIF), "no image of type image/gif"),
 ]
 
 
-@pytest.mark.parametrize(("dialect", "role", "part", "reason"), UNSUPPORTED)
+@pytest.mark.parametrize(("wire", "role", "part", "reason"), UNSUPPORTED)
 def test_what_a_provider_cannot_take_is_an_error_that_names_the_part(
-    dialect: Dialect, role: str, part: Any, reason: str
+    wire: Wire, role: str, part: Any, reason: str
 ) -> None:
     messages = [{"role": "user", "content": "Hi"}, {"role": role, "content": ["Look:", part]}]
     with pytest.raises(UnsupportedMedia, match=reason) as caught:
-        encode_messages(messages, dialect)
+        encode_messages(messages, wire)
     assert caught.value.field == "messages[1].content[1]"
     assert caught.value.remedy
     assert len(str(caught.value)) < 400
@@ -212,52 +201,52 @@ def test_what_a_provider_cannot_take_is_an_error_that_names_the_part(
 @pytest.mark.parametrize("odd", [b"bytes", 7, None, ["nested"], __import__("pathlib").Path("x.png")])
 def test_what_is_no_part_is_an_error(odd: Any) -> None:
     with pytest.raises(MediaError, match="is no part of a message") as caught:
-        encode_messages([{"role": "user", "content": ["Hi", odd]}], Dialect.OPENAI)
+        encode_messages([{"role": "user", "content": ["Hi", odd]}], Wire.OPENAI)
     assert caught.value.field == "messages[0].content[1]"
 
 
 def test_media_within_a_tools_result() -> None:
     result = {"type": "tool_result", "tool_use_id": "t1", "content": ["A plot:", IMAGE]}
-    [message] = encode_messages([{"role": "user", "content": [result]}], Dialect.ANTHROPIC)
-    parts = EXPECTED[Dialect.ANTHROPIC]
+    [message] = encode_messages([{"role": "user", "content": [result]}], Wire.ANTHROPIC)
+    parts = EXPECTED[Wire.ANTHROPIC]
     assert message["content"] == [{**result, "content": [{"type": "text", "text": "A plot:"}, parts[IMAGE]]}]
-    checker(Dialect.ANTHROPIC)(message)
+    checker(Wire.ANTHROPIC)(message)
     output = {"type": "function_call_output", "call_id": "c1", "output": [IMAGE]}
-    [item] = encode_messages([output], Dialect.RESPONSES)
-    assert item == {**output, "output": [EXPECTED[Dialect.RESPONSES][IMAGE]]}
-    [message] = encode_messages([{"role": "tool", "content": [IMAGE], "tool_call_id": "c"}], Dialect.MISTRAL)
-    checker(Dialect.MISTRAL)(message)
+    [item] = encode_messages([output], Wire.RESPONSES)
+    assert item == {**output, "output": [EXPECTED[Wire.RESPONSES][IMAGE]]}
+    [message] = encode_messages([{"role": "tool", "content": [IMAGE], "tool_call_id": "c"}], Wire.MISTRAL)
+    checker(Wire.MISTRAL)(message)
 
 
 def test_the_conversation_is_found_under_each_sdks_name() -> None:
     messages = [{"role": "user", "content": ["Hi", IMAGE]}]
-    for name, dialect in (("messages", Dialect.OPENAI), ("input", Dialect.RESPONSES), ("contents", Dialect.GENAI)):
-        kwargs = encode_kwargs({"model": "m", name: messages}, dialect)
+    for name, wire in (("messages", Wire.OPENAI), ("input", Wire.RESPONSES), ("contents", Wire.GENAI)):
+        kwargs = encode_kwargs({"model": "m", name: messages}, wire)
         assert kwargs["model"] == "m"
-        assert kwargs[name][0]["content"] == [EXPECTED[dialect]["Hi"], EXPECTED[dialect][IMAGE]]
-    assert encode_kwargs({"input": "plain text"}, Dialect.RESPONSES) == {"input": "plain text"}
-    mixed = encode_kwargs({"contents": ["Hi", IMAGE, {"role": "user", "parts": [PAGES]}]}, Dialect.GENAI)["contents"]
-    genai = EXPECTED[Dialect.GENAI]
+        assert kwargs[name][0]["content"] == [EXPECTED[wire]["Hi"], EXPECTED[wire][IMAGE]]
+    assert encode_kwargs({"input": "plain text"}, Wire.RESPONSES) == {"input": "plain text"}
+    mixed = encode_kwargs({"contents": ["Hi", IMAGE, {"role": "user", "parts": [PAGES]}]}, Wire.GENAI)["contents"]
+    genai = EXPECTED[Wire.GENAI]
     assert mixed == [genai["Hi"], genai[IMAGE], {"role": "user", "parts": [genai[PAGES]]}]
 
 
 def test_text_parts_are_spelled_for_the_dialect_and_keep_their_extras() -> None:
     part = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
-    [message] = encode_messages([{"role": "user", "content": [part]}], Dialect.ANTHROPIC)
+    [message] = encode_messages([{"role": "user", "content": [part]}], Wire.ANTHROPIC)
     assert message["content"] == [part]
     roles = [{"role": role, "content": [{"type": "text", "text": "Hi"}]} for role in ("user", "assistant")]
-    kinds = [message["content"][0]["type"] for message in encode_messages(roles, Dialect.RESPONSES)]
+    kinds = [message["content"][0]["type"] for message in encode_messages(roles, Wire.RESPONSES)]
     assert kinds == ["input_text", "output_text"]
 
 
 def test_whether_encoding_will_fetch_is_known_beforehand() -> None:
-    def asked(part: Any, dialect: Dialect) -> bool:
-        return fetches([{"role": "user", "content": ["Hi", part]}], dialect)
+    def asked(part: Any, wire: Wire) -> bool:
+        return fetches({"messages": [{"role": "user", "content": ["Hi", part]}]}, wire)
 
-    assert not fetches([{"role": "user", "content": "Hi"}], Dialect.OPENAI)
-    assert not any(asked(part, dialect) for dialect in Dialect for part in (IMAGE, AUDIO, PAGES))
-    assert [asked(IMAGE_URL, dialect) for dialect in Dialect] == [False] * 5 + [True]
-    assert [asked(PAGES_URL, dialect) for dialect in Dialect] == [True, False, False, False, False, True]
-    assert asked(Audio.from_url("https://example.com/a.wav"), Dialect.MISTRAL)
-    assert asked(Image.from_url("gs://b/o.png"), Dialect.GENAI)  # its type is not known
-    assert not asked(Image.from_url("gs://b/o.png", media_type="image/png"), Dialect.GENAI)
+    assert not fetches({"input": "Hi", "messages": [{"role": "user", "content": "Hi"}]}, Wire.OPENAI)
+    assert not any(asked(part, wire) for wire in Wire for part in (IMAGE, AUDIO, PAGES))
+    assert [asked(IMAGE_URL, wire) for wire in Wire] == [False] * 5 + [True]
+    assert [asked(PAGES_URL, wire) for wire in Wire] == [True, False, False, False, False, True]
+    assert asked(Audio.from_url("https://example.com/a.wav"), Wire.MISTRAL)
+    assert asked(Image.from_url("gs://b/o.png"), Wire.GENAI)  # its type is not known
+    assert not asked(Image.from_url("gs://b/o.png", media_type="image/png"), Wire.GENAI)

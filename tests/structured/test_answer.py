@@ -48,3 +48,31 @@ def test_what_servers_repeat_in_each_event_counts_once() -> None:
 def test_usage_is_a_running_total() -> None:
     answer = assembled(Delta(usage=Usage(10, 1, 4)), Delta(usage=Usage(0, 7)), Delta(usage=Usage(0, 9)))
     assert answer.usage == Usage(10, 9, 4)
+
+
+def test_of_details_too_the_largest_is_true() -> None:
+    first, last = (
+        Usage(10, 1, 0, {"reasoning_tokens": 1, "cache_write_tokens": 3}),
+        Usage(0, 7, 0, {"reasoning_tokens": 5}),
+    )
+    answer = assembled(Delta(usage=first), Delta(usage=last))
+    assert answer.usage == Usage(10, 7, 0, {"reasoning_tokens": 5, "cache_write_tokens": 3})
+
+
+def test_calls_without_a_name_are_none_of_the_callers() -> None:
+    assembler = Assembler()
+    deltas = [
+        Delta(call=1, arguments="{"),
+        Delta(call=2, call_id="x", name="A", arguments="["),
+        Delta(call=1, arguments="}"),
+    ]
+    assert [assembler.add(delta) for delta in deltas] == [None, 0, None]
+    assert assembler.answer().tool_calls == (ToolCall("A", "[", "x"),)
+    assert assembler.add(Delta(call=1, call_id="y", name="B")) == 1  # a name may come late
+    assert assembler.answer().tool_calls == (ToolCall("A", "[", "x"), ToolCall("B", "{}", "y"))
+
+
+def test_pieces_of_the_turn_are_kept_in_order() -> None:
+    assert assembled(Delta("a")).turn == ()
+    answer = assembled(Delta(turn="first"), Delta("text"), Delta(turn="second", anchored=True), Delta(turn="third"))
+    assert (answer.turn, answer.anchored) == (("first", "second", "third"), True)

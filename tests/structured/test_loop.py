@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from pageform.structured import (
     Answer,
     Ask,
     Backoff,
-    Hooks,
+    EmptyAnswer,
     IncompleteOutput,
     Judge,
     Limits,
@@ -114,7 +113,8 @@ def test_parse_and_validation_errors_are_asked_again(bad: str) -> None:
     outcome = script.run("Who?", max_retries=2)
     assert outcome.value.name == "Ann"
     assert [attempt.number for attempt in outcome.attempts] == [1, 2, 3]
-    assert [isinstance(attempt.error, ValidationError) for attempt in outcome.attempts] == [True, True, False]
+    kind = ValidationError if bad else EmptyAnswer
+    assert [isinstance(attempt.error, kind) for attempt in outcome.attempts] == [True, True, False]
     assert outcome.usage == Usage(30, 15)
 
 
@@ -140,6 +140,13 @@ def test_all_answers_or_the_faults_of_all_can_be_shown() -> None:
     assert "too young (got 3)" in summed.asks[2].payload
     with pytest.raises(ParameterError, match="accumulate"):
         loop_of(accumulate="none")
+
+
+def test_an_anchored_answer_stays_behind_the_messages_that_it_answered() -> None:
+    script = Script('{"name":1,"age":20}', Answer(YOUNG, anchored=True), GOOD)
+    script.run(max_retries=2)
+    _, second, third = script.asks
+    assert third.payload.startswith(second.payload + YOUNG)
 
 
 def test_messages_are_extended_by_two_turns_and_never_changed() -> None:
@@ -210,71 +217,6 @@ def test_bad_max_retries_are_refused_before_the_loop_starts(value: Any) -> None:
     with pytest.raises(ParameterError) as caught:
         loop_of(max_retries=value)
     assert caught.value.field == "max_retries"
-
-
-def test_hooks_see_every_attempt() -> None:
-    seen: list[tuple[str, Any]] = []
-    hooks = Hooks(
-        {
-            "completion:kwargs": lambda **kwargs: seen.append(("kwargs", kwargs)),
-            "completion:response": lambda response: seen.append(("response", response)),
-            "parse:error": lambda error, attempt_number, is_last_attempt: seen.append(
-                ("parse", (attempt_number, is_last_attempt))
-            ),
-            "completion:last_attempt": [lambda error: seen.append(("last", type(error)))],
-        }
-    )
-    with pytest.raises(ValidationFailed):
-        Script(Answer(YOUNG, response="raw"), YOUNG).run(
-            "Who?", max_retries=1, hooks=hooks, kwargs=lambda p: {"prompt": p}
-        )
-    assert [name for name, _ in seen] == ["kwargs", "response", "parse", "kwargs", "response", "parse", "last"]
-    assert seen[0][1] == {"prompt": "Who?"}
-    assert seen[1][1] == "raw"
-    assert [value for name, value in seen if name == "parse"] == [(1, False), (2, True)]
-    assert seen[-1][1] is ValidationFailed
-
-
-def test_a_driver_that_fails_is_told_to_the_hooks_and_raised_unchanged() -> None:
-    seen: list[Exception] = []
-    loop = loop_of(hooks={"completion:error": seen.append})
-    next(loop)
-    with pytest.raises(ConnectionError):
-        loop.throw(ConnectionError("down"))
-    assert [type(error) for error in seen] == [ConnectionError]
-
-
-def test_a_hook_that_raises_only_warns() -> None:
-    def broken(**kwargs: Any) -> None:
-        raise RuntimeError("broken hook")
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        assert Script(GOOD).run(hooks={"completion:kwargs": broken}).value.age == 30
-    assert "broken hook" in str(caught[0].message)
-
-
-def test_hooks_can_be_added_removed_and_joined() -> None:
-    seen: list[str] = []
-
-    def first(_: Any) -> None:
-        seen.append("first")
-
-    def second(_: Any) -> None:
-        seen.append("second")
-
-    hooks = Hooks({"parse:error": first}) + Hooks({"parse:error": second})
-    hooks.emit("parse:error", ValueError(), attempt_number=1)
-    hooks.off("parse:error", first)
-    hooks.off("parse:error", first)
-    hooks.emit("parse:error", ValueError())
-    hooks.clear()
-    hooks.emit("parse:error", ValueError())
-    assert seen == ["first", "second", "second"]
-    assert Hooks.of(hooks) is hooks
-    for wrong in (lambda: hooks.on("parse:wrong", first), lambda: hooks.on("parse:error", 3), lambda: Hooks.of(3)):  # type: ignore[arg-type]
-        with pytest.raises(ParameterError):
-            wrong()
 
 
 def test_any_text_gives_a_value_or_a_typed_error() -> None:

@@ -19,7 +19,7 @@ Kwargs = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class Quirks:
     """How far a service goes with the wire format that it speaks; the defaults are those of the format's own inventor.
 
     `strict`: it enforces schemas that are marked as strict. `tool_choice`: a call can be demanded of a tool by its
@@ -47,18 +47,20 @@ class Call:
     kwargs: Mapping[str, Any]
     stream: bool = False
     strict: bool | None = None
-    dialect: Dialect = Dialect()
+    quirks: Quirks = Quirks()
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """The request that a provider makes of a call. `notes` tells what of the type it could not express (a constraint
     that the provider does not enforce, a fall-back to a weaker mode); nothing is left out silently. `mode` is that of
-    the request if it is not the call's."""
+    the request if it is not the call's; `strict` says that the schema is of a dialect in which null may stand for what
+    was not given (`structured.dialects.restore`)."""
 
     kwargs: Kwargs
     notes: tuple[str, ...] = field(default=())
     mode: Mode | None = None
+    strict: bool = False
 
 
 class Provider(Protocol):

@@ -1,8 +1,8 @@
 """Media in messages, spelled as each provider wants it.
 
-`encode_messages` is called once for a call, before `Provider.prepare`: what it returns holds nothing but plain parts of
-the dialect, and is sent again as it is when the model is asked again. A URL stays one where the provider fetches URLs
-itself; elsewhere it is fetched here, under a guard. What a provider can't take is an error that names the part.
+`encode_kwargs` is called once for a call, before `Provider.prepare`: what it returns holds nothing but plain parts of
+the wire format, and is sent again as it is when the model is asked again. A URL stays one where the provider fetches
+URLs itself; elsewhere it is fetched here, under a guard. What a provider can't take is an error that names the part.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..media.base import CacheControl, Media, has_media
+from ..media.base import CacheControl, Media
 from ..media.errors import MediaError
 from ..media.guard import Guard
 from ..media.kinds import PDF, Audio, Image
 
 
-class Dialect(StrEnum):
+class Wire(StrEnum):
     """A way to write messages. Services that speak OpenAI's chat API are OPENAI."""
 
     OPENAI = "openai"
@@ -34,11 +34,15 @@ class UnsupportedMedia(MediaError):
 
 
 Part = dict[str, Any]
+_CONVERSATION = ("messages", "input", "contents")
+"""What SDKs call the argument that holds the messages."""
+_PARTS = ("content", "parts", "output")
+"""What messages call the parts in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a dialect takes one kind of media: `part` writes it, `types` are those it takes, `by_url` says whether it
+    """How a wire format takes one kind of media: `part` writes it, `types` are those it takes, `by_url` says whether it
     fetches URLs itself."""
 
     part: Callable[[Any], Part]
@@ -56,47 +60,45 @@ class _Rules:
 
 
 def encode_messages(
-    messages: Sequence[Any], dialect: Dialect, guard: Guard | None = None, field: str = "messages"
+    messages: Sequence[Any], wire: Wire, guard: Guard | None = None, field: str = "messages"
 ) -> list[Any]:
-    """The messages with all media, and text beside it, as plain parts of the dialect; new ones where something changed.
+    """The messages with all media, and text beside it, as plain parts of the wire format, in new messages.
 
-    A content may be text, one part, or a list of text, media and parts that are already in the dialect's own form,
-    which pass unchanged. Text parts (`{"type": "text", "text": …}`) are spelled for the dialect. May fetch, and block:
-    see `fetches`. Raises UnsupportedMedia, MediaError, FetchRefused or FetchFailed, each naming the part.
+    A content may be text, one part, or a list of text, media and parts that are already in its own form, which pass
+    unchanged. Text parts (`{"type": "text", "text": …}`) are spelled for it. May fetch, and block: see `fetches`.
+    Raises UnsupportedMedia, MediaError, FetchRefused or FetchFailed, each naming the part.
     """
-    encoder = _Encoder(_RULES[Dialect(dialect)], Dialect(dialect), guard or Guard())
+    encoder = _Encoder(_RULES[Wire(wire)], Wire(wire), guard or Guard())
     return [encoder.message(message, f"{field}[{number}]") for number, message in enumerate(messages)]
 
 
-def encode_kwargs(kwargs: Mapping[str, Any], dialect: Dialect, guard: Guard | None = None) -> dict[str, Any]:
+def encode_kwargs(kwargs: Mapping[str, Any], wire: Wire, guard: Guard | None = None) -> dict[str, Any]:
     """An SDK's kwargs with their conversation encoded: `messages`, or `input` (Responses), or `contents` (GenAI)."""
     encoded = dict(kwargs)
-    for name in ("messages", "input", "contents"):
+    for name in _CONVERSATION:
         if isinstance(kwargs.get(name), (list, tuple)):
-            encoded[name] = encode_messages(kwargs[name], dialect, guard, name)
+            encoded[name] = encode_messages(kwargs[name], wire, guard, name)
     return encoded
 
 
-def fetches(messages: Any, dialect: Dialect) -> bool:
-    """Whether encoding these messages fetches something: async callers encode in a thread then."""
-    if not has_media(messages):
-        return False
-    rules = _RULES[Dialect(dialect)]
-    return any(not _sent_as_url(media, rules) for media in _media_in(messages) if media.url is not None)
+def fetches(kwargs: Mapping[str, Any], wire: Wire) -> bool:
+    """Whether `encode_kwargs` will fetch something: async callers let it run in a thread then."""
+    media = [part for name in _CONVERSATION for part in _media_in(kwargs.get(name))]
+    return any(part.url is not None and not _sent_as_url(part, _RULES[Wire(wire)]) for part in media)
 
 
 class _Encoder:
-    def __init__(self, rules: _Rules, dialect: Dialect, guard: Guard) -> None:
-        self.rules, self.dialect, self.guard = rules, dialect, guard
+    def __init__(self, rules: _Rules, wire: Wire, guard: Guard) -> None:
+        self.rules, self.wire, self.guard = rules, wire, guard
 
     def message(self, message: Any, field: str) -> Any:
-        if isinstance(message, (str, Media)) and self.dialect is Dialect.GENAI:  # `contents` may hold them bare
+        if isinstance(message, (str, Media)) and self.wire is Wire.GENAI:  # `contents` may hold them bare
             return self.part(message, "user", field)
         if not isinstance(message, Mapping):
             return message
         role = str(message.get("role", "user"))
         changed = {}
-        for key in ("content", "parts", "output"):
+        for key in _PARTS:
             content = message.get(key)
             if isinstance(content, Media):
                 content = [content]
@@ -113,7 +115,7 @@ class _Encoder:
             if part.get("type") == "text" and isinstance(part.get("text"), str):
                 extra = {key: value for key, value in part.items() if key not in ("type", "text")}
                 return {**self.rules.text(part["text"], role), **extra}
-            return self.message(part, field) if has_media(part) else part  # a tool's result that holds media
+            return self.message(part, field) if _media_in(part) else part  # a tool's result that holds media
         if part is None or isinstance(part, (bytes, int, float, Sequence)) or hasattr(part, "__fspath__"):
             remedy = 'Give text, Image, Audio or PDF (Image.from_path("…")), or a part of the provider\'s own.'
             raise MediaError(field, type(part).__name__, "is no part of a message", remedy)
@@ -123,10 +125,10 @@ class _Encoder:
         kind = next((kind for cls, kind in self.rules.kinds.items() if isinstance(media, cls)), None)
         if kind is None:
             taken = " and ".join(sorted(cls.KIND for cls in self.rules.kinds))
-            raise UnsupportedMedia(field, media, f"{self.dialect} takes no {media.KIND}", f"It takes {taken}.")
+            raise UnsupportedMedia(field, media, f"{self.wire} takes no {media.KIND}", f"It takes {taken}.")
         if role not in self.rules.roles:
             allowed = " or ".join(sorted(self.rules.roles))
-            reason = f"{self.dialect} takes no {media.KIND} in a message of role {role}"
+            reason = f"{self.wire} takes no {media.KIND} in a message of role {role}"
             raise UnsupportedMedia(field, media, reason, f"Put it into a message of role {allowed}.")
         if media.url is not None and not _sent_as_url(media, self.rules):
             from ..media.fetch import load
@@ -136,7 +138,7 @@ class _Encoder:
             except MediaError as error:
                 raise type(error)(field, error.value, error.reason, error.remedy) from error
         if media.media_type is not None and media.media_type not in kind.types:
-            reason = f"{self.dialect} takes no {media.KIND} of type {media.media_type}"
+            reason = f"{self.wire} takes no {media.KIND} of type {media.media_type}"
             raise UnsupportedMedia(field, media, reason, f"Convert it to one of {', '.join(sorted(kind.types))}.")
         return kind.part(media)
 
@@ -145,7 +147,7 @@ def _sent_as_url(media: Media, rules: _Rules) -> bool:
     kind = next((kind for cls, kind in rules.kinds.items() if isinstance(media, cls)), None)
     if kind is None:
         return True  # nothing is fetched for what will be refused
-    if rules is _RULES[Dialect.GENAI]:
+    if rules is _RULES[Wire.GENAI]:
         return str(media.url).startswith(("gs://", _GOOGLE_FILES)) and media.media_type is not None
     return kind.by_url
 
@@ -154,11 +156,11 @@ def _media_in(value: Any) -> list[Media]:
     if isinstance(value, Media):
         return [value]
     if isinstance(value, Mapping):
-        return [media for key in ("content", "parts", "output") for media in _media_in(value.get(key))]
+        return [media for key in _PARTS for media in _media_in(value.get(key))]
     return [media for item in value for media in _media_in(item)] if isinstance(value, (list, tuple)) else []
 
 
-# --- how each dialect writes a part ----------------------------------------------------------------------------------
+# --- how each wire format writes a part ------------------------------------------------------------------------------
 
 
 def _place(media: Media) -> str:
@@ -251,8 +253,8 @@ def _types(kind: str, *names: str) -> frozenset[str]:
 
 
 _WEB_IMAGES = _types("image", "png", "jpeg", "gif", "webp")
-_RULES: Mapping[Dialect, _Rules] = {
-    Dialect.OPENAI: _Rules(
+_RULES: Mapping[Wire, _Rules] = {
+    Wire.OPENAI: _Rules(
         _type_and_text,
         {
             Image: _Kind(_image_url, _WEB_IMAGES),
@@ -260,17 +262,17 @@ _RULES: Mapping[Dialect, _Rules] = {
             PDF: _Kind(_openai_file, PDF.TYPES, by_url=False),
         },
     ),
-    Dialect.RESPONSES: _Rules(
+    Wire.RESPONSES: _Rules(
         _responses_text,
         {Image: _Kind(_responses_image, _WEB_IMAGES), PDF: _Kind(_responses_file, PDF.TYPES)},
         # The output of a tool is an item without a role.
     ),
-    Dialect.ANTHROPIC: _Rules(
+    Wire.ANTHROPIC: _Rules(
         _type_and_text,
         {Image: _Kind(_anthropic("image"), _WEB_IMAGES), PDF: _Kind(_anthropic("document"), PDF.TYPES)},
     ),
-    Dialect.COHERE: _Rules(_type_and_text, {Image: _Kind(_image_url, _WEB_IMAGES)}),
-    Dialect.MISTRAL: _Rules(
+    Wire.COHERE: _Rules(_type_and_text, {Image: _Kind(_image_url, _WEB_IMAGES)}),
+    Wire.MISTRAL: _Rules(
         _type_and_text,
         {
             Image: _Kind(_image_url, _WEB_IMAGES),
@@ -279,7 +281,7 @@ _RULES: Mapping[Dialect, _Rules] = {
         },
         frozenset(("user", "tool")),
     ),
-    Dialect.GENAI: _Rules(
+    Wire.GENAI: _Rules(
         _genai_text,
         {
             Image: _Kind(_genai, _types("image", "png", "jpeg", "webp", "heic", "heif"), by_url=False),
@@ -289,4 +291,4 @@ _RULES: Mapping[Dialect, _Rules] = {
     ),
 }
 
-__all__ = ["Dialect", "UnsupportedMedia", "encode_kwargs", "encode_messages", "fetches"]
+__all__ = ["UnsupportedMedia", "Wire", "encode_kwargs", "encode_messages", "fetches"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -72,10 +72,42 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an answer, as plain data of bounded size.
+
+    `loc` is the place as Pydantic gives it, `path` the same as it is written in Python, without the names of a union's
+    branches; `input` a cut copy of the value found there; `expected` and `suggestion` say in words what belongs there
+    and how to mend it, None where nobody knows.
+    """
+
+    loc: tuple[int | str, ...]
+    path: str
+    type: str
+    msg: str
+    input: Any = None
+    expected: str | None = None
+    suggestion: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fault as a dict that JSON can carry, but for the tuple `loc`."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def below(self) -> Fault:
+        """The fault as seen from the item of a list that it lies in: without the first step of its place."""
+        return replace(self, loc=self.loc[1:], path=self.path.partition("]")[2].removeprefix("."))
+
+    def __str__(self) -> str:
+        shown = repr(self.input)
+        got = f" (got {shown})" if self.input is not None and len(shown) <= 80 else ""
+        mend = f". {self.suggestion}" if self.suggestion else ""
+        return f"{self.path or 'the answer'}: {self.msg}{got}{mend}"
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt at a validated answer: the text, and the error that rejected it (None for the accepted one).
 
-    `response` is what the provider sent, where there is one."""
+    `response` is what the provider sent, where there is one; `faults` are those of `error`."""
 
     number: int
     text: str
@@ -83,6 +115,7 @@ class Attempt:
     usage: Usage = Usage()
     finish_reason: FinishReason | None = None
     response: Any = field(default=None, compare=False, repr=False)
+    faults: tuple[Fault, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

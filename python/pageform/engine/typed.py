@@ -13,6 +13,7 @@ from ..forms.form import Form
 from ..structured.answer import Answer
 from ..structured.judge import Judge
 from ..structured.loop import Ask, Outcome, Rejection, retry
+from ..structured.observe import Observer
 from ..structured.policy import policy_of
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
 from ..structured.spec import Spec
@@ -32,10 +33,12 @@ class TypedOptions:
     context: Any = None
     strict: bool | None = None
     hooks: Any = None
+    asynchronous: bool = False
 
 
 class TypedCall(Generic[T]):
-    """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`.
+    """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`; an async one
+    says so in the options and awaits `settle_hooks` after each step.
 
     `value` and `completion` are set once `take` returns True. `take` raises the error that ended the attempts.
     """
@@ -57,12 +60,13 @@ class TypedCall(Generic[T]):
         self.value: T
         self.completion: Completion
         self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
+        self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
         self._loop: Generator[Ask[Prompt], Answer, Outcome[T]] = retry(
             self._instruct(prompt),
             judge=Judge(form.spec, context=options.context, strict=options.strict),
             reask=self._reask,
             policy=policy_of(options.max_retries),
-            hooks=options.hooks,
+            hooks=self._observer,
             kwargs=self._shown,
         )
         self._ask = next(self._loop)
@@ -71,7 +75,7 @@ class TypedCall(Generic[T]):
         """What hooks see of an attempt."""
         name = "messages" if is_messages(prompt) else "prompt"
         model, response_type = self._engine.config.model, self._form.spec.response_type
-        return {"model": model, "response_model": response_type, "sampling": self._params, name: prompt}
+        return {"model": str(model), "response_model": response_type, "sampling": self._params, name: prompt}
 
     def _reask(self, prompt: Prompt, answer: Answer, rejection: Rejection) -> Prompt:
         if is_messages(prompt):
@@ -126,6 +130,10 @@ class TypedCall(Generic[T]):
         except Exception as raised:
             return raised
         return error
+
+    async def settle_hooks(self) -> None:
+        """Awaits the coroutines of async hooks."""
+        await self._observer.settle()
 
     def settle(self, ticket: Ticket) -> bool:
         """`take` for a ticket whose future is done; raises what ended the attempts."""

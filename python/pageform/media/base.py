@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -215,15 +214,6 @@ class Media:
         what = "of a type that is not known here" if media_type is None else f"not a type of {cls.KIND} that is taken"
         reason, remedy = f"is {what}", f"{cls.__name__} takes {', '.join(sorted(cls.TYPES))}."
         raise MediaError(cls.KIND, media_type, reason, remedy)
-
-
-def has_media(messages: Any) -> bool:
-    """Whether any message holds media, in its content or inside a part of it."""
-    if isinstance(messages, Media):
-        return True
-    if isinstance(messages, Mapping):
-        return any(has_media(messages.get(key)) for key in ("content", "parts", "output"))
-    return isinstance(messages, (list, tuple)) and any(has_media(message) for message in messages)
 
 
 def _name_in(path: str) -> str | None:

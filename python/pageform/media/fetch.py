@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urljoin
 
 from .base import Media
 from .errors import FetchFailed, FetchRefused
-from .guard import Guard, host_of, port_of, shown
+from .guard import Guard, host_of, is_address, port_of, shown
 
 M = TypeVar("M", bound=Media)
 
@@ -72,11 +72,14 @@ def fetch(url: str, guard: Guard | None = None, max_bytes: int | None = None, ty
 
 def _look_up(guard: Guard, parts: SplitResult, deadline: _Deadline) -> list[str]:
     """Looks a host up within the time limit, in a thread of its own since the system's resolver knows none."""
+    host = host_of(parts)
     found: list[Any] = []
+    if is_address(host):
+        return [host]
 
     def ask() -> None:
         try:
-            found.append(list(guard.resolver(host_of(parts), port_of(parts))))
+            found.append(list(guard.resolver(host, port_of(parts))))
         except (OSError, UnicodeError) as error:
             found.append(error)
 

@@ -63,9 +63,9 @@ class Guard:
             if isinstance(given, (str, int)):
                 raise ParameterError(name, given, "is not a set", "Give a set, or None for any.")
             object.__setattr__(self, name, None if given is None else frozenset(given))
-        for name in ("max_bytes", "timeout", "max_redirects"):
-            if not getattr(self, name) >= (name != "max_redirects"):
-                raise ParameterError(name, getattr(self, name), "is too small", "Give a positive number.")
+        if self.max_redirects < 0 or not self.max_bytes > 0 or not self.timeout > 0:
+            limits = (self.max_bytes, self.timeout, self.max_redirects)
+            raise ParameterError("max_bytes, timeout, max_redirects", limits, "are no limits", "Give positive numbers.")
         if not isinstance(self.allow_private, bool):
             object.__setattr__(self, "allow_private", tuple(self.allow_private))
         try:
@@ -119,6 +119,15 @@ def is_public(address: Address) -> bool:
     if address.is_multicast or address.is_reserved or not address.is_global:
         return False
     return isinstance(address, ipaddress.IPv4Address) or (address in _GLOBAL_UNICAST and address not in _IETF)
+
+
+def is_address(host: str) -> bool:
+    """Whether the host of a checked URL is an IP address, which need not be looked up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def unwrap(address: Address) -> Address:
@@ -177,7 +186,7 @@ def shown(url: str) -> str:
 
 def _check_host(url: str, parts: SplitResult) -> None:
     host = parts.hostname or ""
-    if ":" in host:  # an IPv6 literal: urlsplit has checked the brackets
+    if "[" in parts.netloc or ":" in host:
         try:
             ipaddress.IPv6Address(host)
         except ValueError as error:

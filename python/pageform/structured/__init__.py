@@ -9,10 +9,15 @@ from .answer import Answer, Assembler, Delta, Mode, ToolCall
 from .errors import (
     BatchFailed,
     BrokeOff,
+    ClientError,
+    ConfigurationError,
+    EmptyAnswer,
     IncompleteOutput,
     ManyToolCalls,
+    ModeError,
     ModelRetry,
     NoToolCall,
+    ProviderError,
     Refused,
     Rejected,
     StructuredError,
@@ -21,14 +26,22 @@ from .errors import (
     ValidationFailed,
     WrongTool,
 )
+from .events import CallAbandoned, Event, EventName, HookName
 from .hooks import Hooks
+from .items import Item, ItemFailed, ItemReader
+from .json_text import JSONError, NestingTooDeep, UnexpectedEnd
 from .judge import AttemptInfo, Judge, current_attempt
+from .logs import JsonFormatter
 from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
-from .partial import PartialBuilder
+from .maybe import Maybe
+from .observe import Observer
+from .partial import PartFault, PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
 from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
 from .spec import Spec
+from .stream_options import Stream
+from .telemetry import on_error, opentelemetry_hooks
 
 __all__ = [
     "Answer",
@@ -38,28 +51,48 @@ __all__ = [
     "Backoff",
     "BatchFailed",
     "BrokeOff",
+    "CallAbandoned",
+    "ClientError",
+    "ConfigurationError",
     "CountedPolicy",
     "Delta",
+    "EmptyAnswer",
+    "Event",
+    "EventName",
+    "HookName",
     "Hooks",
     "IncompleteOutput",
+    "Item",
+    "ItemFailed",
+    "ItemReader",
+    "JSONError",
+    "JsonFormatter",
     "Judge",
     "Limits",
     "ManyToolCalls",
+    "Maybe",
     "Mode",
+    "ModeError",
     "ModelRetry",
+    "NestingTooDeep",
     "NoToolCall",
+    "Observer",
     "Outcome",
+    "PartFault",
     "Partial",
     "PartialBuilder",
     "Policy",
+    "ProviderError",
     "Refused",
     "Rejected",
     "Rejection",
     "Spec",
+    "Stream",
     "StructuredError",
     "TenacityPolicy",
     "TokenBudgetExceeded",
     "ToolCall",
+    "UnexpectedEnd",
     "UsageUnavailable",
     "ValidationFailed",
     "WrongTool",
@@ -68,6 +101,8 @@ __all__ = [
     "complaint",
     "current_attempt",
     "instructions",
+    "on_error",
+    "opentelemetry_hooks",
     "policy_of",
     "reask_messages",
     "reask_suffix",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -34,8 +34,9 @@ class ToolCall:
 class Answer:
     """One answer of a model.
 
-    `response` is the SDK's own object, None for a stream; `turn` what a provider needs to echo the turn when
-    it asks again, None if that can be rebuilt from the rest.
+    `response` is the SDK's own object, None for a stream. `turn` is what a provider needs to echo the turn when it asks
+    again, in order, empty if that can be rebuilt from the rest. An `anchored` turn may be echoed only behind the very
+    messages that it answered (some reasoning is signed together with them).
     """
 
     text: str = ""
@@ -44,7 +45,8 @@ class Answer:
     response: Any = None
     tool_calls: tuple[ToolCall, ...] = ()
     refusal: str | None = None
-    turn: Any = None
+    turn: tuple[Any, ...] = ()
+    anchored: bool = False
 
     @property
     def payload(self) -> str:
@@ -56,8 +58,9 @@ class Answer:
 class Delta:
     """What one event of a stream adds to an answer.
 
-    `call` numbers the tool call that `call_id`, `name` and `arguments` belong to. `usage` holds running totals: of each
-    count the largest that was told is true.
+    `call` numbers the tool call that `call_id`, `name` and `arguments` belong to; what never gets a name is none of the
+    caller's tools. `usage` holds running totals: of each count the largest that was told is true. `turn` is a piece of
+    the answer's, and `anchored` holds for all of it.
     """
 
     text: str = ""
@@ -68,6 +71,8 @@ class Delta:
     refusal: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    turn: Any = None
+    anchored: bool = False
 
 
 class Assembler:
@@ -77,9 +82,11 @@ class Assembler:
         self._texts: list[str] = []
         self._refusals: list[str] = []
         self._calls: list[_GrowingCall] = []
-        self._numbers: dict[int, int] = {}
+        self._growing: dict[int, _GrowingCall] = {}
         self._finish: FinishReason | None = None
         self._usage = Usage()
+        self._turn: list[Any] = []
+        self._anchored = False
 
     @property
     def finished(self) -> bool:
@@ -88,8 +95,8 @@ class Assembler:
 
     def add(self, delta: Delta) -> int | None:
         """Take the next delta; the cost depends on its size alone. Returns which of the tool calls it belongs to,
-        counted from 0 in their order. Another id and name under an old number is a new call: some servers number all
-        of them 0."""
+        counted from 0 in their order, None while it has no name. Another id and name under an old number is a new call:
+        some servers number all of them 0."""
         if delta.text:
             self._texts.append(delta.text)
         if delta.refusal:
@@ -98,20 +105,24 @@ class Assembler:
             self._finish = delta.finish_reason
         if delta.usage is not None:
             self._usage = _largest(self._usage, delta.usage)
+        if delta.turn is not None:
+            self._turn.append(delta.turn)
+        self._anchored |= delta.anchored
         return None if delta.call is None else self._add_to_call(delta.call, delta)
 
-    def _add_to_call(self, number: int, delta: Delta) -> int:
-        index = self._numbers.get(number)
-        if index is None or (delta.call_id and delta.name and self._calls[index].id not in ("", delta.call_id)):
-            index = self._numbers[number] = len(self._calls)
-            self._calls.append(_GrowingCall())
-        call = self._calls[index]
+    def _add_to_call(self, number: int, delta: Delta) -> int | None:
+        call = self._growing.get(number)
+        if call is None or (delta.call_id and delta.name and call.id not in ("", delta.call_id)):
+            call = self._growing[number] = _GrowingCall()
         call.id = call.id or delta.call_id
         if delta.name and delta.name not in call.names:  # some servers repeat it in each event
             call.names.append(delta.name)
+            if call.index is None:
+                call.index = len(self._calls)
+                self._calls.append(call)
         if delta.arguments:
             call.arguments.append(delta.arguments)
-        return index
+        return call.index
 
     def answer(self, response: Any = None) -> Answer:
         """The answer as far as it has arrived. `ABORT` stands for a stream that ended early."""
@@ -123,18 +134,29 @@ class Assembler:
             response=response,
             tool_calls=tuple(calls),
             refusal=_join(self._refusals) or None,
+            turn=tuple(self._turn),
+            anchored=self._anchored,
         )
 
 
 @dataclass
 class _GrowingCall:
+    index: int | None = None
     id: str = ""
     names: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
 
 
 def _largest(one: Usage, other: Usage) -> Usage:
-    return Usage(*(max(getattr(one, f.name), getattr(other, f.name)) for f in fields(Usage)))
+    details = {
+        name: max(one.details.get(name, 0), other.details.get(name, 0)) for name in (*one.details, *other.details)
+    }
+    return Usage(
+        max(one.prompt_tokens, other.prompt_tokens),
+        max(one.completion_tokens, other.completion_tokens),
+        max(one.cached_tokens, other.cached_tokens),
+        {**one.details, **details},
+    )
 
 
 def _join(pieces: list[str]) -> str:

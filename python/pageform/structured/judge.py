@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..core.completion import FinishReason
 from .answer import Answer, Mode, ToolCall
-from .errors import BrokeOff, ManyToolCalls, NoToolCall, Refused, WrongTool
+from .errors import BrokeOff, EmptyAnswer, ManyToolCalls, NoToolCall, Refused, WrongTool
 from .partial import PartialBuilder
 from .spec import Spec
 
@@ -55,13 +55,15 @@ class Judge(Generic[T]):
     strict: bool | None = None
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> T:
-        """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `NoToolCall`, `ManyToolCalls`,
-        `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
+        """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
+        `ManyToolCalls`, `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
         info = info or AttemptInfo()
         if answer.refusal:
             raise Refused(answer.refusal)
         if answer.finish_reason is not FinishReason.STOP:
             raise BrokeOff(answer.finish_reason)
+        if not answer.tool_calls and not answer.text.strip():
+            raise EmptyAnswer
         with _attempt(info):
             context = self._context(info)
             if self.mode is Mode.TOOLS:

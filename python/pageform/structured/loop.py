@@ -17,13 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from ..core.completion import Attempt, Usage
+from ..core.completion import Attempt, Fault, Usage
 from ..core.errors import ParameterError
 from .answer import Answer
+from .bounded import cut, shorten
+from .diagnose import diagnose, summary
 from .errors import (
     BrokeOff,
     IncompleteOutput,
@@ -33,13 +36,9 @@ from .errors import (
     TokenBudgetExceeded,
     UsageUnavailable,
     ValidationFailed,
-    describe,
-    shorten,
-    summary,
-    tell,
 )
-from .hooks import Hooks
 from .judge import AttemptInfo, Judge
+from .observe import Observer
 from .policy import CountedPolicy, Limits, Policy
 from .prompt import REPEAT_CALL, tool_complaint
 
@@ -47,7 +46,8 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 Accumulate = Literal["last", "all", "summary"]
-"""What the model is shown of its earlier answers: the last; all of them; or the last, with the faults of all."""
+"""What the model is shown of its earlier answers: the last; all of them; or the last, with the faults of all. All of
+them too where an answer is `anchored` to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,11 @@ class Ask(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an answer was not taken: `error`, and `text`, which says so to the model."""
+    """Why an answer was not taken: `error`, and `text`, which says so to the model; `faults` are those of `error`."""
 
     error: Exception
     text: str
+    faults: tuple[Fault, ...] = ()
 
     def results(self, answer: Answer) -> list[str]:
         """What the model is told of each of its tool calls. Where the faults are those of single calls, the others are
@@ -72,13 +73,13 @@ class Rejection:
         number = len(answer.tool_calls)
         if number < 2 or not isinstance(self.error, ValidationError):
             return [tool_complaint(self.text)] * number
-        faults: dict[int, list[dict[str, Any]]] = {}
-        for fault in describe(self.error):
-            where = fault["loc"][0] if fault["loc"] else None
+        faults: dict[int, list[Fault]] = {}
+        for fault in self.faults or diagnose(self.error):
+            where = fault.loc[0] if fault.loc else None
             if not isinstance(where, int) or where >= number:
                 return [tool_complaint(self.text)] * number
-            faults.setdefault(where, []).append({**fault, "loc": fault["loc"][1:]})
-        return [tool_complaint(tell(faults[one])) if one in faults else REPEAT_CALL for one in range(number)]
+            faults.setdefault(where, []).append(fault.below())
+        return [tool_complaint(summary(faults[one])) if one in faults else REPEAT_CALL for one in range(number)]
 
 
 Reask = Callable[[P, Answer, Rejection], P]
@@ -115,59 +116,73 @@ def retry(
 
     Only an answer that does not parse or validate is asked for again. Raises `IncompleteOutput` for one that broke off;
     `ValidationFailed` when the attempts are spent, or at once for a refusal and when a validator raises anything but a
-    `ValueError` or an `AssertionError` (with the original as `__cause__`); `TokenBudgetExceeded`. `kwargs` gives what
-    the `completion:kwargs` hooks see of a payload.
+    `ValueError` or an `AssertionError` (with the original as `__cause__`); `TokenBudgetExceeded`. `hooks` are `Hooks`,
+    a mapping from event to handlers, or the driver's `Observer`; `kwargs` gives what they see of a payload.
     """
     if accumulate not in ("last", "all", "summary"):
         raise ParameterError("accumulate", accumulate, "is unknown", 'Use "last", "all" or "summary".')
-    loop = _Loop(judge, reask, policy or CountedPolicy(), limits or Limits(), accumulate, Hooks.of(hooks))
+    observer = hooks if isinstance(hooks, Observer) else Observer(hooks)
+    loop = _Loop(judge, reask, policy or CountedPolicy(), limits or Limits(), accumulate, observer)
     return loop.run(payload, kwargs or (lambda _: {}))
 
 
 class _Loop(Generic[P, T]):
     def __init__(
-        self, judge: Judge[T], reask: Reask[P], policy: Policy, limits: Limits, accumulate: Accumulate, hooks: Hooks
+        self,
+        judge: Judge[T],
+        reask: Reask[P],
+        policy: Policy,
+        limits: Limits,
+        accumulate: Accumulate,
+        observer: Observer,
     ) -> None:
         self.judge, self.reask, self.policy, self.limits = judge, reask, policy, limits
-        self.accumulate, self.hooks = accumulate, hooks
-        self.attempts: list[Attempt] = []
+        self.accumulate, self.observer = accumulate, observer
+        self.attempts = observer.attempts
         self.started = limits.clock()
 
     def run(self, original: P, kwargs: Callable[[P], Mapping[str, Any]]) -> Generator[Ask[P], Answer, Outcome[T]]:
-        ask = Ask(1, original)
+        try:
+            return (yield from self._attempts(original, kwargs))
+        except GeneratorExit:
+            self.observer.abandoned()
+            raise
+        except Exception as fault:  # also one that the driver throws in because it got no answer: it stays its own
+            self.observer.unanswered(fault)
+            raise
+
+    def _attempts(self, original: P, kwargs: Callable[[P], Mapping[str, Any]]) -> Generator[Ask[P], Answer, Outcome[T]]:
+        ask, limit = Ask(1, original), self.policy.max_attempts
         while True:
-            details = self._details(ask.number)
-            self.hooks.emit("completion:kwargs", **kwargs(ask.payload))
+            self.observer.attempt(ask.number, limit, partial(kwargs, ask.payload))
+            answer = yield ask
+            self.observer.answered(answer)
             try:
-                answer = yield ask
-            except Exception as fault:  # the driver could not get an answer: tell the hooks, the fault stays its own
-                self.hooks.emit("completion:error", fault, **details)
-                raise
-            self.hooks.emit("completion:response", answer if answer.response is None else answer.response)
-            try:
-                value = self.judge(answer, AttemptInfo(ask.number, self.policy.max_attempts))
+                value = self.judge(answer, AttemptInfo(ask.number, limit))
             except Exception as raised:  # validators are the caller's code: anything may come out
                 error = raised
             else:
-                self._note(ask, answer, None)
+                self._note(ask, answer, None, ())
+                self.observer.accepted(value)
                 return Outcome(value, self.attempts, answer.response)
-            self._note(ask, answer, error)
-            self.hooks.emit("parse:error", error, **details)
-            following = self._next(ask, original, answer, error)
+            faults = diagnose(error, self.judge.spec)
+            self._note(ask, answer, error, faults)
+            following = self._next(ask, original, answer, error, faults)
+            self.observer.rejected(error, faults, last=isinstance(following, Exception))
             if isinstance(following, Exception):
-                self.hooks.emit("completion:last_attempt", following, **{**details, "is_last_attempt": True})
-                raise following from (None if isinstance(error, BrokeOff) else error)
+                following.__cause__ = None if isinstance(error, BrokeOff) else error
+                self.observer.gave_up(following)
+                raise following
             ask = following
 
-    def _note(self, ask: Ask[P], answer: Answer, error: Exception | None) -> None:
-        made = Attempt(ask.number, answer.payload, error, answer.usage, answer.finish_reason, answer.response)
-        self.attempts.append(made)
+    def _note(self, ask: Ask[P], answer: Answer, error: Exception | None, faults: tuple[Fault, ...]) -> None:
+        self.attempts.append(
+            Attempt(ask.number, answer.payload, error, answer.usage, answer.finish_reason, answer.response, faults)
+        )
 
-    def _details(self, number: int) -> dict[str, Any]:
-        limit = self.policy.max_attempts
-        return {"attempt_number": number, "max_attempts": limit, "is_last_attempt": number == limit}
-
-    def _next(self, ask: Ask[P], original: P, answer: Answer, error: Exception) -> Ask[P] | StructuredError:
+    def _next(
+        self, ask: Ask[P], original: P, answer: Answer, error: Exception, faults: tuple[Fault, ...]
+    ) -> Ask[P] | StructuredError:
         """The next attempt, or the error that ends them."""
         spec = self.judge.spec
         if isinstance(error, BrokeOff):
@@ -182,12 +197,12 @@ class _Loop(Generic[P, T]):
             return spent
         delay = self.policy.delay(ask.number, error, self.started)
         if delay is None or self.limits.passed(self.started, delay):
-            return ValidationFailed(_spent_message(spec.name, self.attempts, error), self.attempts)
-        text = summary(error)
+            return ValidationFailed(_spent_message(spec.name, self.attempts), self.attempts)
+        text = summary(faults)
         if self.accumulate == "summary":
-            text = "\n".join(dict.fromkeys(summary(attempt.error) for attempt in self.attempts))
-        base = ask.payload if self.accumulate == "all" else original
-        return Ask(ask.number + 1, self.reask(base, answer, Rejection(error, text)), delay)
+            text = "\n".join(dict.fromkeys(summary(attempt.faults) for attempt in self.attempts))
+        base = ask.payload if self.accumulate == "all" or answer.anchored else original
+        return Ask(ask.number + 1, self.reask(base, answer, Rejection(error, text, faults)), delay)
 
     def _budget_error(self) -> StructuredError | None:
         budget = self.limits.token_budget
@@ -208,11 +223,12 @@ def _total(attempts: list[Attempt]) -> Usage:
 
 def _odd_message(name: str, error: BaseException) -> str:
     return (
-        f"validating {name} raised {type(error).__name__}: {error}. Validators should raise ValueError or "
+        f"validating {name} raised {type(error).__name__}: {cut(str(error))}. Validators should raise ValueError or "
         "AssertionError for values that the model may correct"
     )
 
 
-def _spent_message(name: str, attempts: list[Attempt], error: BaseException) -> str:
+def _spent_message(name: str, attempts: list[Attempt]) -> str:
     tries = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-    return f"no valid {name} after {tries}:\n{summary(error)}\nThe last answer was {shorten(attempts[-1].text)}"
+    last = attempts[-1]
+    return f"no valid {name} after {tries}:\n{summary(last.faults)}\nThe last answer was {shorten(last.text)}"

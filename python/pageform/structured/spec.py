@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -37,6 +37,7 @@ from .refusals import refuse_async_validators, refuse_values
 from .shape import Shape, shape_of
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 Kind = Literal["value", "iterable", "parallel", "partial"]
 
@@ -68,6 +69,7 @@ class Spec(Generic[T]):
         self.adapter = adapter
         self.kind: Kind = kind
         self._core = _core_schema(response_type)
+        self._adapted: dict[Any, Any] = {}
 
     @classmethod
     def of(cls, response_type: Any) -> Spec[Any]:
@@ -166,6 +168,12 @@ class Spec(Generic[T]):
             "additionalProperties": False,
             **definitions,
         }
+
+    def adapted(self, dialect: Callable[[dict[str, Any]], D]) -> D:
+        """`dialect(object_schema)`, made once; see `dialects`."""
+        if dialect not in self._adapted:
+            self._adapted[dialect] = dialect(self.object_schema)
+        return cast(D, self._adapted[dialect])
 
     # --- its parts ---------------------------------------------------------------------------------------------------
 
