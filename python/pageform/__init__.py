@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
+    from .forms.rewind import RewindOptions
     from .structured.errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
     from .structured.hooks import Hooks
 
@@ -48,6 +49,7 @@ _HOMES = {
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
+    "forms.rewind": ("RewindOptions",),
     "structured.errors": ("BatchFailed", "IncompleteOutput", "StructuredError", "ValidationFailed"),
     "structured.hooks": ("Hooks",),
 }
@@ -74,6 +76,7 @@ __all__ = [
     "ParameterError",
     "RepetitionDetection",
     "RequestError",
+    "RewindOptions",
     "SamplingParams",
     "SchemaError",
     "StructuredError",

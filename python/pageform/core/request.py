@@ -73,6 +73,8 @@ class Request:
     """Prompt tokens that the first admission found in the prefix cache."""
     num_scored: int = 1
     """Prompt logprobs are delivered up to this position."""
+    attempt: int = 0
+    """Counts the attempts at a value that is being decoded again; 0 otherwise."""
     num_preemptions: int = 0
     protected: bool = False
     """Resumed after a preemption and without a new token since: not to be preempted again."""
@@ -119,7 +121,7 @@ class Request:
     @property
     def stream(self) -> int:
         """Which noise the request's samples are drawn with, together with seed and position."""
-        return self.sample
+        return self.sample + (self.attempt << 16)
 
     @property
     def is_finished(self) -> bool:

@@ -129,9 +129,11 @@ class BaseEngine:
         grammar: Grammar | None = None,
         on_delta: OnDelta | None = None,
         request_id: str | None = None,
+        **guarding: Any,
     ) -> Ticket:
         """A checked request that is not yet submitted. For drivers of the engine; users call `generate`."""
-        return self._parts.preparer.ticket(prompt, params, grammar, on_delta, request_id, time.monotonic())
+        now = time.monotonic()
+        return self._parts.preparer.ticket(prompt, params, grammar, on_delta, request_id, now, **guarding)
 
     def submit(self, ticket: Ticket) -> None:
         """Starts a ticket. Raises EngineClosedError."""

@@ -58,6 +58,8 @@ class Judge(Generic[T]):
         """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
         `ManyToolCalls`, `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
         info = info or AttemptInfo()
+        if answer.error is not None:
+            raise answer.error
         if answer.refusal:
             raise Refused(answer.refusal)
         if answer.finish_reason is not FinishReason.STOP:
@@ -65,7 +67,7 @@ class Judge(Generic[T]):
         if not answer.tool_calls and not answer.text.strip():
             raise EmptyAnswer
         with _attempt(info):
-            context = self._context(info)
+            context = self.context_in(info)
             if self.mode is Mode.TOOLS:
                 return self._from_tools(answer, context)
             return self.spec.validate(answer.text, context=context, strict=self.strict)
@@ -93,7 +95,8 @@ class Judge(Generic[T]):
             raise WrongTool(call.name, [self.spec.name])
         return call
 
-    def _context(self, info: AttemptInfo) -> Any:
+    def context_in(self, info: AttemptInfo) -> Any:
+        """The validation context of one attempt."""
         if self.context is not None and not isinstance(self.context, Mapping):
             return self.context
         told = {"attempt": info.number, "max_attempts": info.max_attempts, "is_last_attempt": info.is_last}
