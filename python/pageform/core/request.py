@@ -76,6 +76,8 @@ class Request:
     attempt: int = 0
     """Counts the attempts at a value that is being decoded again; 0 otherwise."""
     num_preemptions: int = 0
+    num_rewound: int = 0
+    """Output tokens that were cut off again."""
     protected: bool = False
     """Resumed after a preemption and without a new token since: not to be preempted again."""
     first_scheduled_time: float | None = None
@@ -151,6 +153,7 @@ class Request:
 
     def cut(self, entry: RewindEntry) -> None:
         """Cuts the output back. The last kept token must be computed again: what it predicts is to be sampled anew."""
+        self.num_rewound += len(self.output_ids) - entry.to
         self.log.append(entry)
         self.num_computed = min(self.num_computed, self.num_tokens - 1)
 

@@ -44,6 +44,10 @@ class EngineStats:
     mixed_steps: int
     """Steps that computed prompt tokens of one request and decoded another."""
     max_step_tokens: int
+    computed_tokens: int
+    """Tokens that went through the model: prompts, outputs, drafts, and what was computed again."""
+    rewound_tokens: int
+    """Tokens that were decoded and thrown away, because a value that they made was not valid."""
     step_faults: int
     drafted_tokens: dict[str, int]
     """Tokens proposed without a forward pass and put into a step, by kind: "forced", "ngram"."""

@@ -104,6 +104,9 @@ class FieldGuard:
         except GivenUp as given_up:
             self.error = given_up.error
             return Verdict.GIVEN_UP
+        except Exception as error:  # validators are the caller's code: it ends this answer, as it would at the end
+            self.error = error
+            return Verdict.GIVEN_UP
         self._tune(sink)
         return Verdict.REWOUND
 

@@ -12,6 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails
+
+from ..structured.faults import relocated
 
 Core = Mapping[str, Any]
 
@@ -20,11 +23,11 @@ _OPEN = ("default", "nullable", "model", "dataclass", "definitions")
 
 
 class Verdict(Exception):
-    """A value was judged and is not valid. `error` is Pydantic's."""
+    """A value was judged and is not valid. `faults` are placed as in the object around it, for a field of one."""
 
-    def __init__(self, error: ValidationError) -> None:
-        self.error = error
-        super().__init__(str(error))
+    def __init__(self, faults: list[InitErrorDetails]) -> None:
+        self.faults = faults
+        super().__init__(faults)
 
 
 class Check:
@@ -66,32 +69,37 @@ class Check:
     def judge(self, text: bytes, before: Mapping[str, bytes], context: Any, strict: bool | None) -> None:
         """Raises `Verdict` if a value's JSON is not valid.
 
-        `before` is the JSON of the object's earlier fields by key, for a field with `sees_siblings`. What a validator
-        raises beside validation errors is not judged here: the final validation meets it again.
+        `before` is the JSON of the object's earlier fields by key, for a field with `sees_siblings`. Whatever else the
+        caller's validators raise goes through.
         """
-        try:
-            if self._field is None:
-                self._validator.validate_json(text, context=context, strict=strict)
-                return
-            members = [*before.items(), (self._field.key, text)] if self.sees_siblings else [(self._field.key, text)]
-            body = b",".join(_quoted(key) + b":" + value for key, value in members)
-            self._validator.validate_json(b"{" + body + b"}", context=context, strict=strict)
-        except ValidationError as error:
-            if self._field is None or any(fault["loc"][:1] == (self._field.key,) for fault in error.errors()):
-                raise Verdict(error) from None
-        except Exception:  # the caller's code: see above
+        if self._validator is None:
             return
+        if self._field is not None:
+            members = {**before, self._field.key: text} if self.sees_siblings else {self._field.key: text}
+            text = b"{" + b",".join(_quoted(key) + b":" + value for key, value in members.items()) + b"}"
+        try:
+            self._validator.validate_json(text, context=context, strict=strict)
+        except ValidationError as error:
+            faults = relocated(error)
+            if self._field is not None:  # those of its siblings are told elsewhere
+                faults = [fault for fault in faults if fault.get("loc", ())[:1] == (self._field.key,)]
+            if faults:
+                raise Verdict(faults) from None
 
     # --- the schema -------------------------------------------------------------------------------------------------
 
     @cached_property
     def _validator(self) -> Any:
-        from pydantic_core import SchemaValidator
+        """None for a schema that makes no sense apart from the whole; its values are judged with that."""
+        from pydantic_core import SchemaError, SchemaValidator
 
         schema: Any = self._schema if self._field is None else self._field.container
         if self._definitions:
             schema = {"type": "definitions", "schema": schema, "definitions": list(self._definitions.values())}
-        return SchemaValidator(schema, self._config)
+        try:
+            return SchemaValidator(schema, self._config)
+        except SchemaError:
+            return None
 
     def _child(self, key: str | None) -> Check | None:
         if key not in self._children:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import InitErrorDetails
 
 from ..core.completion import Rewind
 from ..core.errors import ParameterError
 from ..structured.diagnose import path as written
-from ..structured.faults import failed, relocated
+from ..structured.faults import failed
 from .bans import Bans, TokenPrefixes
 from .checks import Check, Verdict
 from .matcher import Matcher
@@ -80,7 +81,8 @@ class FieldJudge:
             check.judge(text, before, self.context, self.strict)
         except Verdict as verdict:
             around = path[:-1] if check.is_field else path
-            return failed(self.name, relocated(verdict.error, before=around))
+            faults = [InitErrorDetails(**{**one, "loc": (*around, *one.get("loc", ()))}) for one in verdict.faults]
+            return failed(self.name, faults)
         return None
 
 
