@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
     from .forms.rewind import RewindOptions
+    from .structured.citations import CitationMixin
     from .structured.errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
     from .structured.hooks import Hooks
+    from .structured.llm_validator import llm_validator, openai_moderation
+    from .structured.markers import Partial
+    from .structured.maybe import Maybe
 
 _HOMES = {
     "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
@@ -51,7 +55,11 @@ _HOMES = {
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
     "forms.rewind": ("RewindOptions",),
     "structured.errors": ("BatchFailed", "IncompleteOutput", "StructuredError", "ValidationFailed"),
+    "structured.citations": ("CitationMixin",),
     "structured.hooks": ("Hooks",),
+    "structured.llm_validator": ("llm_validator", "openai_moderation"),
+    "structured.markers": ("Partial",),
+    "structured.maybe": ("Maybe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -62,6 +70,7 @@ __all__ = [
     "BackendError",
     "BatchFailed",
     "CapacityError",
+    "CitationMixin",
     "Completion",
     "Engine",
     "EngineClosedError",
@@ -69,11 +78,13 @@ __all__ = [
     "FinishReason",
     "Hooks",
     "IncompleteOutput",
+    "Maybe",
     "ModelFileError",
     "ModelNotFoundError",
     "NoEngineError",
     "PageformError",
     "ParameterError",
+    "Partial",
     "RepetitionDetection",
     "RequestError",
     "RewindOptions",
@@ -84,6 +95,8 @@ __all__ = [
     "TokenLogprob",
     "Usage",
     "ValidationFailed",
+    "llm_validator",
+    "openai_moderation",
 ]
 
 
