@@ -263,7 +263,7 @@ def test_aborts_and_deadlines_end_rewinding_requests(engine: Engine) -> None:
     engine.abort("endless")
     thread.join(20)
     assert len(failures) == 1
+    sampling = SamplingParams(temperature=0, timeout=0.3)
     with pytest.raises(Exception, match="timeout"):
-        sampling = SamplingParams(temperature=0, timeout=0.3)
         engine.generate(TEXT, sampling, response_model=owner(age=never), rewind=options, max_retries=0)
     assert engine.stats().kv_blocks_used == 0

@@ -79,7 +79,7 @@ class Judge(Generic[T]):
             return self.read(answer.text, self.spec, context, enveloped=self.mode is Mode.SCHEMA)
 
     def check(self, answer: Answer) -> None:
-        """Raises `Refused`, `BrokeOff` or `EmptyAnswer` for an answer that holds no value, or what rejected it before."""
+        """Raises `Refused`, `BrokeOff` or `EmptyAnswer` for an answer without a value, or what rejected it before."""
         if answer.error is not None:
             raise answer.error
         if answer.refusal:
