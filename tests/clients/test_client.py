@@ -182,9 +182,7 @@ def test_time_and_tokens_are_bounded(chat: ScriptedServer, wire: OpenAIChatWire,
     assert len(chat.requests) == 4
 
 
-def test_a_timeout_bounds_each_request_by_what_is_left(
-    chat: ScriptedServer, wire: OpenAIChatWire, client: Any
-) -> None:
+def test_a_timeout_bounds_each_request_by_what_is_left(chat: ScriptedServer, wire: OpenAIChatWire, client: Any) -> None:
     from scripted_server import Gate, raw_reply
 
     chat.say(wire.reply(YOUNG_SAID), raw_reply(Gate()))
@@ -338,9 +336,7 @@ def test_types_that_are_no_models(chat: ScriptedServer, wire: OpenAIChatWire, cl
         assert not [note for note in outcome.notes if "offered" in note]
 
 
-def test_media_are_written_as_the_provider_wants_them(
-    chat: ScriptedServer, wire: OpenAIChatWire, client: Any
-) -> None:
+def test_media_are_written_as_the_provider_wants_them(chat: ScriptedServer, wire: OpenAIChatWire, client: Any) -> None:
     from media_samples import png
 
     from pageform.media import Image

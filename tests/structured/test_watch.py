@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 
 from pageform.core.completion import FinishReason
-from pageform.structured import Assembler, Delta, Judge, ModelRetry, Mode, Spec
+from pageform.structured import Assembler, Delta, Judge, Mode, ModelRetry, Spec
 from pageform.structured.judge import AttemptInfo
 from pageform.structured.watch import ItemJudge, PartialWatcher
 
