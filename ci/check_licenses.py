@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from importlib.metadata import PackageMetadata, PackageNotFoundError, distribution, metadata
 from pathlib import Path
 
 TABLE = Path("third_party/LICENSES.md")
@@ -18,7 +18,8 @@ BESIDES = {"torch", "cmake", "ninja"}
 def required() -> set[str]:
     """Names of everything that pyproject.toml asks for, for running, building, testing or developing."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
-    lists = [project["build-system"]["requires"], project["project"]["dependencies"]]
+    [wheel] = project["tool"]["dynamic-metadata"]
+    lists = [project["build-system"]["requires"], wheel["always"], wheel["engine"]]
     lists += project["project"]["optional-dependencies"].values()
     return {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for one in lists for requirement in one} | BESIDES
 
@@ -29,7 +30,14 @@ def agrees(licence: str, package: PackageMetadata) -> bool:
         return licence in expression.split()
     classifiers = [value for value in package.get_all("Classifier", []) if value.startswith("License ::")]
     family = licence.split("-")[0].lower()
-    return any(family in words.lower() for words in (*package.get_all("License", []), *classifiers))
+    stated = [*package.get_all("License", []), *classifiers] or license_texts(package["Name"])
+    return any(family in words.lower() for words in stated)
+
+
+def license_texts(name: str) -> list[str]:
+    """The licence files that a package brings along, for one whose metadata names none."""
+    files = distribution(name).files or []
+    return [file.read_text() for file in files if file.stem.upper() in ("LICENSE", "LICENCE", "COPYING")]
 
 
 def main() -> int:

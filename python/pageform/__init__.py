@@ -10,6 +10,7 @@ The names below are the public interface. They are imported when first used, so 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         EngineClosedError,
         ModelFileError,
         ModelNotFoundError,
+        NoEngineError,
         PageformError,
         ParameterError,
         RequestError,
@@ -38,6 +40,7 @@ _HOMES = {
         "EngineClosedError",
         "ModelFileError",
         "ModelNotFoundError",
+        "NoEngineError",
         "PageformError",
         "ParameterError",
         "RequestError",
@@ -66,6 +69,7 @@ __all__ = [
     "IncompleteOutput",
     "ModelFileError",
     "ModelNotFoundError",
+    "NoEngineError",
     "PageformError",
     "ParameterError",
     "RepetitionDetection",
@@ -84,9 +88,22 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'pageform' has no attribute {name!r}")
+    if home == "engine" and find_spec(f"{__name__}._native") is None:
+        raise _no_engine(name)
     value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _no_engine(name: str) -> Exception:
+    from .core.errors import NoEngineError
+
+    return NoEngineError(
+        f"pageform.{name}: this installation of pageform holds no engine, only what works without native parts "
+        "(structured answers from other providers' clients). Install the wheel of your platform with "
+        "`pip install --force-reinstall --only-binary pageform pageform`, or build one from source with "
+        "`pip install .` where a C++20 compiler is, PAGEFORM_BACKENDS not set"
+    )
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ import pytest_asyncio
 from pydantic import BaseModel
 
 from pageform import AsyncEngine, Completion, Engine, ParameterError, SamplingParams
+from pageform.structured import Event
 
 SHORT = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True)
 LONG = SHORT.with_(max_tokens=1500)
@@ -83,3 +84,19 @@ async def test_bad_input_is_refused_before_work(aengine: AsyncEngine) -> None:
     with pytest.raises(ParameterError, match="max_tokens"):
         await aengine.generate("x", SamplingParams(max_tokens=10**6))
     assert (await aengine.stats()).steps == 0
+
+
+async def test_async_hooks_are_awaited_and_refused_by_the_blocking_engine(aengine: AsyncEngine, engine: Engine) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def tell(event: Event) -> None:
+        await asyncio.sleep(0)
+        seen.append((str(event.name), event.provider))
+
+    assert isinstance(await aengine.generate("Grass?", response_model=Answer, hooks={"*": tell}), Answer)
+    async for _ in aengine.stream("Sky?", response_model=Answer, hooks={"end": tell}):
+        pass
+    names = ("kwargs", "response", "usage", "end", "end")
+    assert seen == [(name, "pageform") for name in names]
+    with pytest.raises(ParameterError, match="coroutine"):
+        engine.generate("Grass?", response_model=Answer, hooks={"end": tell})

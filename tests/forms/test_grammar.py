@@ -117,7 +117,7 @@ def test_a_text_that_may_go_on_allows_its_end_too(compiler: GrammarCompiler) -> 
     assert matcher.accept(compiler.eos_ids[0])
     assert matcher.fork().is_stopped()
     masks = np.zeros((2, len(row)), np.uint32)
-    fill_masks([(matcher, 1), (compiler.compile_regex("a").matcher(), 0)], masks)
+    fill_masks([(matcher, 1, []), (compiler.compile_regex("a").matcher(), 0, [])], masks)
     assert list(allowed(masks[1])) == compiler.eos_ids
     matcher.rollback(1)
     again = _row(compiler)
@@ -186,17 +186,17 @@ def test_forced_tokens_are_the_canonical_ones(compiler: GrammarCompiler) -> None
 
 def test_masks_of_a_batch_equal_those_filled_one_by_one(compiler: GrammarCompiler) -> None:
     grammars = [compiler.compile_regex(f"[a-{end}]{{3}}") for end in "bcdefghij"]
-    matchers = [(grammar.matcher(), index) for index, grammar in enumerate(grammars)]
+    matchers = [(grammar.matcher(), index, []) for index, grammar in enumerate(grammars)]
     masks = np.zeros((12, (compiler.vocab_size + 31) // 32), np.uint32)
     fill_masks(matchers, masks)
-    for matcher, index in matchers:
+    for matcher, index, _ in matchers:
         row = _row(compiler)
         matcher.fill_mask(row)
         assert (masks[index] == row).all()
     assert not masks[len(matchers) :].any()
     fill_masks([], masks)
     with pytest.raises(IndexError):
-        fill_masks([(matchers[0][0], 12)], masks)
+        fill_masks([(matchers[0][0], 12, [])], masks)
     with pytest.raises(ValueError, match="contiguous uint32"):
         fill_masks(matchers, masks.astype(np.int64))
     with pytest.raises(ValueError, match="contiguous uint32"):
@@ -212,14 +212,14 @@ def test_a_grammar_that_grows_too_complex_spares_the_other_rows(make_compiler: A
     fault = None
     for token in tight.tokenizer.tokenize_str("abcabcabcabc" * 4):
         try:
-            fill_masks([(costly, 0), (easy, 1)], masks)
+            fill_masks([(costly, 0, []), (easy, 1, [])], masks)
         except SchemaError as error:
             fault = error
             break
         costly.accept(token)
     assert "too complex" in str(fault)
     assert len(allowed(masks[1])) > 1
-    fill_masks([(easy, 1)], masks)
+    fill_masks([(easy, 1, [])], masks)
 
 
 def test_equal_grammars_are_compiled_once_and_the_cache_is_bounded(make_compiler: Any) -> None:

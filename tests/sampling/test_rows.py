@@ -52,8 +52,8 @@ def test_counts_hold_prompt_tokens_at_zero_and_count_output() -> None:
     state.push(2)
     state.push(7)
     state.push(7)
-    assert state.counts == {1: 0, 2: 1, 7: 2}
-    assert RowState(SamplingParams(), [1, 2], stop_ids=[], bad_words=[]).counts is None
+    assert state.counts() == {1: 0, 2: 1, 7: 2}
+    assert RowState(SamplingParams(), [1, 2], stop_ids=[], bad_words=[]).counts() is None
 
 
 def test_seeds_differ_by_request_and_fit_64_bits() -> None:

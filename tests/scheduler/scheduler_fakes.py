@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pageform.cache import KVCacheManager
 from pageform.core.completion import FinishReason
+from pageform.core.drafts import Draft, DraftKind
 from pageform.core.params import SamplingParams
 from pageform.core.plan import RowPlan, RowResult, RowSampling, SeqPlan, StepPlan, StepResult
 from pageform.core.request import Request
@@ -36,7 +38,12 @@ def root(salt: str | None) -> int:
     return 17 if salt is None else chain(17, sum(salt.encode()))
 
 
-def expected_tokens(prompt: list[int], salt: str | None, stream: int, limit: int) -> list[int]:
+def forced_after(token: int) -> list[int]:
+    """What follows a sampled token by force, for requests that want it so."""
+    return [10 + token, 20 + token] if token % 10 == 3 and token < 20 else []
+
+
+def expected_tokens(prompt: list[int], salt: str | None, stream: int, limit: int, forcing: bool = False) -> list[int]:
     """What a request must produce, up to `limit` tokens or the stop token."""
     state = root(salt)
     for token in prompt:
@@ -48,7 +55,10 @@ def expected_tokens(prompt: list[int], salt: str | None, stream: int, limit: int
         if token == STOP_TOKEN:
             break
         state = chain(state, token)
-    return output
+        for forced in forced_after(token) if forcing else []:
+            output.append(forced)
+            state = chain(state, forced)
+    return output[:limit]
 
 
 class FakeDevice:
@@ -106,15 +116,24 @@ class RecordingSink:
     tokens: list[int] = field(default_factory=list)
     prompt_logprobs: dict[int, float] = field(default_factory=dict)
     ended: int = 0
+    was_sampled: bool = True
 
-    def token(self, token_id: int, row: RowResult) -> FinishReason | None:
+    def token(self, token_id: int, row: RowResult | None) -> FinishReason | None:
         assert self.request is not None
         assert not self.ended
-        assert self.request.output_ids[-1] == token_id == row.token
+        assert self.request.output_ids[-1] == token_id
+        assert row is None or token_id == row.token
+        self.was_sampled = row is not None
         self.tokens.append(token_id)
         if len(self.request.output_ids) == self.raise_at:
             raise RuntimeError("a sink that fails")
         return FinishReason.STOP if token_id == STOP_TOKEN else None
+
+    def forced(self) -> list[int]:
+        assert self.request is not None
+        if self.request.params.forced != "accept" or not self.was_sampled:
+            return []
+        return forced_after(self.request.output_ids[-1])
 
     def prompt_logprob(self, position: int, row: RowResult) -> None:
         assert position == len(self.prompt_logprobs) + 1, "prompt logprobs come in order, each once"
@@ -123,6 +142,41 @@ class RecordingSink:
     def finished(self, request: Request) -> None:
         assert request is self.request
         self.ended += 1
+
+
+@dataclass
+class OracleDrafter:
+    """Guesses what will be sampled, wrong now and then, and checks what it is told of that."""
+
+    random: random.Random
+    right: float = 0.8
+    proposed: int = 0
+    accepted: int = 0
+
+    def propose(self, request: Request, limit: int, worth: float) -> list[Draft]:
+        assert limit >= 1
+        assert request.num_computed <= request.num_tokens
+        params = request.params
+        expected = expected_tokens(
+            list(request.prompt_ids), params.cache_salt, request.stream, 10_000, params.forced == "accept"
+        )
+        known = len(request.output_ids)
+        if request.output_ids != expected[:known]:
+            return []
+        return [
+            Draft(
+                token if self.random.random() < self.right else (token + 1) % VOCAB,
+                self.random.choice([1.0, 0.9, 0.5]),
+                self.random.choice(list(DraftKind)),
+            )
+            for token in expected[known : known + self.random.randint(0, limit)]
+        ]
+
+    def settle(self, drafts: Sequence[Draft], accepted: int, missed: bool) -> None:
+        assert 0 <= accepted <= len(drafts)
+        assert not (missed and accepted == len(drafts))
+        self.proposed += len(drafts)
+        self.accepted += accepted
 
 
 def make_requests(
@@ -187,7 +241,10 @@ class Bench:
 def check_output(request: Request) -> None:
     """The output is what it must be: all of it for a request that ended by itself, else the beginning."""
     assert not isinstance(request.error, AssertionError), request.error
-    expected = expected_tokens(list(request.prompt_ids), request.params.cache_salt, request.stream, request.max_tokens)
+    params = request.params
+    expected = expected_tokens(
+        list(request.prompt_ids), params.cache_salt, request.stream, request.max_tokens, params.forced == "accept"
+    )
     if request.finish_reason in (FinishReason.STOP, FinishReason.LENGTH) and request.detail in (None, "max_tokens"):
         assert request.output_ids == expected
     else:

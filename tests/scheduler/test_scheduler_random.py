@@ -8,12 +8,12 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scheduler_fakes import Bench, check_output, make_requests
+from scheduler_fakes import Bench, OracleDrafter, check_output, make_requests
 
 from pageform.cache import KVCacheManager
 from pageform.core.completion import FinishReason
 from pageform.core.errors import BackendError, CapacityError
-from pageform.core.log import RequestLog, TokenEntry
+from pageform.core.log import RequestLog, RewindEntry, TokenEntry, TokenOrigin
 from pageform.core.params import SamplingParams
 from pageform.core.plan import StepPlan
 from pageform.core.request import Request
@@ -21,6 +21,17 @@ from pageform.core.states import RequestState
 from pageform.scheduler import Scheduler, SchedulerConfig
 
 NUM_WALKS, OPERATIONS = 25, 400
+
+
+def origins(request: Request) -> list[TokenOrigin]:
+    """Where each token of the output came from."""
+    view: list[TokenOrigin] = []
+    for entry in request.log.entries:
+        if isinstance(entry, TokenEntry):
+            view.append(entry.origin)
+        elif isinstance(entry, RewindEntry):
+            del view[entry.to :]
+    return view
 
 
 class Walk:
@@ -41,6 +52,7 @@ class Walk:
             max_queued_tokens=draw.choice([None, 120]),
             prefill_chunk=draw.choice([None, 3, 16]),
             watermark=draw.choice([0.0, 0.05]),
+            max_draft_tokens=draw.choice([0, 1, 5, 16]),
         )
         self.bench = Bench(Scheduler(self.config, self.cache), self.cache)
         self.scheduler = self.bench.scheduler
@@ -66,10 +78,13 @@ class Walk:
             queue_timeout=draw.choice([None, None, 3.0]),
             first_token_timeout=draw.choice([None, None, 8.0]),
             timeout=draw.choice([None, None, 20.0]),
+            forced=draw.choice(["verify", "verify", "accept"]),
         )
         raise_at = draw.choice([-1] * 9 + [3])
         samples = make_requests(self.next_index, prompt, params, self.bench.now, raise_at)
         self.next_index += params.n
+        for request in samples:
+            request.drafter = draw.choice([None, OracleDrafter(draw), OracleDrafter(draw, right=0.4)])
         try:
             self.bench.add(samples[0])
         except CapacityError as error:
@@ -83,6 +98,7 @@ class Walk:
         if plan is None:
             return
         self.check_plan(plan)
+        before = {request.index: request.num_tokens for request in self.requests}
         if self.random.random() < 0.1:
             self.abort()  # while the step runs
         result = self.bench.device.execute(plan)
@@ -93,6 +109,8 @@ class Walk:
         self.events["step"] += 1
         self.events["mixed step"] += len({len(seq.tokens) > 1 for seq in plan.seqs}) == 2
         self.events["copies"] += len(plan.copies)
+        grown = {r.index: r.num_tokens - before[r.index] for r in self.requests}
+        self.events["several accepted"] += sum(grown[seq.request] > 2 for seq in plan.seqs if seq.num_drafts)
 
     def failing_step(self) -> None:
         """A step fails; sometimes it is bisected as the engine would, sometimes just tried again later."""
@@ -152,7 +170,9 @@ class Walk:
         started = [request for request in self.requests if request.state in states]
         if started:
             request = self.random.choice(started)
-            self.scheduler.rewind(request, self.random.randint(0, len(request.output_ids)))
+            # Never into forced text: its beginning would then have to be forced anew.
+            places = [i for i, origin in enumerate(origins(request)) if origin is TokenOrigin.SAMPLED]
+            self.scheduler.rewind(request, self.random.choice([*places, len(request.output_ids)]))
             self.events["rewind"] += 1
 
     def reset_prefix_cache(self) -> None:
@@ -172,7 +192,15 @@ class Walk:
         assert len({seq.request for seq in seqs}) == len(seqs)
         written: set[tuple[int, int]] = set()
         for request, seq in zip(decision.requests, seqs, strict=True):
-            assert seq.tokens == request.tokens(seq.start, seq.start + len(seq.tokens))
+            drafts = [draft.token for draft in decision.drafts.get(request.index, ())]
+            certain = len(seq.tokens) - len(drafts)
+            assert seq.num_drafts == len(drafts) <= self.config.max_draft_tokens
+            assert seq.tokens == request.tokens(seq.start, seq.start + certain) + drafts
+            if drafts:
+                assert seq.start + certain == request.num_tokens
+                assert [row.offset for row in seq.rows[-len(drafts) - 1 :]] == list(range(certain - 1, len(seq.tokens)))
+                assert len(request.output_ids) + len(drafts) < request.max_tokens
+                self.events["drafts"] += 1
             assert len(seq.tokens) <= (self.config.prefill_chunk or len(seq.tokens))
             for position in range(seq.start, seq.start + len(seq.tokens)):
                 slot = (seq.blocks[position // self.cache.block_size], position % self.cache.block_size)
@@ -217,6 +245,8 @@ class Walk:
                 self.events["preempted again"] += times > 0
         for request in running:
             assert request.num_computed == self.cache.num_committed(request) < request.num_tokens
+            held = len(self.cache.blocks(request))
+            assert held <= self.cache.blocks_for(request.num_tokens), "blocks of rejected drafts are given back"
         assert scheduler._waiting.num_prompt_tokens == sum(r.num_prompt_tokens for r in waiting)
 
     def check_end(self) -> None:
@@ -229,7 +259,14 @@ class Walk:
             if request.params.prompt_logprobs is not None and request.sample == 0 and request.first_token_time:
                 assert len(request.sink.prompt_logprobs) == request.num_prompt_tokens - 1  # type: ignore[attr-defined]
             self.events[f"finished {request.finish_reason}"] += 1
+            self.events["forced"] += origins(request).count(TokenOrigin.FORCED)
             self.events["cached"] += request.num_cached > 0
+            if isinstance(request.drafter, OracleDrafter):
+                self.events["drafted"] += request.drafter.proposed
+                self.events["accepted"] += request.drafter.accepted
+        stats = self.scheduler.stats()
+        assert sum(stats.drafted.values()) == self.events["drafted"]
+        assert sum(stats.accepted.values()) == self.events["accepted"]
 
     # --- the walk ---------------------------------------------------------------------------------------------------
 
@@ -278,6 +315,11 @@ def test_random_operations() -> None:
         "admitted before others": 100,
         "cached": 100,
         "copies": 100,
+        "drafts": 500,
+        "forced": 100,
+        "drafted": 1000,
+        "accepted": 500,
+        "several accepted": 100,
         "failed step": 100,
         "guilty": 10,
         "row error": 5,

@@ -7,150 +7,50 @@ One row an answer: class of fault, type, text, and what "default" must make of i
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import enum
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
-from typing_extensions import TypedDict
+from malformed_types import (
+    ANN,
+    BEN,
+    Aliased,
+    Basket,
+    Cat,
+    Circle,
+    Closed,
+    Dog,
+    Event,
+    Flags,
+    Item,
+    Label,
+    Level,
+    Metres,
+    Mood,
+    Movie,
+    Order,
+    Pet,
+    Point,
+    Review,
+    Sale,
+    Square,
+    Text,
+    Tree,
+    User,
+)
 
 from pageform.structured.parse_errors import (
     Ambiguous,
-    EmptyAnswer,
+    EmptyText,
+    Invalid,
     Malformed,
     NotFound,
     NotText,
     ParseError,
-    Rejected,
     TooDeep,
     Truncated,
 )
-
-
-class Mood(enum.Enum):
-    POSITIVE = "positive"
-    NEGATIVE = "negative"
-    MIXED = "mixed feelings"
-
-
-class Level(enum.IntEnum):
-    LOW = 1
-    HIGH = 2
-
-
-class User(BaseModel):
-    name: str
-    age: int
-
-
-class Item(BaseModel):
-    title: str
-    price: float
-    count: int = 1
-
-
-class Order(BaseModel):
-    order_id: str
-    items: list[Item]
-    paid: bool = False
-    note: str | None = None
-
-
-class Basket(BaseModel):
-    items: list[Item]
-
-
-class Review(BaseModel):
-    mood: Mood
-    score: int | None = None
-    level: Level | None = None
-
-
-class Sale(BaseModel):
-    amount: float
-    quantity: int | None = None
-    total: Decimal | None = None
-    discount_percent: float | None = None
-    share: Annotated[float, Field(ge=0, le=1)] | None = None
-    weight_kg: float | None = None
-
-
-class Event(BaseModel):
-    day: dt.date
-    start: dt.datetime | None = None
-    at: dt.time | None = None
-    lasts: dt.timedelta | None = None
-
-
-class Aliased(BaseModel):
-    full_name: str = Field(alias="fullName")
-    zip_code: str = Field(validation_alias=AliasChoices("zip", "postcode"))
-
-
-class Tree(BaseModel):
-    label: str
-    children: list[Tree] = []
-
-
-class Cat(BaseModel):
-    kind: Literal["cat"]
-    lives: int
-
-
-class Dog(BaseModel):
-    kind: Literal["dog"]
-    name: str
-
-
-class Circle(BaseModel):
-    radius: float
-
-
-class Square(BaseModel):
-    side: float
-
-
-class Metres(BaseModel):
-    size: int
-
-
-class Label(BaseModel):
-    size: str
-
-
-class Flags(BaseModel):
-    active: bool
-    tags: list[str] = []
-    codes: list[int] = []
-
-
-class Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    x: int
-
-
-class Text(BaseModel):
-    text: str
-    more: int | None = None
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: int
-
-
-class Movie(TypedDict):
-    title: str
-    year: int
-
-
-Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
-ANN = User(name="Ann", age=31)
-BEN = User(name="Ben", age=40)
 
 
 class Case(NamedTuple):
@@ -198,8 +98,8 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
          Text(text='use ```json {"a": 1}``` and </answer>', more=1)),
         (list[int], "The primes are [2, 3, 5].", [2, 3, 5]),
         (User, "I'm sorry, but I can't help with that.", NotFound),
-        (User, "", EmptyAnswer),
-        (User, " \n\t", EmptyAnswer),
+        (User, "", EmptyText),
+        (User, " \n\t", EmptyText),
         (User, b'{"name": "\xff", "age": 1}', NotText),
     ],
     "several candidates": [
@@ -207,7 +107,7 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (User, 'Not {"title": "x"} and not {"name": "Bob"} but {"name": "Ann", "age": 31}', ANN),
         (User, '{"name": "Ann", "age": 31} or {"name": "Ben", "age": 40}', Ambiguous),
         (User, '{"name": "Ann", "age": 31}\n\nAs I said: {"name": "Ann", "age": 31}', ANN),
-        (User, '```json\n{"name": "Ben", "age": 40}\n```\nwas your input. Result: {"name": "Ann", "age": 31}', Ambiguous),
+        (User, '```json\n{"name": "Ben", "age": 40}\n```\nwas the input. Now: {"name": "Ann", "age": 31}', Ambiguous),
         (User, 'You gave {"name": "Ben", "age": 40}. <answer>{"name": "Ann", "age": 31}</answer>', ANN),
         (User, '{"name": "Ben", "age": 40} {"name": "Ann", "age": 31}', Ambiguous),
         (User, 'Schema: {"name": "string", "age": "integer"}. {"name": "Ann", "age": 31}', ANN),
@@ -219,9 +119,9 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (list[str], 'As noted [see above], it is ["a", "b"].', ["a", "b"]),
         (list[User], '{"name": "Ann", "age": 31}\n{"name": "Ben", "age": 40}', [ANN, BEN]),
         (list[User], '{"name": "Ann", "age": 31},\n{"name": "Ben", "age": 40},', [ANN, BEN]),
-        (list[User], '{"name": "Ann", "age": 31}\n{"name": "Ben"}', Rejected),
+        (list[User], '{"name": "Ann", "age": 31}\n{"name": "Ben"}', Invalid),
         (list[User], 'First {"name": "Ann", "age": 31}, then {"name": "Ben", "age": 40}.', Ambiguous, [ANN, BEN]),
-        (list[User], '[{"name": "Ann", "age": 31}, {"name": ?!}, {"name": "Ben", "age": 40}]', Rejected),
+        (list[User], '[{"name": "Ann", "age": 31}, {"name": ?!}, {"name": "Ben", "age": 40}]', Invalid),
         (list[User], '[{"name": "Ann", "age": 31}] or [{"name": "Ben", "age": 40}]', Ambiguous),
     ],
     "quotes": [
@@ -258,7 +158,7 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (User, '{"name" "Ann", "age": 31}', Malformed, ANN),
         (User, '{"name": "Ann, "age": 31}', Malformed, ANN),
         (list[int], "[1, 2, ...]", Malformed, [1, 2]),
-        (User, '{"name": "Ann", "age": }', Malformed, Rejected),
+        (User, '{"name": "Ann", "age": }', Malformed, Invalid),
         (Text, '{"text": "x", "more": }', Malformed, Text(text="x")),
         (Order, '{"order_id": "7", "items": [{"title": "Pen", "price": 2}, "paid": true}',
          Order(order_id="7", items=[Item(title="Pen", price=2)], paid=True)),
@@ -286,7 +186,8 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (User, '{"name": "Ann", "age": 30, "age": 31,}', ANN),
     ],
     "broken off": [
-        (Order, '{"order_id": "7", "items": [{"title": "Pen", "price": 2}]', Order(order_id="7", items=[Item(title="Pen", price=2)])),
+        (Order, '{"order_id": "7", "items": [{"title": "Pen", "price": 2}]',
+         Order(order_id="7", items=[Item(title="Pen", price=2)])),
         (list[str], '["a", "b"', ["a", "b"]),
         (list[str], '["a", "b",', Truncated, ["a", "b"]),
         (Text, '{"text": "It was a dark and', Truncated, Text(text="It was a dark and")),
@@ -303,12 +204,12 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (Order, '{"Order ID": "7", "items": []}', Order(order_id="7", items=[])),
         (Aliased, '{"full_name": "Ann", "postcode": "123"}', Aliased(fullName="Ann", zip="123")),
         (Aliased, '{"Full Name": "Ann", "zip_code": "0123"}', Aliased(fullName="Ann", zip="0123")),
-        (User, '{"nmae": "Ann", "age": 31}', Rejected),
-        (Order, '{"order_idd": "7", "items": []}', Rejected, Order(order_id="7", items=[])),
+        (User, '{"nmae": "Ann", "age": 31}', Invalid),
+        (Order, '{"order_idd": "7", "items": []}', Invalid, Order(order_id="7", items=[])),
         (User, '{"name": "Ann", "Age": 31, "AGE": 32}', Ambiguous),
         (User, '{"name": "Ann", "age": "31", "hobby": "chess",}', ANN),
-        (Closed, '{"x": 1, "y": 2,}', Rejected),
-        (User, '{"name": "Ann"}', Rejected),
+        (Closed, '{"x": 1, "y": 2,}', Invalid),
+        (User, '{"name": "Ann"}', Invalid),
         (Movie, '{"Title": "Heat", "year": "1995",}', {"title": "Heat", "year": 1995}),
         (Point, "{X: 1, Y: 2}", Point(1, 2)),
     ],
@@ -321,7 +222,7 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (User, '{"reasoning": "It says so.", "result": {"name": "Ann", "age": 31}}', ANN),
         (User, '{"result": {"name": "Ann", "age": 31}, "answer": {"name": "Ben", "age": 40}}', Ambiguous),
         (User, '[{"name": "Ann", "age": 31}]', ANN),
-        (User, '[{"name": "Ann", "age": 31}, {"name": "Ben", "age": 40}]', Rejected),
+        (User, '[{"name": "Ann", "age": 31}, {"name": "Ben", "age": 40}]', Invalid),
         (list[User], '{"users": [{"name": "Ann", "age": 31}]}', [ANN]),
         (list[User], '{"name": "Ann", "age": 31}', [ANN]),
         (Flags, '{"active": true, "tags": "urgent"}', Flags(active=True, tags=["urgent"])),
@@ -330,8 +231,8 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (Basket, '[{"title": "Pen", "price": "2"}]', Basket(items=[Item(title="Pen", price=2)])),
         (int, '{"answer": 42}', 42),
         (dict[str, int], '{"a": "1,000", "b": 2}', {"a": 1000, "b": 2}),
-        (dict[str, int], '[["a", 1], ["b", 2]]', Rejected, {"a": 1, "b": 2}),
-        (list[int], '{"0": 5, "1": 6}', Rejected, [5, 6]),
+        (dict[str, int], '[["a", 1], ["b", 2]]', Invalid, {"a": 1, "b": 2}),
+        (list[int], '{"0": 5, "1": 6}', Invalid, [5, 6]),
     ],
     "numbers": [
         (Sale, '{"amount": "1,234.56"}', Sale(amount=1234.56)),
@@ -357,14 +258,14 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (Sale, '{"amount": 1, "weight_kg": "12 kg"}', Sale(amount=1, weight_kg=12)),
         (Sale, '{"amount": 1, "weight_kg": "900 g"}', Ambiguous),
         (Sale, '{"amount": 1, "total": "USD 1,234.50"}', Sale(amount=1, total=Decimal("1234.50"))),
-        (Sale, '{"amount": "about 5"}', Rejected, Sale(amount=5)),
-        (Sale, '{"amount": "5-6"}', Rejected),
-        (Sale, '{"amount": "3 out of 5"}', Rejected),
-        (Sale, '{"amount": "2 dozen"}', Rejected),
-        (Sale, '{"amount": "five"}', Rejected),
-        (Sale, '{"amount": 1, "quantity": "2.5"}', Rejected),
+        (Sale, '{"amount": "about 5"}', Invalid, Sale(amount=5)),
+        (Sale, '{"amount": "5-6"}', Invalid),
+        (Sale, '{"amount": "3 out of 5"}', Invalid),
+        (Sale, '{"amount": "2 dozen"}', Invalid),
+        (Sale, '{"amount": "five"}', Invalid),
+        (Sale, '{"amount": 1, "quantity": "2.5"}', Invalid),
         (Text, '{"text": 12.50}', Text(text="12.50")),
-        (Text, '{"text": true}', Rejected, Text(text="true")),
+        (Text, '{"text": true}', Invalid, Text(text="true")),
     ],
     "words": [
         (Review, '{"mood": "Positive"}', Review(mood=Mood.POSITIVE)),
@@ -373,17 +274,17 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (Review, '{"mood": "Mood.NEGATIVE"}', Review(mood=Mood.NEGATIVE)),
         (Review, "{'mood': <Mood.NEGATIVE: 'negative'>}", Review(mood=Mood.NEGATIVE)),
         (Review, '{"mood": "postive"}', Review(mood=Mood.POSITIVE)),
-        (Review, '{"mood": "not positive"}', Rejected),
+        (Review, '{"mood": "not positive"}', Invalid),
         (Review, '{"mood": "positive", "level": "high"}', Review(mood=Mood.POSITIVE, level=Level.HIGH)),
         (Review, '{"mood": "positive", "score": "N/A"}', Review(mood=Mood.POSITIVE)),
-        (Review, '{"mood": "positive", "score": "unknown"}', Rejected, Review(mood=Mood.POSITIVE)),
-        (Review, '{"mood": "N/A"}', Rejected),
+        (Review, '{"mood": "positive", "score": "unknown"}', Invalid, Review(mood=Mood.POSITIVE)),
+        (Review, '{"mood": "N/A"}', Invalid),
         (Literal["paid", "unpaid"], '"Unpaid"', "unpaid"),
-        (Literal["active"], '"inactive"', Rejected),
+        (Literal["active"], '"inactive"', Invalid),
         (Literal["C", "C++"], '"c++"', "C++"),
         (Flags, '{"active": "✅", "tags": []}', Flags(active=True)),
-        (Flags, '{"active": "perhaps"}', Rejected),
-        (Flags, '{"active": true, "tags": null}', Rejected, Flags(active=True)),
+        (Flags, '{"active": "perhaps"}', Invalid),
+        (Flags, '{"active": true, "tags": null}', Invalid, Flags(active=True)),
     ],
     "dates": [
         (Event, '{"day": "January 5, 2024"}', Event(day=dt.date(2024, 1, 5))),
@@ -395,10 +296,10 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (Event, '{"day": "01/31/2024"}', Event(day=dt.date(2024, 1, 31))),
         (Event, '{"day": "01/02/2024"}', Ambiguous),
         (Event, '{"day": "02.02.2024"}', Event(day=dt.date(2024, 2, 2))),
-        (Event, '{"day": "30 February 2024"}', Rejected),
-        (Event, '{"day": "1/13/24"}', Rejected),
-        (Event, '{"day": "January 2024"}', Rejected),
-        (Event, '{"day": "2024-01-05T09:30:00"}', Rejected, Event(day=dt.date(2024, 1, 5))),
+        (Event, '{"day": "30 February 2024"}', Invalid),
+        (Event, '{"day": "1/13/24"}', Invalid),
+        (Event, '{"day": "January 2024"}', Invalid),
+        (Event, '{"day": "2024-01-05T09:30:00"}', Invalid, Event(day=dt.date(2024, 1, 5))),
         (Event, '{"day": "2024-01-05", "start": "Jan 5, 2024 2:30 PM"}',
          Event(day=dt.date(2024, 1, 5), start=dt.datetime(2024, 1, 5, 14, 30))),
         (Event, '{"day": "2024-01-05", "start": "2024-01-05 14:30 UTC"}',
@@ -409,7 +310,7 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
     "unions and recursion": [
         (Pet, '{"kind": "Cat", "lives": "9"}', Cat(kind="cat", lives=9)),
         (Pet, '{"kind": "DOG", "name": 5}', Dog(kind="dog", name="5")),
-        (Pet, '{"lives": 9}', Rejected),
+        (Pet, '{"lives": 9}', Invalid),
         (Cat | Dog, "{kind: 'dog', name: 'Rex'}", Dog(kind="dog", name="Rex")),
         (Circle | Square, '{"Side": "2 m"}', Square(side=2)),
         (Circle | Square, '{"name": "Square", "arguments": {"side": 2}}', Square(side=2)),
@@ -419,7 +320,7 @@ _TABLE: dict[str, list[tuple[Any, ...]]] = {
         (Tree, "{label: 'a', children: [{label: 'b', children: [{Label: 'c'},]},]}",
          Tree(label="a", children=[Tree(label="b", children=[Tree(label="c")])])),
         (list[list[int]], "[[1, 2,], [3]", [[1, 2], [3]]),
-        (Order, '{"items": [{"Title": "Pen", "Price": "$2", "count": "three"}], "order_id": 7}', Rejected),
+        (Order, '{"items": [{"Title": "Pen", "Price": "$2", "count": "three"}], "order_id": 7}', Invalid),
         (Order, '{"items": [{"Title": "Pen", "Price": "$2", "count": "3 pcs"}], "order_id": 7}',
          Order(order_id="7", items=[Item(title="Pen", price=2, count=3)])),
         (dict[str, Any], "{'a': [1, {'b': None}]}", {"a": [1, {"b": None}]}),
@@ -450,3 +351,10 @@ def cases() -> Iterator[Case]:
     for group, rows in _TABLE.items():
         for row in rows:
             yield Case(group, *row)
+
+
+CASES_BY_TYPE = [
+    (annotation, [case.text for case in cases() if case.type is annotation])
+    for annotation in dict.fromkeys(case.type for case in cases() if isinstance(case.type, type))
+]
+"""The texts of each class that the table has."""

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import pydantic
-import pydantic.v1
 import pytest
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from typing_extensions import TypedDict
@@ -142,10 +141,6 @@ def test_a_spec_of_a_spec_is_itself_and_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(spec)).response_type is User
 
 
-class OldModel(pydantic.v1.BaseModel):
-    x: int
-
-
 class Dangling(BaseModel):
     other: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
@@ -153,10 +148,9 @@ class Dangling(BaseModel):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (OldModel, "pydantic.v1"),
         (Dangling, "Nowhere"),
         (None, "value, not a type"),
-        ({"type": "integer"}, "value, not a type"),
+        ([int], "value, not a type"),
         (User(name="a"), "value, not a type"),
         (object(), "can't build"),
         (Annotated[str, Field(pattern="(?=a)")], "look-around"),

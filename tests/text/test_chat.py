@@ -10,7 +10,8 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from pageform.core.errors import ParameterError
-from pageform.text import load_tokenizer, render_chat, template_budget
+from pageform.templating import budget as template_budget
+from pageform.text import load_tokenizer, render_chat
 from pageform.weights import open_checkpoint
 
 CHATML = (
@@ -218,6 +219,17 @@ HOSTILE = {
     "texts in map": "{{ (['a' * 99999] * 99999) | map('upper') | list | length + 'a' }}",
     "tests in select": "{{ range(99999) | select('in', range(99999) | list) | list | length + 'a' }}",
     "word wrap": "{{ ('a' * 9999999) | wordwrap(1, wrapstring='b' * 9999) | length }}",
+    "word wrap of a long word": "{{ ('a' * 999999) | wordwrap(1) | length }}",
+    "translated": "{{ ('a' * 99999).translate({97: 'b' * 99999}) | length }}",
+    "punycode": "{{ messages[0].content[:1] * 99999 ~ ('é' * 99999).encode('punycode') }}",
+    "bytes justified": "{{ 'a'.encode().ljust(10 ** 11) | length }}",
+    "bytes repeated": "{{ ('a'.encode() * 10 ** 12) | length }}",
+    "bytes formatted": "{{ '%99999999999d'.encode() % 1 }}",
+    "bytes replaced": "{{ ('a' * 99999).encode().replace('a'.encode(), ('b' * 99999).encode()) | length }}",
+    "bytes joined": "{{ ('a' * 99999).encode().join(['b'.encode()] * 99999) | length }}",
+    "bytes of a number": "{{ (1).to_bytes(10 ** 11, 'big') | length }}",
+    "filler": "{{ lipsum(n=100000) }}",
+    "code without end": "{{ 'a'" + " ~ 'a'" * 100_000 + " }}",
     "recursion in data": "{{ " + "[" * 5000 + "]" * 5000 + " }}",
     "long power chain": "{{ " + " ** ".join(["9"] * 3000) + " }}",
 }

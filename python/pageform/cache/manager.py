@@ -134,6 +134,12 @@ class KVCacheManager:
         self._pool.truncate(request.index, num_tokens)
         self._lists.pop(request.index, None)
 
+    def trim(self, request: Request) -> None:
+        """Gives back blocks that hold no committed token: room that was made for nothing."""
+        committed = self._pool.num_committed(request.index)
+        if len(self.blocks(request)) > self.blocks_for(committed):
+            self.truncate(request, committed)
+
     def release(self, request: Request, *, forget: bool = False) -> None:
         """Gives the request's blocks back; does nothing if it has no table.
 

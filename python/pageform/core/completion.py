@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,15 +18,22 @@ class FinishReason(StrEnum):
     ERROR = "error"
     REPETITION = "repetition"
     VALIDATION = "validation"
+    CONTENT_FILTER = "content_filter"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of all attempts together; `cached_tokens` of the prompt tokens came from the prefix cache."""
+    """Tokens of all attempts together; `cached_tokens` of the prompt tokens came from the prefix cache.
+
+    `details` says more where a provider does, each a number of tokens that the totals above contain already:
+    `reasoning_tokens`, `audio_completion_tokens` (of the completion), `audio_prompt_tokens`, `image_prompt_tokens`,
+    `cache_write_tokens`, `cache_write_1h_tokens` (of the prompt). Treat it as read-only.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    details: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def total_tokens(self) -> int:
@@ -36,7 +44,12 @@ class Usage:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            _added(self.details, other.details),
         )
+
+
+def _added(left: Mapping[str, int], right: Mapping[str, int]) -> Mapping[str, int]:
+    return {name: left.get(name, 0) + right.get(name, 0) for name in (*left, *right)} if right else left
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +72,50 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an answer, as plain data of bounded size.
+
+    `loc` is the place as Pydantic gives it, `path` the same as it is written in Python, without the names of a union's
+    branches; `input` a cut copy of the value found there; `expected` and `suggestion` say in words what belongs there
+    and how to mend it, None where nobody knows.
+    """
+
+    loc: tuple[int | str, ...]
+    path: str
+    type: str
+    msg: str
+    input: Any = None
+    expected: str | None = None
+    suggestion: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fault as a dict that JSON can carry, but for the tuple `loc`."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def below(self) -> Fault:
+        """The fault as seen from the item of a list that it lies in: without the first step of its place."""
+        return replace(self, loc=self.loc[1:], path=self.path.partition("]")[2].removeprefix("."))
+
+    def __str__(self) -> str:
+        shown = repr(self.input)
+        got = f" (got {shown})" if self.input is not None and len(shown) <= 80 else ""
+        mend = f". {self.suggestion}" if self.suggestion else ""
+        return f"{self.path or 'the answer'}: {self.msg}{got}{mend}"
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a validated answer: the text, and the error that rejected it (None for the accepted one)."""
+    """One attempt at a validated answer: the text, and the error that rejected it (None for the accepted one).
+
+    `response` is what the provider sent, where there is one; `faults` are those of `error`."""
 
     number: int
     text: str
     error: Exception | None
     usage: Usage = Usage()
     finish_reason: FinishReason | None = None
+    response: Any = field(default=None, compare=False, repr=False)
+    faults: tuple[Fault, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

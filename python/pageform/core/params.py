@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .drafts import check_draft_mode
 from .errors import ParameterError
 
 LogitsProcessor = Callable[[list[int], Any], Any]
@@ -44,6 +45,9 @@ class SamplingParams:
     `queue_timeout` until first scheduled, `first_token_timeout` until the first token, `timeout` until the end; a
     missed one finishes the request with reason `timeout` and keeps what was decoded. A higher `priority` is served
     first. At most one of `json_schema`, `regex`, `choice`, `grammar` (Lark) may be given.
+
+    `drafts` overrides the engine's draft mode; no mode changes a result. `forced="accept"` does: text that the grammar
+    leaves no choice about is appended without asking the model, so it has no log-probabilities.
     """
 
     temperature: float = 1.0
@@ -78,6 +82,8 @@ class SamplingParams:
     regex: str | None = None
     choice: Sequence[str] | None = None
     grammar: str | None = None
+    drafts: str | None = None
+    forced: str = "verify"
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -153,6 +159,14 @@ def _check(p: SamplingParams) -> None:
             raise ParameterError("logits_processors", processor, "is not callable", "Pass functions of (ids, logits).")
     if p.cache_salt is not None and not isinstance(p.cache_salt, str):
         raise ParameterError("cache_salt", p.cache_salt, "must be text", "Give a string or None.")
+    if p.drafts is not None:
+        check_draft_mode("drafts", p.drafts)
+    if p.forced not in ("verify", "accept"):
+        raise ParameterError("forced", p.forced, "is not known", 'Use "verify" or "accept".')
+    if p.forced == "accept" and p.logprobs is not None:
+        raise ParameterError(
+            "logprobs", p.logprobs, 'can\'t be had with forced="accept": the model is not asked', 'Use forced="verify".'
+        )
     given = [name for name in ("json_schema", "regex", "choice", "grammar") if getattr(p, name) is not None]
     if len(given) > 1:
         raise ParameterError(given[1], getattr(p, given[1]), f"can't be combined with {given[0]}", "Give one of them.")

@@ -50,13 +50,17 @@ class RowPlan(msgspec.Struct, gc=False):
 
 
 class SeqPlan(msgspec.Struct, gc=False):
-    """One request's share of a step: `tokens` are computed at positions start, start+1, …"""
+    """One request's share of a step: `tokens` are computed at positions start, start+1, …
+
+    The last `num_drafts` of them are guesses: the row of the token before each samples what it should be.
+    """
 
     request: int
     start: int
     tokens: list[int]
     blocks: list[int]
     rows: list[RowPlan]
+    num_drafts: int = 0
 
 
 class StepPlan(msgspec.Struct):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .completion import FinishReason
+from .drafts import Drafter
 from .log import FinishEntry, RequestLog, RewindEntry, TokenEntry, TokenOrigin
 from .params import SamplingParams
 from .plan import RowResult, RowSampling
@@ -16,11 +17,14 @@ from .states import RequestState, check_transition
 class TokenSink(Protocol):
     """Hears what becomes of a request, within the call that makes it so. The request is up to date by then."""
 
-    def token(self, token_id: int, row: RowResult) -> FinishReason | None:
-        """A token was appended to the output. A reason ends the request.
+    def token(self, token_id: int, row: RowResult | None) -> FinishReason | None:
+        """A token was appended to the output: sampled, or forced where there is no `row`. A reason ends the request.
 
         An exception ends it with reason `error` and `request.error` set; no other request notices.
         """
+
+    def forced(self) -> Sequence[int]:
+        """Tokens to append after the last one without asking the model. Each is passed to `token`."""
 
     def prompt_logprob(self, position: int, row: RowResult) -> None:
         """Prompt token `position` (1 or more) was scored. Positions come in order, each once."""
@@ -57,6 +61,8 @@ class Request:
     """With n > 1, the other samples as long as they wait for this one to compute the prompt that all share."""
     leader: Request | None = None
     """The sample whose prompt this one waits for."""
+    drafter: Drafter | None = None
+    """Guesses its next tokens, if anybody may."""
 
     log: RequestLog = field(default_factory=RequestLog)
     output_ids: list[int] = field(init=False)

@@ -97,7 +97,9 @@ class AsyncEngine:
             outcome(ticket)
             return
         form = self._engine.form(response_model)
-        call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, TypedOptions(**validation), request_id)
+        call: TypedCall[Any] = TypedCall(
+            self._engine, form, prompt, params, TypedOptions(**validation, asynchronous=True), request_id
+        )
         while True:
             builder = PartialBuilder(call.spec)
             ticket = call.next_ticket(deltas.put)
@@ -106,7 +108,7 @@ class AsyncEngine:
                     partial = builder.feed(text)
                     if partial is not None:
                         yield partial
-            if call.settle(ticket):
+            if await self._settle(call, ticket):
                 yield call.value
                 return
             deltas = _AsyncDeltas()
@@ -143,7 +145,9 @@ class AsyncEngine:
         request_id: str | None,
         validation: dict[str, Any],
     ) -> list[Any]:
-        started = start_answers(self._engine, items, sampling, response_model, TypedOptions(**validation), request_id)
+        started = start_answers(
+            self._engine, items, sampling, response_model, TypedOptions(**validation, asynchronous=True), request_id
+        )
         answers = (self._answer(call, ticket) for call, ticket in started)
         return list(await asyncio.gather(*answers, return_exceptions=True))
 
@@ -153,9 +157,16 @@ class AsyncEngine:
             if call is None:
                 completion = outcome(ticket)
                 return completion, completion
-            if call.settle(ticket):
+            if await self._settle(call, ticket):
                 return call.value, call.completion
             ticket = call.next_ticket()
+
+    async def _settle(self, call: TypedCall[Any], ticket: Ticket) -> bool:
+        """`TypedCall.settle`, with the hooks that have to be awaited."""
+        try:
+            return call.settle(ticket)
+        finally:
+            await call.settle_hooks()
 
     async def _wait(self, ticket: Ticket) -> None:
         """Submits a ticket and waits until its future is done; its error, if any, stays in the future."""

@@ -45,6 +45,10 @@ class EngineStats:
     """Steps that computed prompt tokens of one request and decoded another."""
     max_step_tokens: int
     step_faults: int
+    drafted_tokens: dict[str, int]
+    """Tokens proposed without a forward pass and put into a step, by kind: "forced", "ngram"."""
+    accepted_tokens: dict[str, int]
+    """Those of them that were what the model sampled."""
     kv_blocks_total: int
     kv_blocks_used: int
     prefix_cache_queries: int

@@ -73,6 +73,7 @@ def build(config: EngineConfig) -> EngineParts:
             prefill_chunk=config.prefill_chunk,
             max_queued_requests=config.max_queued_requests,
             max_queued_tokens=config.max_queued_tokens,
+            max_draft_tokens=config.drafts.num_tokens,
         ),
         cache,
     )
@@ -86,6 +87,7 @@ def build(config: EngineConfig) -> EngineParts:
         eos_ids=eos_ids,
         compiler=compiler,
         engine_seed=config.seed,
+        drafts=config.drafts,
         count=core.counters.count,
     )
     return EngineParts(core, preparer, lambda: statistics(core, model), default_sampling(checkpoint))
@@ -147,6 +149,8 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
         mixed_steps=counters.mixed_steps,
         max_step_tokens=counters.max_step_tokens,
         step_faults=counters.step_faults,
+        drafted_tokens=scheduler.drafted,
+        accepted_tokens=scheduler.accepted,
         kv_blocks_total=cache.num_blocks,
         kv_blocks_used=cache.num_blocks - cache.num_free_blocks,
         prefix_cache_queries=cache.queries,

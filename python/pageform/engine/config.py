@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.drafts import DraftSettings
 from ..core.errors import ParameterError
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -42,6 +43,7 @@ class EngineConfig:
     max_queued_requests: int | None = None
     max_queued_tokens: int | None = None
     seed: int = 0
+    drafts: DraftSettings = field(default_factory=DraftSettings)
     check_invariants: bool = False
 
     @staticmethod
@@ -80,6 +82,7 @@ class EngineConfig:
             raise ParameterError("kv_cache_dtype", kv_dtype, "is not supported", 'Use "float16" or "float32".')
         given["kv_cache_dtype"] = _DTYPES[kv_dtype]
         given["kv_cache_memory"] = parse_memory("kv_cache_memory", given.get("kv_cache_memory"))
+        given["drafts"] = DraftSettings.of(given.get("drafts", "auto"), given.pop("speculative_config", None))
         config = EngineConfig(model=str(model), **given)
         if config.max_num_batched_tokens < config.max_num_seqs:
             raise ParameterError(

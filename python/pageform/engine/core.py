@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from ..forms.grammar import Matcher
     from ..scheduler import Scheduler
 
-FillMasks = Callable[[Sequence[tuple["Matcher", int]], "NDArray[np.uint32]"], None]
+FillMasks = Callable[[Sequence[tuple["Matcher", int, Sequence[int]]], "NDArray[np.uint32]"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedRows:
+    """Rows of masks from `first` on: one for a request's next token, and one after each of its `drafts`."""
+
+    sink: OutputSink
+    first: int
+    drafts: list[int]
+
+    @property
+    def end(self) -> int:
+        return self.first + 1 + len(self.drafts)
 
 
 @dataclass(slots=True)
@@ -53,7 +66,7 @@ class Counters:
 class EngineCore:
     """Runs requests step by step.
 
-    `fill_masks(rows, masks)` writes the grammar mask of each (matcher, row) into `masks` [rows, ceil(vocab/32)].
+    `fill_masks(rows, masks)` writes grammar masks into `masks` [rows, ceil(vocab/32)], see `forms.grammar.fill_masks`.
     """
 
     def __init__(
@@ -100,9 +113,9 @@ class EngineCore:
         self.scheduler.apply(plan, result, self.clock())
 
     def _count(self, plan: StepPlan) -> None:
-        sizes = [len(seq.tokens) for seq in plan.seqs]
+        sizes = [len(seq.tokens) - seq.num_drafts for seq in plan.seqs]
         self.counters.steps += 1
-        self.counters.max_step_tokens = max(self.counters.max_step_tokens, sum(sizes))
+        self.counters.max_step_tokens = max(self.counters.max_step_tokens, plan.num_tokens)
         self.counters.mixed_steps += min(sizes) == 1 and max(sizes) > 1
 
     def _bisect(self, plan: StepPlan, error: Exception) -> None:
@@ -128,7 +141,7 @@ class EngineCore:
         else:
             import numpy as np
 
-            masks = np.empty((len(masked), self._mask_words), dtype=np.uint32)
+            masks = np.empty((masked[-1].end, self._mask_words), dtype=np.uint32)
             gate = self.executor.mask_gate()
             if self._mask_thread is None:
                 self._mask_thread = ThreadPoolExecutor(1, thread_name_prefix="pageform-masks")
@@ -141,19 +154,24 @@ class EngineCore:
             self._sample_processed(plan, result, masks if masked else None)
         return result
 
-    def _prepare_rows(self, plan: StepPlan) -> list[OutputSink]:
-        """Gives each sampled row its bias, counts and mask index; returns the sinks that need masks, in order."""
-        masked: list[OutputSink] = []
+    def _prepare_rows(self, plan: StepPlan) -> list[MaskedRows]:
+        """Gives each sampled row its bias, counts and mask index; returns what the masks are of, in order."""
+        masked: list[MaskedRows] = []
         for seq in plan.seqs:
+            certain = len(seq.tokens) - seq.num_drafts
+            drafts = seq.tokens[certain:]
             for row in seq.rows:
                 if row.target >= 0:
                     continue
                 request, sink = self._owner(row)
-                row.bias = sink.rows.bias(request.output_ids)
-                row.counts = sink.rows.counts
-                if sink.matcher is not None or sink.allowed is not None:
-                    row.mask = len(masked)
-                    masked.append(sink)
+                ahead = drafts[: row.offset - certain + 1]
+                row.bias = sink.rows.bias(request.output_ids, ahead)
+                row.counts = sink.rows.counts(ahead)
+                if sink.matcher is None and sink.allowed is None:
+                    continue
+                if not ahead:
+                    masked.append(MaskedRows(sink, masked[-1].end if masked else 0, drafts))
+                row.mask = masked[-1].first + len(ahead)
         return masked
 
     def _owner(self, row: RowPlan) -> tuple[Request, OutputSink]:
@@ -163,30 +181,35 @@ class EngineCore:
         assert isinstance(sink, OutputSink)
         return request, sink
 
-    def _fill(self, masked: list[OutputSink], masks: NDArray[np.uint32], gate: Any) -> None:
-        """Runs on the mask thread. A matcher that fails empties its own row, and its request ends with the error."""
+    def _fill(self, masked: list[MaskedRows], masks: NDArray[np.uint32], gate: Any) -> None:
+        """Runs on the mask thread. A matcher that fails empties its own rows, and its request ends with the error."""
         try:
-            grammars = [(sink.matcher, i) for i, sink in enumerate(masked) if sink.matcher is not None]
+            grammars = [(m.sink.matcher, m.first, m.drafts) for m in masked if m.sink.matcher is not None]
             try:
                 self._fill_masks(grammars, masks)
             except Exception:
-                for matcher, i in grammars:
-                    try:
-                        self._fill_masks([(matcher, i)], masks)
-                    except Exception as error:
-                        masks[i] = 0
-                        masked[i].fault = error
-            for i, sink in enumerate(masked):
-                if sink.allowed is None:
+                self._fill_singly(masked, masks)
+            for rows in masked:
+                if rows.sink.allowed is None:
                     continue
-                if sink.matcher is None:
-                    masks[i] = sink.allowed
+                if rows.sink.matcher is None:
+                    masks[rows.first : rows.end] = rows.sink.allowed
                 else:
-                    masks[i] &= sink.allowed
+                    masks[rows.first : rows.end] &= rows.sink.allowed
             gate.open()
         except BaseException as error:
             gate.fail(repr(error))
             raise
+
+    def _fill_singly(self, masked: list[MaskedRows], masks: NDArray[np.uint32]) -> None:
+        for rows in masked:
+            if rows.sink.matcher is None:
+                continue
+            try:
+                self._fill_masks([(rows.sink.matcher, rows.first, rows.drafts)], masks)
+            except Exception as error:
+                masks[rows.first : rows.end] = 0
+                rows.sink.fault = error
 
     def _sample_processed(self, plan: StepPlan, result: StepResult, masks: NDArray[np.uint32] | None) -> None:
         """Runs Python logits processors over the deferred rows, then samples them. A fault stays with its request."""

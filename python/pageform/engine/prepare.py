@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..core.completion import Completion
+from ..core.drafts import DRAFT_MODES, DraftKind, DraftSettings
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..core.request import Request
-from ..sampling import ModelLimits, RowState, check_against_model, resolve, token_bitmask
+from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
 from .sink import OnDelta, OutputSink
@@ -20,7 +21,7 @@ from .ticket import Ticket
 
 if TYPE_CHECKING:
     from ..forms.form import Form
-    from ..forms.grammar import Grammar, GrammarCompiler
+    from ..forms.grammar import Grammar, GrammarCompiler, Matcher
     from ..text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -64,6 +65,9 @@ class Preparer:
     engine_seed: int
     count: Callable[[Request], None]
     """Hears of every finished sample, in the engine's thread."""
+    drafts: DraftSettings = field(default_factory=DraftSettings)
+    _odds: dict[bool, Odds] = field(default_factory=lambda: {True: Odds(), False: Odds()})
+    """What drafts were worth so far, under a grammar and without one. Only the engine's thread changes it."""
     _indices: itertools.count[int] = field(default_factory=itertools.count)
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -126,13 +130,14 @@ class Preparer:
             ticket.finish(request, completion)
 
         for sample in range(params.n):
+            matcher = grammar.matcher() if grammar is not None else None
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
                 stop_ids=stop_ids,
                 eos_ids=self.eos_ids,
                 detokenizer=self._detokenizer(params),
-                matcher=grammar.matcher() if grammar is not None else None,
+                matcher=matcher,
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
                 on_finish=finish,
@@ -148,11 +153,31 @@ class Preparer:
                     arrival=now,
                     sink=sink,
                     sample=sample,
+                    drafter=self._drafter(params, matcher, stop_ids),
                     cache_keys=() if params.cache_salt is None else (("salt", params.cache_salt),),
                 )
             )
         ticket.requests[0].siblings = ticket.requests[1:]
         return ticket
+
+    def _drafter(
+        self, params: SamplingParams, matcher: Matcher | None, stop_ids: frozenset[int]
+    ) -> RequestDrafter | None:
+        """Who guesses a request's tokens. Nobody for Python logits processors, which would see guesses as output."""
+        kinds = DRAFT_MODES[params.drafts if params.drafts is not None else self.drafts.mode]
+        forced = DraftKind.FORCED in kinds and matcher is not None and params.forced == "verify"
+        ngram = DraftKind.NGRAM in kinds
+        if params.logits_processors or not (forced or ngram):
+            return None
+        return RequestDrafter(
+            self.drafts,
+            self._odds[matcher is not None],
+            grammar=matcher,
+            forced=forced,
+            ngram=ngram,
+            never=self.eos_ids | stop_ids,
+            normal=None if self.tokenizer is None else self.tokenizer.bare,
+        )
 
     def form(self, response_type: Any) -> Form[Any]:
         """The response type compiled for this engine. Raises SchemaError."""

@@ -6,7 +6,7 @@ thread, in the step that sampled the token, so that a stop takes effect in the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, Usage
@@ -60,11 +60,14 @@ class OutputSink:
         self._logprobs: list[TokenLogprob] | None = [] if params.logprobs is not None else None
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
 
-    def token(self, token_id: int, row: RowResult) -> FinishReason | None:
-        """Takes one sampled token. Raises RequestError when the grammar refuses it (a defect, not a user's fault)."""
+    def token(self, token_id: int, row: RowResult | None) -> FinishReason | None:
+        """Takes one sampled or, without `row`, forced token.
+
+        Raises RequestError when the grammar refuses it (a defect, not a user's fault).
+        """
         self._ids.append(token_id)
         self.rows.push(token_id)
-        if self._logprobs is not None:
+        if self._logprobs is not None and row is not None:
             self._logprobs.append(_logprob(row))
         if self.matcher is not None and not self.matcher.accept(token_id):
             raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
@@ -76,6 +79,12 @@ class OutputSink:
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
         return reason
+
+    def forced(self) -> Sequence[int]:
+        """What the grammar forces after the last token, where the caller wants that accepted without the model."""
+        if self.matcher is None or self.params.forced != "accept":
+            return ()
+        return [token for token in self.matcher.forced() if token not in self._eos_ids]
 
     def _stop_token(self, token_id: int) -> FinishReason | None:
         is_eos = token_id in self._eos_ids and not self.params.ignore_eos

@@ -33,6 +33,11 @@ class Engine(BaseEngine):
     `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
     requests that bring none.
 
+    `drafts` says which tokens may be proposed without a forward pass and verified by one: "forced" (text that a grammar
+    leaves no choice about), "ngram" (what followed the same tokens before, in the prompt or the answer), "auto" (both,
+    each as far as it pays) or "none". Answers are the same in every mode. `speculative_config` is the same under vLLM's
+    name: {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 2, "prompt_lookup_max": 4}.
+
     Use it as a context manager, or call `close`. All methods may be called from any thread.
     """
 
@@ -54,6 +59,8 @@ class Engine(BaseEngine):
         prefill_chunk: int | None = None,
         max_queued_requests: int | None = None,
         max_queued_tokens: int | None = None,
+        drafts: Any = "auto",
+        speculative_config: Any = None,
         check_invariants: bool = False,
     ) -> None:
         parameters = {k: v for k, v in locals().items() if k not in ("self", "model", "__class__")}

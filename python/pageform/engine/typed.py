@@ -10,11 +10,15 @@ from ..core.completion import Completion
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..forms.form import Form
-from ..structured.loop import Answer, Ask, Outcome, retry
-from ..structured.prompt import add_to_messages, add_to_prompt, instructions
+from ..structured.answer import Answer
+from ..structured.judge import Judge
+from ..structured.loop import Ask, Outcome, Rejection, retry
+from ..structured.observe import Observer
+from ..structured.policy import policy_of
+from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
 from ..structured.spec import Spec
 from .base import BaseEngine, Sampling, checked
-from .prepare import Messages, Prompt, is_messages
+from .prepare import Prompt, is_messages
 from .sink import OnDelta
 from .ticket import Ticket
 
@@ -29,10 +33,12 @@ class TypedOptions:
     context: Any = None
     strict: bool | None = None
     hooks: Any = None
+    asynchronous: bool = False
 
 
 class TypedCall(Generic[T]):
-    """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`.
+    """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`; an async one
+    says so in the options and awaits `settle_hooks` after each step.
 
     `value` and `completion` are set once `take` returns True. `take` raises the error that ended the attempts.
     """
@@ -54,21 +60,36 @@ class TypedCall(Generic[T]):
         self.value: T
         self.completion: Completion
         self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
-        self._ids: list[int] | None = None
-        loop_prompt = self._instruct(prompt)
-        self._loop: Generator[Ask, Answer, Outcome[T]] = retry(
-            form.spec,
-            loop_prompt,
-            max_retries=options.max_retries,
-            context=options.context,
-            strict=options.strict,
-            hooks=options.hooks,
-            kwargs={"model": engine.config.model, "response_model": form.spec.response_type, "sampling": params},
+        self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
+        self._loop: Generator[Ask[Prompt], Answer, Outcome[T]] = retry(
+            self._instruct(prompt),
+            judge=Judge(form.spec, context=options.context, strict=options.strict),
+            reask=self._reask,
+            policy=policy_of(options.max_retries),
+            hooks=self._observer,
+            kwargs=self._shown,
         )
         self._ask = next(self._loop)
 
-    def _instruct(self, prompt: Prompt) -> str | Messages | None:
-        """The prompt with the type's outline. For token ids the engine keeps the ids and the loop gives extensions."""
+    def _shown(self, prompt: Prompt) -> dict[str, Any]:
+        """What hooks see of an attempt."""
+        name = "messages" if is_messages(prompt) else "prompt"
+        model, response_type = self._engine.config.model, self._form.spec.response_type
+        return {"model": str(model), "response_model": response_type, "sampling": self._params, name: prompt}
+
+    def _reask(self, prompt: Prompt, answer: Answer, rejection: Rejection) -> Prompt:
+        if is_messages(prompt):
+            return reask_messages(prompt, answer, rejection.text)
+        suffix = reask_suffix(answer, rejection.text)
+        if isinstance(prompt, str):
+            return prompt + suffix
+        return self._append(prompt, suffix)
+
+    def _append(self, ids: Prompt, text: str) -> list[int]:
+        return [*ids, *self._engine.tokenizer.encode(text, add_special_tokens=False)]
+
+    def _instruct(self, prompt: Prompt) -> Prompt:
+        """The prompt with the type's outline."""
         spec = self._form.spec
         if isinstance(prompt, str):
             if prompt == "":
@@ -77,11 +98,9 @@ class TypedCall(Generic[T]):
         if is_messages(prompt):
             return add_to_messages(spec, prompt)
         suffix = f"\n\n{instructions(spec)}\n\nJSON:\n"
-        ids: Sequence[int] = prompt  # type: ignore[assignment]
-        if len(ids) == 0:
+        if len(prompt) == 0:
             raise ParameterError("prompt", prompt, "is empty", "Give at least one token id.")
-        self._ids = [*ids, *self._engine.tokenizer.encode(suffix, add_special_tokens=False)]
-        return None
+        return self._append(prompt, suffix)
 
     @property
     def spec(self) -> Spec[T]:
@@ -90,11 +109,7 @@ class TypedCall(Generic[T]):
 
     def next_ticket(self, on_delta: OnDelta | None = None) -> Ticket:
         """The request of the current attempt, checked and not yet submitted."""
-        ask, engine = self._ask, self._engine
-        prompt: Prompt = ask.prompt or ()
-        if self._ids is not None:
-            prompt = [*self._ids, *engine.tokenizer.encode(ask.extension, add_special_tokens=False)]
-        return engine.ticket(prompt, self._params, self._form.grammar, on_delta, self._request_id)
+        return self._engine.ticket(self._ask.payload, self._params, self._form.grammar, on_delta, self._request_id)
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
@@ -115,6 +130,10 @@ class TypedCall(Generic[T]):
         except Exception as raised:
             return raised
         return error
+
+    async def settle_hooks(self) -> None:
+        """Awaits the coroutines of async hooks."""
+        await self._observer.settle()
 
     def settle(self, ticket: Ticket) -> bool:
         """`take` for a ticket whose future is done; raises what ended the attempts."""

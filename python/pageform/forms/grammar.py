@@ -260,27 +260,41 @@ class GrammarCompiler:
             raise SchemaError(parameter, text, reason, "Use a smaller grammar.")
 
 
-def fill_masks(rows: Sequence[tuple[Matcher, int]], masks: Mask) -> None:
+MaskRows = tuple[Matcher, int, Sequence[int]]
+"""A matcher, the row of the mask of its next token, and tokens it may go on by, which have the masks in the rows after
+it: row + i is what may follow the first i of them."""
+
+
+def fill_masks(rows: Sequence[MaskRows], masks: Mask) -> None:
     """Fill rows of `masks` [n, ceil(vocab_size / 32)] in parallel threads, with the GIL released.
 
-    `rows` pairs matchers with the index of their row; a matcher may appear once. Meant for a spare thread while a step
-    runs. Raises `SchemaError` if a grammar has become too complex for its limits; all other rows are filled then.
+    A matcher may appear once; afterwards it stands where it stood. Each token must be one that `Matcher.advance` would
+    take. Meant for a spare thread while a step runs. Raises `SchemaError` if a grammar has become too complex for its
+    limits; all other rows are filled then.
     """
     if masks.dtype != np.uint32 or masks.ndim != 2 or not masks.flags.c_contiguous:
         raise ValueError(f"masks must be contiguous uint32 [n, words], not {masks.dtype} {list(masks.shape)}")
-    inner: list[tuple[LLMatcher, int]] = []
-    for matcher, row in rows:
+    single: list[tuple[LLMatcher, int]] = []
+    several: list[tuple[LLMatcher, int, list[int]]] = []
+    for matcher, row, ahead in rows:
         if not isinstance(matcher, LlgMatcher):
             raise TypeError("fill_masks takes matchers of a GrammarCompiler")
-        if not 0 <= row < len(masks):
-            raise IndexError(f"row {row} lies outside the {len(masks)} rows of masks")
-        if matcher.ended or len(rows) == 1:
+        if not 0 <= row < len(masks) - len(ahead):
+            raise IndexError(f"rows {row} to {row + len(ahead)} lie outside the {len(masks)} rows of masks")
+        if matcher.ended:
             matcher.fill_mask(masks[row])
-        if not matcher.ended:
-            inner.append((matcher.inner, row))
-    if inner and len(rows) > 1:
-        _executor().unsafe_compute_mask_ptr(inner, masks.ctypes.data, masks.strides[0], len(masks))
-    for running, _ in inner:
+        elif ahead:
+            several.append((matcher.inner, row, list(ahead)))
+        else:
+            single.append((matcher.inner, row))
+    if len(single) == 1 and not several:
+        [(inner, row)] = single
+        inner.unsafe_compute_mask_ptr(masks[row].ctypes.data, masks.strides[0])
+    elif single:
+        _executor().unsafe_compute_mask_ptr(single, masks.ctypes.data, masks.strides[0], len(masks))
+    if several:
+        _executor().unsafe_compute_mask_ptr_with_draft_token(several, masks.ctypes.data, masks.strides[0], len(masks))
+    for running in (*(inner for inner, _ in single), *(inner for inner, _, _ in several)):
         if running.is_error():
             raise SchemaError(
                 "grammar",

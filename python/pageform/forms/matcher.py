@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -22,6 +24,9 @@ class Matcher(Protocol):
 
     def accept(self, token_id: int) -> bool:
         """Go on by one token; False, and no change, if the grammar doesn't allow it."""
+
+    def advance(self, tokens: Sequence[int]) -> int:
+        """Go on by as many of the tokens as the grammar allows, but not to its end: how many that is."""
 
     def rollback(self, count: int) -> None:
         """Take back the last `count` accepted tokens."""
@@ -69,6 +74,16 @@ class LlgMatcher:
             self.ended = True
             return True
         return self.inner.try_consume_tokens([token_id]) == 1
+
+    def advance(self, tokens: Sequence[int]) -> int:
+        if self.ended:
+            return 0
+        inside = list(itertools.takewhile(lambda token: token not in self._eos_ids, tokens))
+        count = self.inner.try_consume_tokens(inside) if inside else 0
+        if count and self.inner.is_stopped():
+            self.rollback(1)
+            count -= 1
+        return count
 
     def rollback(self, count: int) -> None:
         inside = count - 1 if self.ended and count else count

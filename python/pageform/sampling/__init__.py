@@ -4,7 +4,17 @@ Owns nothing that outlives a request: `RowState` belongs to one request and is a
 is functions. The native `sample` op does the arithmetic.
 """
 
+from .drafts import Odds, RequestDrafter
 from .limits import ModelLimits, check_against_model
 from .rows import RowState, ends_in_repetition, resolve, token_bitmask
 
-__all__ = ["ModelLimits", "RowState", "check_against_model", "ends_in_repetition", "resolve", "token_bitmask"]
+__all__ = [
+    "ModelLimits",
+    "Odds",
+    "RequestDrafter",
+    "RowState",
+    "check_against_model",
+    "ends_in_repetition",
+    "resolve",
+    "token_bitmask",
+]

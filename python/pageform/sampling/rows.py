@@ -96,19 +96,25 @@ class RowState:
         if self._counts is not None:
             self._counts[token] = self._counts.get(token, 0) + 1
 
-    @property
-    def counts(self) -> dict[int, int] | None:
-        return self._counts
+    def counts(self, drafts: Sequence[int] = ()) -> dict[int, int] | None:
+        """Occurrences in the output, were it followed by `drafts`; None when no penalty needs them."""
+        if self._counts is None or not drafts:
+            return self._counts
+        counts = dict(self._counts)
+        for token in drafts:
+            counts[token] = counts.get(token, 0) + 1
+        return counts
 
-    def bias(self, output_ids: Sequence[int]) -> dict[int, float] | None:
-        """Additions to the logits of the next token; None when there are none."""
-        waiting = len(output_ids) < self._params.min_tokens
+    def bias(self, output_ids: Sequence[int], drafts: Sequence[int] = ()) -> dict[int, float] | None:
+        """Additions to the logits of the token after `output_ids` and `drafts`; None when there are none."""
+        length = len(output_ids) + len(drafts)
+        waiting = length < self._params.min_tokens
         if not self._base_bias and not self._sequences and not waiting:
             return None
         bias = dict(self._base_bias)
         for ids in self._sequences:
             head = ids[:-1]
-            if len(output_ids) >= len(head) and list(output_ids[-len(head) :]) == head:
+            if length >= len(head) and [*output_ids[-len(head) :], *drafts][-len(head) :] == head:
                 bias[ids[-1]] = -math.inf
         if waiting:
             bias.update(dict.fromkeys(self._stops, -math.inf))

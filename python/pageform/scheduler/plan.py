@@ -6,12 +6,14 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from ..cache import KVCacheManager
+from ..core.drafts import Draft
 from ..core.errors import BackendError
 from ..core.plan import RowPlan, RowSampling, SeqPlan, StepPlan, StepResult
 from ..core.request import Request
 from ..core.states import RequestState
 from .admission import admit
 from .config import SchedulerConfig
+from .draft_budget import StepCost, choose
 from .preemption import choose_victim
 from .queue import RequestQueue
 
@@ -27,6 +29,8 @@ class Decision:
     admitted: list[tuple[Request, int]] = field(default_factory=list)
     """Requests to start, with the number of tokens found in the cache."""
     preempted: list[Request] = field(default_factory=list)
+    drafts: dict[int, list[Draft]] = field(default_factory=dict)
+    """The drafts at the end of a request's tokens, by the request's index."""
 
 
 def decide(
@@ -37,16 +41,20 @@ def decide(
     *,
     step_id: int,
     now: float,
+    cost: StepCost,
     only: Container[int] | None = None,
 ) -> Decision:
-    """The next step: running requests in order, then waiting ones, within one budget of tokens.
+    """The next step: running requests in order, then waiting ones, within one budget of tokens; drafts take what is
+    left of it as far as they pay by `cost`.
 
-    With `only`, requests of other indices get nothing, though they may have to give way.
+    With `only`, requests of other indices get nothing, though they may have to give way, and nobody drafts.
     """
     decision = Decision(StepPlan(step_id, []), now)
     budget = _continue_running(config, cache, running, decision, only)
     if not decision.preempted:  # whoever has just given way must not find its blocks with a newcomer
-        _admit_waiting(config, cache, running, waiting, decision, budget, only)
+        budget = _admit_waiting(config, cache, running, waiting, decision, budget, only)
+        if only is None:
+            _add_drafts(config, cache, decision, cost, budget)
     decision.plan.copies = cache.take_copies()
     return decision
 
@@ -96,22 +104,87 @@ def _admit_waiting(
     decision: Decision,
     budget: int,
     only: Container[int] | None,
-) -> None:
+) -> int:
     seats = config.max_num_seqs - sum(request.num_seats for request in running)
     for request in waiting:
         if only is not None and request.index not in only:
             continue
         # The first that must wait ends admission: nobody overtakes.
         if budget <= 0 or request.num_seats > seats:
-            return
+            break
         num_computed = admit(config, cache, request, alone=not running and not decision.admitted)
         if num_computed is None:
-            return
+            break
         decision.admitted.append((request, num_computed))
         seats -= request.num_seats
         end = _chunk_end(config, request, num_computed, budget)
         budget -= end - num_computed
         _schedule(cache, request, num_computed, end, decision)
+    return budget
+
+
+def _add_drafts(
+    config: SchedulerConfig, cache: KVCacheManager, decision: Decision, cost: StepCost, budget: int
+) -> None:
+    """Lengthens the chunks of requests that sample in this step by guesses at what comes next.
+
+    They take only what nobody else wanted: no token of the budget that another request could use, no block for which
+    one would have to give way.
+    """
+    plan = decision.plan
+    num_tokens, num_rows = plan.num_tokens, sum(len(seq.rows) for seq in plan.seqs)
+    worth = cost.worth(num_tokens, num_rows)
+    if worth >= 1.0:
+        return
+    places, proposals = [], []
+    for place, (request, seq) in enumerate(zip(decision.requests, plan.seqs, strict=True)):
+        limit = min(budget, _draft_limit(config, cache, request, seq))
+        drafts = _proposal(request, limit, worth)
+        if drafts:
+            places.append(place)
+            proposals.append(drafts)
+    taken = choose(proposals, cost, num_tokens, num_rows, budget)
+    for place, drafts, count in zip(places, proposals, taken, strict=True):
+        if count:
+            _lengthen(cache, decision.requests[place], plan.seqs[place], drafts[:count], decision)
+
+
+def _proposal(request: Request, limit: int, worth: float) -> list[Draft]:
+    if request.drafter is None or limit <= 0:
+        return []
+    try:
+        return request.drafter.propose(request, limit, worth)
+    except Exception:  # a request does without drafts rather than end for their sake
+        request.drafter = None
+        return []
+
+
+def _draft_limit(config: SchedulerConfig, cache: KVCacheManager, request: Request, seq: SeqPlan) -> int:
+    """Drafts that may follow a chunk: none unless it ends in a sampled row, and none that could not be kept."""
+    if seq.start + len(seq.tokens) < request.num_tokens or request.siblings:
+        return 0
+    chunk = config.prefill_chunk
+    return min(
+        config.max_draft_tokens,
+        request.max_tokens - len(request.output_ids) - 1,
+        min(config.max_model_len, cache.capacity) - request.num_tokens - 1,
+        config.max_draft_tokens if chunk is None else chunk - len(seq.tokens),
+    )
+
+
+def _lengthen(cache: KVCacheManager, request: Request, seq: SeqPlan, drafts: list[Draft], decision: Decision) -> None:
+    end = seq.start + len(seq.tokens)
+    if not cache.ensure(request, end + len(drafts)):
+        return
+    first = len(seq.tokens)
+    seq.blocks = cache.blocks(request)
+    seq.tokens = [*seq.tokens, *(draft.token for draft in drafts)]
+    seq.num_drafts = len(drafts)
+    position = len(request.output_ids) + 1
+    seq.rows.extend(
+        RowPlan(request.index, first + i, request.sampling, position + i, request.stream) for i in range(len(drafts))
+    )
+    decision.drafts[request.index] = drafts
 
 
 def _chunk_end(config: SchedulerConfig, request: Request, start: int, budget: int) -> int:

@@ -8,14 +8,16 @@ from typing import Any
 
 from ..cache import KVCacheManager
 from ..core.completion import FinishReason
-from ..core.errors import BackendError, CapacityError, IllegalTransition, ParameterError
+from ..core.errors import CapacityError, IllegalTransition, ParameterError
 from ..core.log import RewindEntry
-from ..core.plan import RowPlan, RowResult, SeqPlan, StepPlan, StepResult
+from ..core.plan import StepPlan, StepResult
 from ..core.request import Request
 from ..core.states import RequestState
 from .admission import check_acceptable
 from .config import SchedulerConfig
 from .deadlines import Deadlines
+from .draft_budget import StepCost
+from .outcomes import Outcomes
 from .plan import Decision, check_result, decide
 from .queue import RequestQueue
 
@@ -29,6 +31,8 @@ class SchedulerStats:
     num_steps: int
     num_preemptions: int
     num_rejections: int
+    drafted: dict[str, int]
+    accepted: dict[str, int]
 
 
 class Scheduler:
@@ -57,6 +61,8 @@ class Scheduler:
         self._aborted: list[tuple[Request, float]] = []  # while a step was in flight
         self._finished: list[Request] | None = None  # while a step is applied
         self._num_steps = self._num_preemptions = self._num_rejections = 0
+        self._cost = StepCost()
+        self._outcomes = Outcomes(cache, self.get, self._finish, self._finish_if_full, self._run)
 
     # --- requests come and go ---------------------------------------------------------------------------------------
 
@@ -132,6 +138,7 @@ class Scheduler:
                 self._waiting,
                 step_id=self._num_steps,
                 now=now,
+                cost=self._cost,
                 only=only,
             )
             self._num_steps += 1
@@ -170,12 +177,13 @@ class Scheduler:
         self._preempt(decision)
         self._start(decision)
         self._finish_aborted()
+        self._cost.observe(plan.num_tokens, now - decision.now)
         rows = iter(result.rows)
         for request, seq in zip(decision.requests, plan.seqs, strict=True):
             outcomes = [(row, next(rows)) for row in seq.rows]
             # A sink may have ended or rewound other requests meanwhile: their outcomes mean nothing any more.
             if request.state is RequestState.RUNNING and request.num_computed == seq.start:
-                self._advance(request, seq, outcomes, now)
+                self._outcomes.advance(request, seq, outcomes, decision.drafts.get(request.index, ()), now)
         self._finished = None
         return finished
 
@@ -194,9 +202,12 @@ class Scheduler:
             self._running.discard(request)
             self._waiting.add(request)
 
+    def _run(self, request: Request) -> None:
+        request.to(RequestState.RUNNING)
+        self._running.add(request)
+
     def _start(self, decision: Decision) -> None:
         for request, num_computed in decision.admitted:
-            request.to(RequestState.RUNNING)
             request.num_computed = num_computed
             if request.num_preemptions:
                 request.protected = True
@@ -206,68 +217,7 @@ class Scheduler:
                 if sample.first_scheduled_time is None:
                     sample.first_scheduled_time = decision.now
             self._waiting.discard(request)
-            self._running.add(request)
-
-    def _advance(self, request: Request, seq: SeqPlan, outcomes: list[tuple[RowPlan, RowResult]], now: float) -> None:
-        """One request's share of a step has been computed."""
-        if outcomes and all(result.error is not None for _, result in outcomes):
-            # Nothing usable came out, so nothing of it may be shared; samples without a prompt fail alike.
-            for row, result in outcomes:
-                self._fail_row(row.request, result, now)
-            return
-        request.num_computed = seq.start + len(seq.tokens)
-        self.cache.commit(request, seq.tokens)
-        if request.siblings and request.num_computed == request.num_tokens:
-            self._branch(request)
-        for row, result in outcomes:
-            target = self._requests.get(row.request)
-            if target is None or target.state is not RequestState.RUNNING:
-                continue
-            if result.error is not None:
-                self._fail_row(row.request, result, now)
-            elif row.target >= 0:
-                self._score(target, seq.start + row.offset + 1, result, now)
-            else:
-                self._deliver(target, result, now)
-
-    def _branch(self, leader: Request) -> None:
-        """The prompt is computed: the other samples get tables that share it, and run."""
-        for sibling in leader.siblings:
-            sibling.leader = None
-            self.cache.fork(leader, sibling)
-            sibling.num_computed = leader.num_computed
-            sibling.num_cached = leader.num_cached
-            sibling.to(RequestState.RUNNING)
-            self._running.add(sibling)
-        leader.siblings = []
-
-    def _score(self, request: Request, position: int, result: RowResult, now: float) -> None:
-        request.num_scored = position + 1
-        try:
-            request.sink.prompt_logprob(position, result)
-        except Exception as error:
-            self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
-
-    def _deliver(self, request: Request, result: RowResult, now: float) -> None:
-        request.append(result.token)
-        request.protected = False
-        if request.first_token_time is None:
-            request.first_token_time = now
-        try:
-            reason = request.sink.token(result.token, result)
-        except Exception as error:
-            self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
-            return
-        if reason is not None:
-            self._finish(request, reason, now)
-        elif request.state is RequestState.RUNNING:
-            self._finish_if_full(request, now)
-
-    def _fail_row(self, index: int, result: RowResult, now: float) -> None:
-        request = self._requests.get(index)
-        if request is not None:
-            error = BackendError(result.error)
-            self._finish(request, FinishReason.ERROR, now, detail=result.error, error=error, forget=True)
+            self._run(request)
 
     # --- the course of one request ----------------------------------------------------------------------------------
 
@@ -372,7 +322,13 @@ class Scheduler:
 
     def stats(self) -> SchedulerStats:
         return SchedulerStats(
-            len(self._running), len(self._waiting), self._num_steps, self._num_preemptions, self._num_rejections
+            len(self._running),
+            len(self._waiting),
+            self._num_steps,
+            self._num_preemptions,
+            self._num_rejections,
+            dict(self._outcomes.drafts.drafted),
+            dict(self._outcomes.drafts.accepted),
         )
 
     def _require_no_step(self, what: str) -> None:

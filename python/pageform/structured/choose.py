@@ -14,14 +14,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .align import Aligner, Fault, Fit, Outline, TooManySteps, outline_of
+from ..core.completion import Fault
+from .align import Aligner, Fit, Mismatch, Outline, TooManySteps, outline_of
 from .align.words import squeezed
 from .bare import bare_values
-from .errors import describe, path, shorten
+from .bounded import shorten
+from .diagnose import path
 from .find import Candidate, Failure, Found, find
 from .json_tree import Repair, dump, plain, repair, told
 from .leniency import Leniency
-from .parse_errors import Ambiguous, Malformed, NotFound, ParseError, Rejected, TooComplex, TooDeep, Truncated
+from .parse_errors import Ambiguous, Invalid, Malformed, NotFound, ParseError, TooComplex, TooDeep, Truncated
 from .repair import ReadValue
 from .spec import Spec
 from .tolerant_cursor import Unreadable, where
@@ -64,18 +66,16 @@ class Choice:
     json: str
     repairs: tuple[Repair, ...]
     truncated: bool
-    faults: tuple[Fault, ...]
+    faults: tuple[Mismatch, ...]
 
-    def refusal(self, error: ValidationError, text: str) -> ParseError:
+    def refusal(self, error: ValidationError, spec: Spec[Any], text: str) -> ParseError:
         """What to say when Pydantic refuses the answer."""
-        unclear = [fault for fault in self.faults if fault.ambiguous]
-        if not unclear:
-            return Rejected.by(error, text)
-        told = [{"loc": f.path, "type": "ambiguous", "msg": f.reason, "input": plain(f.value)} for f in unclear]
-        places = {f.path for f in unclear}
-        others = [fault for fault in describe(error) if fault["loc"] not in places]
-        lines = [f"{path(fault['loc']) or 'the answer'}: {fault['msg']}" for fault in told + others]
-        return Ambiguous("\n".join(lines), text, told + others)
+        unclear = [
+            Fault(fault.path, path(fault.path), "ambiguous", fault.reason, plain(fault.value))
+            for fault in self.faults
+            if fault.ambiguous
+        ]
+        return Ambiguous.of(unclear, error, spec, text) if unclear else Invalid.by(error, spec, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +103,14 @@ class _Option:
         return self.candidate.read.start
 
 
-def choose(text: str, spec: Spec[Any], leniency: Leniency, refused: ValidationError) -> Choice:
+def choose(text: str, spec: Spec[Any], leniency: Leniency) -> Choice:
     """The answer in a text. Raises a `ParseError` if there is none, or none that is clearly meant."""
-    return _Choosing(text, spec, leniency, refused).run()
+    return _Choosing(text, spec, leniency).run()
 
 
 class _Choosing:
-    def __init__(self, text: str, spec: Spec[Any], leniency: Leniency, refused: ValidationError) -> None:
-        self.text, self.leniency, self.refused = text, leniency, refused
+    def __init__(self, text: str, spec: Spec[Any], leniency: Leniency) -> None:
+        self.text, self.leniency = text, leniency
         self.outline: Outline = outline_of(spec)
         self.kinds = self.outline.kinds()
         self.aligner = Aligner(self.outline, leniency, steps=50_000 + len(text))

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, core_schema
+from typing_extensions import TypedDict
 
-from ..core.errors import ParameterError, SchemaError
-from .spec import FIELD, Spec
+from ..core.errors import ParameterError
+from .annotations import rewrite
+from .spec import Kind, Spec
 
 _KINDS: dict[str, Callable[[], core_schema.CoreSchema]] = {
     "string": core_schema.str_schema,
@@ -67,25 +70,26 @@ class Codecs:
 
     def spec(self, response_type: Any) -> Spec[Any]:
         """The spec of a type whose values are read and written with these codecs."""
-        try:
-            adapter = _adapter(response_type)
-            schema = self._rewritten(adapter.core_schema)
-            adapter.core_schema = schema
-            adapter.validator = _fresh(SchemaValidator, schema)
-            adapter.serializer = _fresh(SchemaSerializer, schema)
-        except Exception as error:  # Pydantic, or a type's own schema hook, may raise anything here
-            raise SchemaError(
-                FIELD,
-                response_type,
-                f"no validator with codecs can be built for it ({' '.join(str(error).split())[:300]})",
-                "Set arbitrary_types_allowed=True in the config of models that have fields of the codecs' classes.",
-            ) from error
-        return CodecSpec(response_type, adapter, self)
+        plain = Spec.of(rewrite(response_type, self._marked))
+        return CodecSpec(response_type, plain.annotation, self.adapter(plain.annotation), plain.kind, self)
+
+    def adapter(self, annotation: Any) -> TypeAdapter[Any]:
+        """Pydantic's adapter of a type, with these codecs inside."""
+        made: TypeAdapter[Any] = TypeAdapter(annotation)
+        schema = self._rewritten(made.core_schema)
+        made.core_schema = schema
+        made.validator = _fresh(SchemaValidator, schema)
+        made.serializer = _fresh(SchemaSerializer, schema)
+        return made
 
     def dump(self, value: Any, response_type: Any = None) -> str:
         """The JSON text of a value. Its type is its class if none is given."""
         spec = self.spec(type(value) if response_type is None else response_type)
         return spec.adapter.dump_json(value).decode()
+
+    def _marked(self, cls: Any) -> Any:
+        codec = self._codecs.get(cls)
+        return cls if codec is None else Annotated[cls, _Marker(cls, codec)]
 
     def _rewritten(self, schema: Any) -> Any:
         """A copy of a core schema in which the codecs' classes are read and written by the codecs."""
@@ -102,24 +106,44 @@ class Codecs:
 class CodecSpec(Spec[Any]):
     """A spec whose values are read with codecs."""
 
-    def __init__(self, response_type: Any, adapter: TypeAdapter[Any], codecs: Codecs) -> None:
-        super().__init__(response_type, adapter)
+    def __init__(
+        self, response_type: Any, annotation: Any, adapter: TypeAdapter[Any], kind: Kind, codecs: Codecs
+    ) -> None:
+        super().__init__(response_type, annotation, adapter, kind)
         self.codecs = codecs
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_respec, (self.codecs, self.response_type))
 
+    @cached_property
+    def item(self) -> Spec[Any] | None:
+        """As of any spec, with the same codecs."""
+        plain = Spec.of(self.annotation).item
+        return None if plain is None else self.codecs.spec(plain.response_type)
+
+    @cached_property
+    def members(self) -> dict[str, Spec[Any]]:
+        """As of any spec, with the same codecs."""
+        plain = Spec.of(self.annotation).members
+        return {name: self.codecs.spec(spec.response_type) for name, spec in plain.items()}
+
+    @cached_property
+    def _enveloped(self) -> TypeAdapter[Any]:
+        return self.codecs.adapter(TypedDict("Envelope", {self.envelope or "content": self.annotation}))  # type: ignore[operator]
+
+
+class _Marker:
+    """Metadata of `Annotated` for a class that is written in a response type itself."""
+
+    def __init__(self, cls: type, codec: Codec) -> None:
+        self.cls, self.codec = cls, codec
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return _codec_schema(self.cls, self.codec, None)
+
 
 def _respec(codecs: Codecs, response_type: Any) -> Spec[Any]:
     return codecs.spec(response_type)
-
-
-def _adapter(response_type: Any) -> TypeAdapter[Any]:
-    """An adapter of its own, since it will be changed."""
-    own_config = hasattr(response_type, "__pydantic_core_schema__") or hasattr(response_type, "__dataclass_fields__")
-    if own_config or hasattr(response_type, "__total__"):
-        return TypeAdapter(response_type)
-    return TypeAdapter(response_type, config=ConfigDict(arbitrary_types_allowed=True))
 
 
 def _fresh(kind: Any, schema: Any) -> Any:

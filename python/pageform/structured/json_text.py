@@ -1,52 +1,93 @@
-"""Reading JSON text that arrives in pieces: the content of strings, and the extent of whole values."""
+"""What goes with reading JSON text in pieces: its errors, the text being kept, the text of strings that grow."""
 
 from __future__ import annotations
 
-import json
 import re
+from bisect import bisect_left
+from typing import Any
 
-_PLAIN = re.compile(r'[^"\\]+')
-_UNTIL_BRACKET = re.compile(r'[^"\[\]{}]+')
-_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+from ..core.errors import PageformError
 
-_EAGER = 4096
-"""A growing text of up to so many characters is shown after each piece; a longer one whenever it has grown by an
-eighth, since showing it means copying it."""
-
-
-class JSONError(ValueError):
-    """The text is not JSON."""
+EAGER = 32_768
+"""A growing text of up to so many characters is shown after each piece (copying it costs a few microseconds, as much as
+the piece itself); a longer one whenever it has grown by a 64th, so that all copies together stay proportional to it."""
 
 
-class StringReader:
-    """The content of a JSON string, unescaped piece by piece. It starts after the opening quote."""
+class JSONError(PageformError, ValueError):
+    """The text is not JSON. `position` counts the bytes before the fault, from the start of the text.
+
+    `events` are those of the piece of text that held the fault, up to the fault.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        self.position = position
+        self.events: list[Any] = []
+        super().__init__(message, position)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class NestingTooDeep(JSONError):
+    """Containers are nested deeper than allowed."""
+
+
+class UnexpectedEnd(JSONError):
+    """The text ended within a value, or before one."""
+
+
+class Tape:
+    """The bytes of a stream that are still wanted, addressed by their offset from its start.
+
+    Without `keep` it holds the newest piece alone. A stretch that is kept costs its length once.
+    """
+
+    def __init__(self) -> None:
+        self._data: bytes | bytearray = b""
+        self._start = 0
+        self._end = 0
+        self._kept: int | None = None
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes. What lies before the kept offset is forgotten."""
+        if self._kept is None:
+            self._data, self._start = data, self._end
+        elif isinstance(self._data, bytearray):
+            self._data += data
+        else:
+            self._data = bytearray(self._data[self._kept - self._start :]) + data
+            self._start = self._kept
+        self._end += len(data)
+
+    def keep(self, offset: int) -> None:
+        """Hold everything from `offset` on, until `release`."""
+        self._kept = offset
+
+    def release(self) -> None:
+        """Hold nothing that is older than the next piece."""
+        self._kept = None
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to before `end`."""
+        return bytes(self._data[start - self._start : end - self._start])
+
+
+class GrowingText:
+    """A string that arrives in pieces and is shown on the way."""
 
     def __init__(self) -> None:
         self._shown = ""
         self._pieces: list[str] = []
         self._added = 0
-        self._escape = ""
 
-    def read(self, text: str, at: int) -> tuple[int, bool]:
-        """Read on from `at`; where it stopped, and whether the closing quote was passed."""
-        while at < len(text):
-            if self._escape:
-                at = self._read_escape(text, at)
-                continue
-            match = _PLAIN.match(text, at)
-            if match:
-                self._add(match.group())
-                at = match.end()
-            elif text[at] == '"':
-                return at + 1, True
-            else:
-                self._escape = "\\"
-                at += 1
-        return at, False
+    def add(self, piece: str) -> None:
+        """Append."""
+        self._pieces.append(piece)
+        self._added += len(piece)
 
     def worth_showing(self) -> bool:
         """Whether there is enough new text to be shown."""
-        return self._added > (0 if len(self._shown) < _EAGER else len(self._shown) // 8)
+        return self._added > (0 if len(self._shown) < EAGER else len(self._shown) // 64)
 
     def value(self) -> str:
         """All text so far."""
@@ -56,72 +97,20 @@ class StringReader:
             self._added = 0
         return self._shown
 
-    def _add(self, piece: str) -> None:
-        self._pieces.append(piece)
-        self._added += len(piece)
 
-    def _read_escape(self, text: str, at: int) -> int:
-        self._escape += text[at]
-        escape = self._escape
-        if escape[1] in _ESCAPES:
-            self._add(_ESCAPES[escape[1]])
-        elif escape[1] != "u":
-            raise JSONError(f"unknown escape {escape!r}")
-        elif not _complete_unicode(escape):
-            return at + 1
-        else:
-            try:
-                self._add(json.loads(f'"{escape}"').encode("utf-8").decode())
-            except ValueError:  # no hexadecimal digits, or half of a surrogate pair
-                raise JSONError(f"unknown escape {escape!r}") from None
-        self._escape = ""
-        return at + 1
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 
 
-class ValueReader:
-    """The text of one complete JSON value, found by its brackets and quotes, from its first character on."""
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._depth = 0
-        self._string: StringReader | None = None
-
-    def add(self, piece: str) -> None:
-        """Append text whose extent the caller knows."""
-        self._pieces.append(piece)
-
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(self._pieces)
-
-    def read(self, text: str, at: int) -> tuple[int, bool]:
-        """Read on from `at`; where it stopped, and whether the value is complete."""
-        start = at
-        closed = False
-        while at < len(text) and not closed:
-            if self._string is not None:
-                at, ended = self._string.read(text, at)
-                if ended:
-                    self._string = None
-                    closed = self._depth == 0
-                continue
-            match = _UNTIL_BRACKET.match(text, at)
-            if match:
-                at = match.end()
-                continue
-            if text[at] == '"':
-                self._string = StringReader()
-            else:
-                self._depth += 1 if text[at] in "[{" else -1
-                closed = self._depth == 0
-            at += 1
-        self._pieces.append(text[start:at])
-        return at, closed
-
-
-def _complete_unicode(escape: str) -> bool:
-    """Whether `\\uXXXX` is complete; the first half of a surrogate pair waits for the second."""
-    if len(escape) < 6:
-        return False
-    alone = escape[2:4].lower() not in ("d8", "d9", "da", "db")
-    return alone or len(escape) == 12 or not "\\u".startswith(escape[6:8])
+def escaped(text: bytes, start: int, tolerated: list[int]) -> bytes:
+    """`text`, which began at offset `start` of the stream, with the control characters at the `tolerated` offsets
+    (ascending) escaped: what a strict parser reads as the same value."""
+    first = bisect_left(tolerated, start)
+    last = bisect_left(tolerated, start + len(text))
+    if first == last:
+        return text
+    pieces = []
+    at = 0
+    for offset in tolerated[first:last]:
+        pieces += [text[at : offset - start], b"\\u%04x" % text[offset - start]]
+        at = offset - start + 1
+    return b"".join([*pieces, text[at:]])

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .errors import path as written
+from .diagnose import path as written
 from .leniency import RULES
 
 

@@ -1,202 +1,234 @@
 """The retry loop, without I/O: a generator that says what to send and is told what came back.
 
-    loop = retry(spec, prompt, max_retries=2)
+    loop = retry(payload, judge=Judge(spec), reask=reask_prompt, policy=CountedPolicy(2))
     ask = next(loop)                          # what to send first
     while True:
-        answer = ...                          # send ask.prompt however you like
+        answer = ...                          # wait ask.delay seconds, send ask.payload however you like
         try:
             ask = loop.send(answer)           # rejected: what to send next
         except StopIteration as stop:
             return stop.value                 # Outcome(value, attempts)
 
-The same generator serves sync, async, streaming and batch drivers, and any source of text.
+The same generator serves sync, async, streaming and batch drivers, any provider, and the engine: a payload is whatever
+the driver sends, and `reask` makes the next one of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from ..core.completion import Attempt, FinishReason, Usage
+from ..core.completion import Attempt, Fault, Usage
 from ..core.errors import ParameterError
-from .errors import IncompleteOutput, ValidationFailed, shorten, summary
-from .hooks import Hooks
-from .partial import PartialBuilder
-from .prompt import reask
-from .spec import Spec
+from .answer import Answer
+from .bounded import cut, shorten
+from .diagnose import diagnose, summary
+from .errors import (
+    BrokeOff,
+    IncompleteOutput,
+    ModelRetry,
+    Rejected,
+    StructuredError,
+    TokenBudgetExceeded,
+    UsageUnavailable,
+    ValidationFailed,
+)
+from .judge import AttemptInfo, Judge
+from .observe import Observer
+from .policy import CountedPolicy, Limits, Policy
+from .prompt import REPEAT_CALL, tool_complaint
 
 T = TypeVar("T")
+P = TypeVar("P")
 
-Prompt = str | Sequence[Mapping[str, Any]] | None
-"""A completion's text, a chat's messages, or None where the driver keeps the prompt to itself."""
+Accumulate = Literal["last", "all", "summary"]
+"""What the model is shown of its earlier answers: the last; all of them; or the last, with the faults of all. All of
+them too where an answer is `anchored` to them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One attempt to make. `number` counts from 1.
-
-    `prompt` is the original one, extended by the last answer and what was wrong with it; the first attempt has it as it
-    was given. `extension` is that addition alone, for a driver that works on token ids: text to be appended.
-    """
+class Ask(Generic[P]):
+    """One attempt to make, after `delay` seconds. `number` counts from 1; the first payload is the caller's own."""
 
     number: int
-    prompt: Prompt
-    extension: str = ""
+    payload: P
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back for one `Ask`. `response` is handed to the `completion:response` hooks."""
+class Rejection:
+    """Why an answer was not taken: `error`, and `text`, which says so to the model; `faults` are those of `error`."""
 
+    error: Exception
     text: str
-    finish_reason: FinishReason = FinishReason.STOP
-    usage: Usage = field(default_factory=Usage)
-    response: Any = None
+    faults: tuple[Fault, ...] = ()
+
+    def results(self, answer: Answer) -> list[str]:
+        """What the model is told of each of its tool calls. Where the faults are those of single calls, the others are
+        only told to be made again."""
+        number = len(answer.tool_calls)
+        if number < 2 or not isinstance(self.error, ValidationError):
+            return [tool_complaint(self.text)] * number
+        faults: dict[int, list[Fault]] = {}
+        for fault in self.faults or diagnose(self.error):
+            where = fault.loc[0] if fault.loc else None
+            if not isinstance(where, int) or where >= number:
+                return [tool_complaint(self.text)] * number
+            faults.setdefault(where, []).append(fault.below())
+        return [tool_complaint(summary(faults[one])) if one in faults else REPEAT_CALL for one in range(number)]
+
+
+Reask = Callable[[P, Answer, Rejection], P]
+"""Makes the payload that asks again of one that was answered wrongly. Pure: it never changes its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """A validated value and the attempts that it took; the last attempt is the accepted one."""
+    """A validated value and how it came about. The last of `attempts` is the accepted one; `response` is what the
+    provider sent for it."""
 
     value: T
     attempts: list[Attempt] = field(default_factory=list)
+    response: Any = None
 
     @property
     def usage(self) -> Usage:
         """Tokens of all attempts together."""
-        return sum((attempt.usage for attempt in self.attempts), Usage())
+        return _total(self.attempts)
 
 
 def retry(
-    spec: Spec[T],
-    prompt: Prompt = None,
+    payload: P,
     *,
-    max_retries: int = 3,
-    context: Any = None,
-    strict: bool | None = None,
+    judge: Judge[T],
+    reask: Reask[P],
+    policy: Policy | None = None,
+    limits: Limits | None = None,
+    accumulate: Accumulate = "last",
     hooks: Any = None,
-    kwargs: Mapping[str, Any] | None = None,
-) -> Generator[Ask, Answer, Outcome[T]]:
-    """Ask up to `max_retries + 1` times until an answer validates.
+    kwargs: Callable[[P], Mapping[str, Any]] | None = None,
+) -> Generator[Ask[P], Answer, Outcome[T]]:
+    """Ask until an answer validates or the policy gives up.
 
-    Only an answer that does not parse or validate is asked for again. Raises `IncompleteOutput` for one that broke off,
-    and `ValidationFailed` when the attempts are spent or at once when a validator raises anything but a `ValueError` or
-    an `AssertionError` (with the original as `__cause__`). `context` and `strict` go to Pydantic; `kwargs` is what the
-    `completion:kwargs` hooks see.
+    Only an answer that does not parse or validate is asked for again. Raises `IncompleteOutput` for one that broke off;
+    `ValidationFailed` when the attempts are spent, or at once for a refusal and when a validator raises anything but a
+    `ValueError` or an `AssertionError` (with the original as `__cause__`); `TokenBudgetExceeded`. `hooks` are `Hooks`,
+    a mapping from event to handlers, or the driver's `Observer`; `kwargs` gives what they see of a payload.
     """
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-        raise ParameterError("max_retries", max_retries, "must be an integer of at least 0", "Give 0 for one attempt.")
-    return _attempts(spec, prompt, max_retries + 1, context, strict, Hooks.of(hooks), dict(kwargs or {}))
+    if accumulate not in ("last", "all", "summary"):
+        raise ParameterError("accumulate", accumulate, "is unknown", 'Use "last", "all" or "summary".')
+    observer = hooks if isinstance(hooks, Observer) else Observer(hooks)
+    loop = _Loop(judge, reask, policy or CountedPolicy(), limits or Limits(), accumulate, observer)
+    return loop.run(payload, kwargs or (lambda _: {}))
 
 
-def _attempts(
-    spec: Spec[T],
-    prompt: Prompt,
-    max_attempts: int,
-    context: Any,
-    strict: bool | None,
-    hooks: Hooks,
-    kwargs: dict[str, Any],
-) -> Generator[Ask, Answer, Outcome[T]]:
-    attempts: list[Attempt] = []
-    ask = Ask(1, prompt)
-    while True:
-        details = {
-            "attempt_number": ask.number,
-            "max_attempts": max_attempts,
-            "is_last_attempt": ask.number == max_attempts,
-        }
-        hooks.emit("completion:kwargs", **{**kwargs, _prompt_name(prompt): ask.prompt})
+class _Loop(Generic[P, T]):
+    def __init__(
+        self,
+        judge: Judge[T],
+        reask: Reask[P],
+        policy: Policy,
+        limits: Limits,
+        accumulate: Accumulate,
+        observer: Observer,
+    ) -> None:
+        self.judge, self.reask, self.policy, self.limits = judge, reask, policy, limits
+        self.accumulate, self.observer = accumulate, observer
+        self.attempts = observer.attempts
+        self.started = limits.clock()
+
+    def run(self, original: P, kwargs: Callable[[P], Mapping[str, Any]]) -> Generator[Ask[P], Answer, Outcome[T]]:
         try:
-            answer = yield ask
-        except Exception as fault:  # the driver could not get an answer: tell the hooks, the fault stays the driver's
-            hooks.emit("completion:error", fault, **details)
+            return (yield from self._attempts(original, kwargs))
+        except GeneratorExit:
+            self.observer.abandoned()
             raise
-        hooks.emit("completion:response", answer if answer.response is None else answer.response)
+        except Exception as fault:  # also one that the driver throws in because it got no answer: it stays its own
+            self.observer.unanswered(fault)
+            raise
 
-        error = _unfinished(answer)
-        if error is None:
+    def _attempts(self, original: P, kwargs: Callable[[P], Mapping[str, Any]]) -> Generator[Ask[P], Answer, Outcome[T]]:
+        ask, limit = Ask(1, original), self.policy.max_attempts
+        while True:
+            self.observer.attempt(ask.number, limit, partial(kwargs, ask.payload))
+            answer = yield ask
+            self.observer.answered(answer)
             try:
-                value = spec.validate(answer.text, context=context, strict=strict)
+                value = self.judge(answer, AttemptInfo(ask.number, limit))
             except Exception as raised:  # validators are the caller's code: anything may come out
                 error = raised
             else:
-                return Outcome(value, [*attempts, _attempt(ask, answer, None)])
-        attempts.append(_attempt(ask, answer, error))
-        hooks.emit("parse:error", error, **details)
+                self._note(ask, answer, None, ())
+                self.observer.accepted(value)
+                return Outcome(value, self.attempts, answer.response)
+            faults = diagnose(error, self.judge.spec)
+            self._note(ask, answer, error, faults)
+            following = self._next(ask, original, answer, error, faults)
+            self.observer.rejected(error, faults, last=isinstance(following, Exception))
+            if isinstance(following, Exception):
+                following.__cause__ = None if isinstance(error, BrokeOff) else error
+                self.observer.gave_up(following)
+                raise following
+            ask = following
 
-        if isinstance(error, _BrokeOff):
-            final: Exception = IncompleteOutput(
-                f"{error}: {shorten(answer.text)}", attempts, _partial(spec, answer.text)
-            )
-        elif not isinstance(error, ValidationError):
-            final = ValidationFailed(_odd_message(spec, error), attempts)
-        elif ask.number == max_attempts:
-            final = ValidationFailed(_spent_message(spec, attempts, error), attempts)
-        else:
-            ask = _next(ask, prompt, answer.text, error)
-            continue
-        hooks.emit("completion:last_attempt", final, **{**details, "is_last_attempt": True})
-        raise final from (None if isinstance(error, _BrokeOff) else error)
+    def _note(self, ask: Ask[P], answer: Answer, error: Exception | None, faults: tuple[Fault, ...]) -> None:
+        self.attempts.append(
+            Attempt(ask.number, answer.payload, error, answer.usage, answer.finish_reason, answer.response, faults)
+        )
 
+    def _next(
+        self, ask: Ask[P], original: P, answer: Answer, error: Exception, faults: tuple[Fault, ...]
+    ) -> Ask[P] | StructuredError:
+        """The next attempt, or the error that ends them."""
+        spec = self.judge.spec
+        if isinstance(error, BrokeOff):
+            message = f"{error}: {shorten(answer.payload)}"
+            return IncompleteOutput(message, self.attempts, self.judge.partial(answer))
+        if isinstance(error, Rejected) and not error.mendable:
+            return ValidationFailed(str(error), self.attempts)
+        if not isinstance(error, (ValidationError, Rejected, ModelRetry)):
+            return ValidationFailed(_odd_message(spec.name, error), self.attempts)
+        spent = self._budget_error()
+        if spent is not None:
+            return spent
+        delay = self.policy.delay(ask.number, error, self.started)
+        if delay is None or self.limits.passed(self.started, delay):
+            return ValidationFailed(_spent_message(spec.name, self.attempts), self.attempts)
+        text = summary(faults)
+        if self.accumulate == "summary":
+            text = "\n".join(dict.fromkeys(summary(attempt.faults) for attempt in self.attempts))
+        base = ask.payload if self.accumulate == "all" or answer.anchored else original
+        return Ask(ask.number + 1, self.reask(base, answer, Rejection(error, text, faults)), delay)
 
-class _BrokeOff(Exception):
-    """Marks an attempt whose answer is not complete."""
-
-
-def _unfinished(answer: Answer) -> Exception | None:
-    if answer.finish_reason is FinishReason.STOP:
-        return None
-    hint = "; raise max_tokens or shorten the answer" if answer.finish_reason is FinishReason.LENGTH else ""
-    return _BrokeOff(f"the answer broke off (finish reason {answer.finish_reason}{hint})")
-
-
-def _next(ask: Ask, original: Prompt, text: str, error: Exception) -> Ask:
-    """The next attempt: the original prompt with the last answer and its faults.
-
-    Earlier answers are dropped, so that the prompt does not grow with each attempt.
-    """
-    complaint = reask(error)
-    extension = f"{text}\n\n{complaint}\n\nJSON:\n"
-    extended: Prompt
-    if original is None:
-        extended = None
-    elif isinstance(original, str):
-        extended = original + extension
-    else:
-        turns = [{"role": "assistant", "content": text}, {"role": "user", "content": complaint}]
-        extended = [*(dict(message) for message in original), *turns]
-    return Ask(ask.number + 1, extended, extension)
-
-
-def _attempt(ask: Ask, answer: Answer, error: Exception | None) -> Attempt:
-    return Attempt(ask.number, answer.text, error, answer.usage, answer.finish_reason)
-
-
-def _partial(spec: Spec[Any], text: str) -> Any:
-    """What a broken-off text holds of the value; None if not even that can be read."""
-    builder = PartialBuilder(spec)
-    try:
-        builder.feed(text)
-        return builder.finish()
-    except ValueError:
-        return None
+    def _budget_error(self) -> StructuredError | None:
+        budget = self.limits.token_budget
+        if budget is None:
+            return None
+        total = _total(self.attempts)
+        if total.total_tokens == 0:
+            return UsageUnavailable("token_budget was given, but the provider reports no usage", self.attempts)
+        if not self.limits.spent(total):
+            return None
+        message = f"{total.total_tokens} tokens of the budget of {budget} are used and no valid answer came"
+        return TokenBudgetExceeded(message, self.attempts)
 
 
-def _prompt_name(prompt: Prompt) -> str:
-    return "prompt" if prompt is None or isinstance(prompt, str) else "messages"
+def _total(attempts: list[Attempt]) -> Usage:
+    return sum((attempt.usage for attempt in attempts), Usage())
 
 
-def _odd_message(spec: Spec[Any], error: BaseException) -> str:
+def _odd_message(name: str, error: BaseException) -> str:
     return (
-        f"validating {spec.name} raised {type(error).__name__}: {error}. Validators should raise ValueError or "
+        f"validating {name} raised {type(error).__name__}: {cut(str(error))}. Validators should raise ValueError or "
         "AssertionError for values that the model may correct"
     )
 
 
-def _spent_message(spec: Spec[Any], attempts: list[Attempt], error: BaseException) -> str:
+def _spent_message(name: str, attempts: list[Attempt]) -> str:
     tries = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-    return f"no valid {spec.name} after {tries}:\n{summary(error)}\nThe last answer was {shorten(attempts[-1].text)}"
+    last = attempts[-1]
+    return f"no valid {name} after {tries}:\n{summary(last.faults)}\nThe last answer was {shorten(last.text)}"

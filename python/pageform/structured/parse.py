@@ -14,12 +14,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from .choose import choose
+from .bounded import shorten
 from .codecs import Codecs
-from .errors import shorten
 from .json_tree import Repair
 from .leniency import Leniency
-from .parse_errors import EmptyAnswer, NotText, Rejected, TooLarge
+from .parse_errors import EmptyText, Invalid, NotText, TooLarge
 from .spec import Spec
 
 T = TypeVar("T")
@@ -82,27 +81,35 @@ def read(
     leniency: str | Leniency = "default",
     context: Any = None,
     strict: bool | None = None,
+    envelope: bool = False,
 ) -> Report[T]:
-    """The value of a spec that a text stands for, with the log of what was changed. Raises as `parse` does."""
+    """The value of a spec that a text stands for, with the log of what was changed. Raises as `parse` does.
+
+    `envelope` as in `Spec.validate`: text that is valid in the envelope is valid as it is.
+    """
     layers = Leniency.of(leniency)
     try:
-        value = spec.validate(text, context=context, strict=strict)
-        return Report(value, text if isinstance(text, str) else bytes(text).decode("utf-8"))
+        value = spec.validate(text, context=context, strict=strict, envelope=envelope)
+        return Report(value, _shown(text))
     except ValidationError as error:
         refused = error
     if not layers.names:
-        raise Rejected.by(
-            refused, text if isinstance(text, str) else bytes(text).decode("utf-8", "replace")
-        ) from refused
+        raise Invalid.by(refused, spec, _shown(text)) from refused
+    from .choose import choose  # 25 ms: only for text that is not valid as it is
+
     plain = _plain(text, layers)
-    choice = choose(plain, spec, layers, refused)
-    if not choice.repairs:  # the text itself, which was refused already
-        raise choice.refusal(refused, plain) from refused
+    choice = choose(plain, spec, layers)
+    if not choice.repairs and not envelope:  # the text itself, which was refused already
+        raise choice.refusal(refused, spec, plain) from refused
     try:
         value = spec.validate(choice.json, context=context, strict=strict)
     except ValidationError as error:
-        raise choice.refusal(error, plain) from error
+        raise choice.refusal(error, spec, plain) from error
     return Report(value, choice.json, choice.repairs, choice.truncated)
+
+
+def _shown(text: str | bytes) -> str:
+    return text if isinstance(text, str) else bytes(text).decode("utf-8", "replace")
 
 
 def _plain(text: str | bytes, layers: Leniency) -> str:
@@ -113,12 +120,12 @@ def _plain(text: str | bytes, layers: Leniency) -> str:
         plain = text if isinstance(text, str) else bytes(text).decode("utf-8")
         plain.encode("utf-8")  # halves of surrogate pairs are no text
     except UnicodeError as error:
-        shown = text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
-        raise NotText(f"the answer is not UTF-8 text: {error}", shown.decode("utf-8", "replace")) from None
+        shown = _shown(text).encode("utf-8", "replace").decode()
+        raise NotText(f"the answer is not UTF-8 text: {error}", shown) from None
     if len(plain) > layers.max_characters:
         raise _too_large(len(plain), "characters", layers)
     if not plain.strip("\ufeff \t\r\n"):
-        raise EmptyAnswer(f"the answer is empty: {shorten(plain)}", plain)
+        raise EmptyText(f"the answer is empty: {shorten(plain)}", plain)
     return plain
 
 

@@ -1,56 +1,62 @@
-"""Why one text gave no value. Each error has a type of its own, so that a caller can tell them apart."""
+"""Why one text gave no value. Each reason is a class of its own, so that a caller can tell them apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from .errors import StructuredError, describe, shorten, summary
+from ..core.completion import Fault
+from .bounded import bounded, shorten
+from .diagnose import diagnose, summary
+from .errors import EmptyAnswer, Rejected
+from .spec import Spec
 
-Fault = dict[str, Any]
 
-
-class ParseError(StructuredError, ValueError):
-    """One text gave no value of the type. `text` is the text, `errors()` says what was wrong with it."""
+class ParseError(Rejected):
+    """One text gave no value of the type. `text` is the text, `faults` say what was wrong; `errors()` as dicts."""
 
     def __init__(self, message: str, text: str = "", faults: Sequence[Fault] = ()) -> None:
-        self.text = text
-        self.faults = list(faults)
-        super().__init__(message)
+        self.message, self.text = message, text
+        self.faults = tuple(faults) or (Fault((), "", self.kind, message),)
+        super().__init__(message, text, self.faults)
 
-    @property
-    def last_text(self) -> str:
-        """The text that was read."""
-        return self.text
-
-    def errors(self) -> list[Fault]:
-        """What was wrong: dicts with `loc`, `type`, `msg` and `input`, as Pydantic's own."""
-        if self.faults:
-            return [dict(fault) for fault in self.faults]
-        return [{"loc": (), "type": self.kind, "msg": self.message, "input": None}]
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def kind(self) -> str:
         """The error's name for machines, such as `truncated`."""
-        return _snake(type(self).__name__)
+        name = type(self).__name__
+        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
-    def _state(self) -> dict[str, Any]:
-        return {"message": self.message, "text": self.text, "faults": _plain(self.faults)}
+    def errors(self) -> list[dict[str, Any]]:
+        """What was wrong: dicts with `loc`, `path`, `type`, `msg`, `input`, `expected` and `suggestion`."""
+        return [fault.as_dict() for fault in self.faults]
 
 
-class Rejected(ParseError):
+class Invalid(ParseError):
     """There was JSON, but not of the type: Pydantic's `ValidationError` is the `__cause__`."""
 
     @classmethod
-    def by(cls, error: ValidationError, text: str) -> Rejected:
+    def by(cls, error: ValidationError, spec: Spec[Any], text: str) -> Invalid:
         """What Pydantic said of the text."""
-        return cls(f"{summary(error)}\nThe answer was {shorten(text)}", text, describe(error))
+        faults = diagnose(error, spec)
+        return cls(f"{summary(faults)}\nThe answer was {shorten(text)}", text, faults)
 
 
 class Ambiguous(ParseError):
     """There are several readings that mean different values, and nothing says which is meant."""
+
+    @classmethod
+    def of(cls, unclear: Sequence[Fault], error: ValidationError, spec: Spec[Any], text: str) -> Ambiguous:
+        """The places that can be read in several ways, then what else Pydantic said of the text."""
+        places = {fault.loc for fault in unclear}
+        told = [replace(fault, input=bounded(fault.input)) for fault in unclear]
+        faults = (*told, *(fault for fault in diagnose(error, spec) if fault.loc not in places))
+        return cls(f"{summary(faults)}\nThe answer was {shorten(text)}", text, faults)
 
 
 class Malformed(ParseError):
@@ -65,7 +71,7 @@ class NotFound(ParseError):
     """The text holds nothing that could be a value of the type: a refusal, say, or a question."""
 
 
-class EmptyAnswer(ParseError):
+class EmptyText(ParseError, EmptyAnswer):
     """The text is empty."""
 
 
@@ -83,17 +89,3 @@ class TooDeep(ParseError):
 
 class TooComplex(ParseError):
     """Reading the text takes more steps than a text of its length may take."""
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-
-
-def _plain(faults: Sequence[Fault]) -> list[Fault]:
-    """Faults whose inputs can be pickled."""
-    plain = []
-    for fault in faults:
-        shown = fault.get("input")
-        keep = shown is None or isinstance(shown, (str, int, float, bool))
-        plain.append({**fault, "input": shown if keep else repr(shown)[:300]})
-    return plain

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import summary
+from .answer import Answer
 from .spec import Spec
 
 Message = Mapping[str, Any]
@@ -40,10 +40,21 @@ def instructions(spec: Spec[Any]) -> str:
 
 def add_to_messages(spec: Spec[Any], messages: Sequence[Message]) -> list[dict[str, Any]]:
     """A copy of the messages whose system message (a new one if there is none) ends with the instructions."""
-    copied = [dict(message) for message in messages]
-    text = instructions(spec)
-    if copied and copied[0].get("role") == "system" and isinstance(copied[0].get("content"), str):
-        copied[0]["content"] = f"{copied[0]['content'].rstrip()}\n\n{text}"
+    return add_to_system(messages, instructions(spec))
+
+
+def add_to_system(messages: Sequence[Any], text: str) -> list[Any]:
+    """A copy of the messages whose system message (a new one if there is none) ends with the text.
+
+    Messages that are no mappings (objects of an SDK) are kept as they are.
+    """
+    copied = [dict(message) if isinstance(message, Mapping) else message for message in messages]
+    first = copied[0] if copied and isinstance(copied[0], dict) and copied[0].get("role") == "system" else {}
+    content = first.get("content")
+    if isinstance(content, str):
+        first["content"] = f"{content.rstrip()}\n\n{text}"
+    elif isinstance(content, (list, tuple)):
+        first["content"] = [*content, {"type": "text", "text": text}]
     else:
         copied.insert(0, {"role": "system", "content": text})
     return copied
@@ -54,9 +65,36 @@ def add_to_prompt(spec: Spec[Any], prompt: str) -> str:
     return f"{instructions(spec)}\n\n{prompt.rstrip()}\n\nJSON:\n"
 
 
-def reask(error: BaseException) -> str:
+def complaint(faults: str) -> str:
     """What to tell the model about its last answer."""
-    return f"That answer is not valid:\n{summary(error)}\nAnswer again with the corrected JSON only."
+    return f"That answer is not valid:\n{faults}\nAnswer again with the corrected JSON only."
+
+
+def call_complaint(faults: str) -> str:
+    """What to tell the model about its last answer, which calls no tool."""
+    return f"That answer is not valid:\n{faults}\nAnswer again with a call of the tool."
+
+
+def tool_complaint(faults: str) -> str:
+    """What to tell the model about its last call of a tool, as the result of that call."""
+    return f"The arguments are not valid:\n{faults}\nCall the tool again with the corrected arguments."
+
+
+REPEAT_CALL = (
+    "The arguments are valid, but other calls were not. Make this call again together with the corrected ones."
+)
+"""What to tell the model about a valid call among invalid ones."""
+
+
+def reask_suffix(answer: Answer, faults: str) -> str:
+    """What a completion's prompt goes on with after a rejected answer."""
+    return f"{answer.text}\n\n{complaint(faults)}\n\nJSON:\n"
+
+
+def reask_messages(messages: Sequence[Message], answer: Answer, faults: str) -> list[dict[str, Any]]:
+    """A copy of a chat's messages, with the rejected answer and the complaint as further turns."""
+    turns = [{"role": "assistant", "content": answer.text}, {"role": "user", "content": complaint(faults)}]
+    return [*(dict(message) for message in messages), *turns]
 
 
 class _Outline:

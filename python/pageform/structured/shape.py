@@ -1,109 +1,58 @@
-"""The outline of a type that partial objects are built along: which values may be shown while they grow.
+"""The outline of a type that partial objects are built along: how each of its values is shown while it grows.
 
-Models, dataclasses, TypedDicts, lists, dicts with text keys and plain text are live: they are shown from their first
-byte on. Everything else (numbers, enums, literals, dates, sets, tuples …) is shown when it is complete.
+Models, dataclasses, TypedDicts, lists, dicts with text keys and plain text grow: they are shown from their first byte
+on. Everything else (numbers, enums, literals, dates, sets, tuples …) is shown when it is complete.
 """
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
+import datetime
+import decimal
+import enum
 import types
-import typing
-from collections.abc import Callable
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, Union, get_args, get_origin, is_typeddict
 
-from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
+from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
-from typing_extensions import TypeAliasType
 
-_ALIASES = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
-"""What `type X = …` makes, in typing_extensions and (from Python 3.12 on) in typing."""
+from .annotations import identity, peel
+from .record import Record, annotation_of
+from .stream_options import Stream, stream_options
+from .tags import Tagged, tagged
 
-
-class Whole:
-    """A value that is shown once it is complete, validated as its type."""
-
-    def __init__(self, annotation: Any) -> None:
-        self._annotation = annotation
-
-    @cached_property
-    def _adapter(self) -> TypeAdapter[Any] | None:
-        try:
-            return TypeAdapter(self._annotation)
-        except Exception:  # a type that only makes sense inside its model; it stays hidden until the end
-            return None
-
-    def read(self, text: str) -> tuple[bool, Any]:
-        """Whether the complete JSON `text` validates, and its value."""
-        if self._adapter is None:
-            return False, None
-        try:
-            return True, self._adapter.validate_json(text)
-        except Exception:  # validators are the caller's code; the final validation reports the fault
-            return False, None
+_LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence)
+_DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_SCALARS = (
+    *(int, float, bool, type(None), decimal.Decimal, bytes, uuid.UUID),
+    *(datetime.date, datetime.time, datetime.timedelta),
+)
 
 
 class Text:
     """Plain text, shown while it grows."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ListOf:
     """A list, shown while it grows."""
 
     item: Shape
 
 
-@dataclass
+@dataclass(frozen=True)
 class DictOf:
     """A dict with text keys, shown while it grows."""
 
     value: Shape
 
 
-class Record:
-    """A model, dataclass or TypedDict, shown from its opening brace on with what is known of it."""
-
-    def __init__(self, cls: type, fields: Callable[[], dict[str, tuple[str, Shape]]]) -> None:
-        self.cls = cls
-        self._read_fields = fields
-
-    @cached_property
-    def fields(self) -> dict[str, tuple[str, Shape]]:
-        """JSON key → (attribute name, shape). Read on first use, since types may refer to themselves."""
-        return self._read_fields()
-
-    def new(self) -> Any:
-        """An instance with defaults where fields have them and None elsewhere. Runs no validator and no `__init__`."""
-        if is_typeddict(self.cls):
-            return {}
-        if issubclass(self.cls, BaseModel):
-            return _blank_model(self.cls)
-        made = object.__new__(self.cls)
-        for field in dataclasses.fields(cast(Any, self.cls)):
-            default = None if field.default is dataclasses.MISSING else field.default
-            if field.default_factory is not dataclasses.MISSING:
-                default = field.default_factory()
-            object.__setattr__(made, field.name, default)
-        return made
-
-    def put(self, made: Any, key: str, value: Any) -> None:
-        """Set the field that a JSON key names; keys that name none are ignored."""
-        if key not in self.fields:
-            return
-        name = self.fields[key][0]
-        if isinstance(made, BaseModel):
-            made.__dict__[name] = value
-            made.__pydantic_fields_set__.add(name)
-        elif isinstance(made, dict):
-            made[name] = value
-        else:
-            object.__setattr__(made, name, value)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Root:
     """A `RootModel`: its JSON is that of its one field."""
 
@@ -111,110 +60,153 @@ class Root:
     inner: Shape
 
 
-@dataclass
+@dataclass(frozen=True)
 class OneOf:
-    """A union that a value's first character may not settle. `whole` validates the complete value."""
+    """A union: what a value is may be told by its first character, or by the value of a tag."""
 
     options: list[Shape]
-    whole: Whole
+
+    def fitting(self, first: str) -> Iterator[Shape]:
+        """The options that begin with `first`, unions among them resolved."""
+        for option in self.options:
+            if isinstance(option.form, OneOf):
+                yield from option.form.fitting(first)
+            elif option.may_begin(first):
+                yield option
+
+    def settle(self, first: str) -> Form | None:
+        """How a value that begins with `first` grows; None if it is to be shown when complete."""
+        fitting = list(self.fitting(first))
+        if first == '"' and any(isinstance(option.form, Text) for option in fitting):
+            # Of a string Pydantic makes a number only where no option is text.
+            fitting = [option for option in fitting if option.bare not in (int, float, bool)]
+        if len(fitting) == 1:
+            return fitting[0].form
+        records = [option.form for option in fitting if isinstance(option.form, Record)]
+        return tagged(records) if len(records) == len(fitting) > 0 else None
 
 
-Shape = Whole | Text | ListOf | DictOf | Record | Root | OneOf
+Form = Text | ListOf | DictOf | Record | Root | OneOf | Tagged
 
 
-def shape_of(annotation: Any, _records: dict[Any, Shape] | None = None) -> Shape:
-    """The shape of any type; a type that refers to itself gives a shape that does."""
-    records: dict[Any, Shape] = {} if _records is None else _records
-    bare = annotation
-    while True:
-        if get_origin(bare) is Annotated:
-            bare = get_args(bare)[0]
-        elif isinstance(bare, _ALIASES):
-            bare = bare.__value__
-        else:
-            break
-    origin, args = get_origin(bare), get_args(bare)
-    if bare is str:
-        return Text()
-    if origin is list and args:
-        return ListOf(shape_of(args[0], records))
-    if origin is dict and args[0] is str:
-        return DictOf(shape_of(args[1], records))
-    if origin in (Union, types.UnionType):
-        options = [shape_of(arg, records) for arg in args if arg is not type(None)]
-        single = len(options) == 1 and not isinstance(options[0], Root)  # a RootModel may hold null itself
-        return options[0] if single else OneOf(options, Whole(annotation))
-    record_type = origin or bare
-    if isinstance(record_type, type) and (
-        is_typeddict(record_type) or dataclasses.is_dataclass(record_type) or issubclass(record_type, BaseModel)
-    ):
-        return _record(bare, record_type, records)
-    return Whole(annotation)
+class Shape:
+    """A type as partial objects see it: `form` says how a value grows, None that it is shown when complete.
+
+    Everything is worked out on first use, since types may refer to themselves.
+    """
+
+    def __init__(self, annotation: Any, memo: dict[tuple[Any, ...], Shape] | None = None) -> None:
+        self.annotation = annotation
+        self._memo: dict[tuple[Any, ...], Shape] = {} if memo is None else memo
+        self._grown: dict[str, tuple[Form | None, tuple[type[RootModel[Any]], ...]]] = {}
+        self.bare, self.metadata = peel(annotation)
+
+    @cached_property
+    def options(self) -> Stream:
+        """What the type itself says about how it is shown; `X | None` says what X does."""
+        options = stream_options(self.metadata, self.bare)
+        if get_origin(self.bare) in (Union, types.UnionType):
+            inner = [self._inner(arg) for arg in get_args(self.bare) if arg is not type(None)]
+            options |= inner[0].options if len(inner) == 1 else Stream()
+        return options
+
+    @cached_property
+    def form(self) -> Form | None:
+        """How a value grows, None if not at all."""
+        return None if self.options.done or "left_to_right" in map(_union_mode, self.metadata) else self._form()
+
+    def grown(self, first: str) -> tuple[Form | None, tuple[type[RootModel[Any]], ...]]:
+        """How a value that begins with `first` grows, unions settled, and the RootModels around it, outermost first.
+
+        None where it is to be shown when complete, or is not what the type says.
+        """
+        if first not in self._grown:
+            self._grown[first] = self._settled(first)
+        return self._grown[first]
+
+    @cached_property
+    def is_constrained(self) -> bool:
+        """Whether a string may be something else than plain text to the type."""
+        if get_origin(self.bare) in (Union, types.UnionType):
+            return bool(self.metadata) or any(self._inner(arg).is_constrained for arg in get_args(self.bare))
+        return bool(self.metadata) or isinstance(self.form, Root)
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any] | None:
+        """What validates complete values; None for a type that only makes sense inside its model."""
+        try:
+            return TypeAdapter(self.annotation)
+        except Exception:  # a type's own schema hook may raise anything
+            return None
+
+    def may_begin(self, first: str) -> bool:
+        """Whether the JSON of a value can begin with `first`, which is one of `{["0tfnNI` (0 for any number)."""
+        form = self.form
+        if isinstance(form, Root):
+            return form.inner.may_begin(first)
+        if isinstance(form, OneOf):
+            return any(option.may_begin(first) for option in form.options)
+        if form is None:
+            return first not in "{[" or not _is_scalar(self.bare)
+        return first == ('"' if isinstance(form, Text) else "[" if isinstance(form, ListOf) else "{")
+
+    def _settled(self, first: str) -> tuple[Form | None, tuple[type[RootModel[Any]], ...]]:
+        form, wraps = self.form, ()
+        while isinstance(form, (Root, OneOf)):
+            if isinstance(form, Root):
+                wraps, form = (*wraps, form.cls), form.inner.form  # type: ignore[assignment]
+            else:
+                form = form.settle(first)
+        wanted = '"' if isinstance(form, Text) else "[" if isinstance(form, ListOf) else "{"
+        return (form, wraps) if first == wanted else (None, ())
+
+    def _inner(self, annotation: Any) -> Shape:
+        """The shape of a type inside this one; equal types share theirs, and with it the validator."""
+        try:
+            return self._memo.setdefault(identity(annotation), Shape(annotation, self._memo))
+        except TypeError:  # not hashable
+            return Shape(annotation, self._memo)
+
+    def _form(self) -> Form | None:
+        bare = self.bare
+        origin, args = get_origin(bare), get_args(bare)
+        if bare is str:
+            return Text()
+        if origin in _LISTS and args:
+            return ListOf(self._inner(args[0]))
+        if origin in _DICTS and args and peel(args[0])[0] is str:
+            return DictOf(self._inner(args[1]))
+        if origin in (Union, types.UnionType):
+            options = [self._inner(arg) for arg in args if arg is not type(None)]
+            single = len(options) == 1 and not isinstance(options[0].form, Root)  # a RootModel may hold null itself
+            return options[0].form if single else OneOf(options)
+        cls = origin or bare
+        if not isinstance(cls, type):
+            return None
+        if issubclass(cls, RootModel):
+            return Root(cls, self._inner(annotation_of(cls.model_fields["root"])))
+        if is_typeddict(cls) or dataclasses.is_dataclass(cls) or issubclass(cls, BaseModel):
+            return Record(cls, self._inner)
+        return None
 
 
-def _record(key: Any, cls: type, records: dict[Any, Shape]) -> Shape:
-    if key in records:
-        return records[key]
-    if issubclass(cls, RootModel):
-        inner = cls.model_fields["root"]
-        return Root(cls, shape_of(_annotated(inner), records))
-    if issubclass(cls, BaseModel):
-        shape = Record(cls, lambda: _model_fields(cls, records))
-    else:
-        shape = Record(cls, lambda: _hinted_fields(cls, records))
-    records[key] = shape
-    return shape
+def shape_of(annotation: Any) -> Shape:
+    """The shape of any type."""
+    return Shape(annotation)
 
 
-def _model_fields(cls: type[BaseModel], records: dict[Any, Shape]) -> dict[str, tuple[str, Shape]]:
-    by_name = bool(cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name"))
-    fields: dict[str, tuple[str, Shape]] = {}
-    for name, field in cls.model_fields.items():
-        entry = (name, shape_of(_annotated(field), records))
-        for key in _keys(name, field, by_name):
-            fields[key] = entry
-    return fields
+def _union_mode(item: Any) -> str | None:
+    if not isinstance(item, FieldInfo):
+        return getattr(item, "union_mode", None)
+    return next((mode for entry in item.metadata if (mode := getattr(entry, "union_mode", None))), None)
 
 
-def _keys(name: str, field: FieldInfo, by_name: bool) -> list[str]:
-    """The JSON keys that a field is read from."""
-    alias = field.validation_alias if field.validation_alias is not None else field.alias
-    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-    keys = [choice for choice in choices if isinstance(choice, str)]
-    return [*keys, name] if by_name or alias is None else keys
-
-
-def _hinted_fields(cls: type, records: dict[Any, Shape]) -> dict[str, tuple[str, Shape]]:
-    hints = get_type_hints(cls, include_extras=True)
-    names = hints if is_typeddict(cls) else [field.name for field in dataclasses.fields(cast(Any, cls))]
-    return {name: (name, shape_of(_unrequired(hints[name]), records)) for name in names}
-
-
-def _unrequired(annotation: Any) -> Any:
-    """The type inside TypedDict's `Required[…]`, `NotRequired[…]` and `ReadOnly[…]`."""
-    while str(get_origin(annotation)).rsplit(".", 1)[-1] in ("Required", "NotRequired", "ReadOnly"):
-        annotation = get_args(annotation)[0]
-    return annotation
-
-
-def _annotated(field: FieldInfo) -> Any:
-    metadata = list(field.metadata)
-    if field.discriminator is not None:
-        metadata.append(FieldInfo(discriminator=field.discriminator))
-    return Annotated[(field.annotation, *metadata)] if metadata else field.annotation
-
-
-def _blank_model(cls: type[BaseModel]) -> BaseModel:
-    """`model_construct` without `model_post_init`, and with None for required fields."""
-    made = cls.__new__(cls)
-    values = {}
-    for name, field in cls.model_fields.items():
-        takes_data = field.default_factory is not None and field.default_factory_takes_validated_data
-        known = not field.is_required() and not takes_data
-        values[name] = field.get_default(call_default_factory=True) if known else None
-    private = {name: attribute.get_default() for name, attribute in cls.__private_attributes__.items()}
-    object.__setattr__(made, "__dict__", values)
-    object.__setattr__(made, "__pydantic_fields_set__", set())
-    object.__setattr__(made, "__pydantic_extra__", {} if cls.model_config.get("extra") == "allow" else None)
-    object.__setattr__(made, "__pydantic_private__", private or None)
-    return made
+def _is_scalar(bare: Any) -> bool:
+    """Whether no value of the type is an object or array."""
+    if get_origin(bare) is Literal:
+        return True
+    if not isinstance(bare, type):
+        return False
+    if issubclass(bare, enum.Enum):
+        return all(isinstance(member.value, (str, *_SCALARS)) for member in bare)
+    return issubclass(bare, _SCALARS)

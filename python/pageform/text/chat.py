@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.errors import ParameterError
-from .sandbox import render
+from ..templating.sandbox import render
 
 Message = Mapping[str, Any]
 """`role`, `content` (text, a list of text parts, or None), and whatever else a template reads (`tool_calls`, …)."""

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ParameterError
-from .token_bytes import Spelling, byte_level_bytes, sentencepiece_bytes
+from .token_bytes import SPACE_MARK, Spelling, byte_level_bytes, sentencepiece_bytes
 
 if TYPE_CHECKING:
     import tokenizers
+
+
+_SPACES = ("\u0120", SPACE_MARK)
+"""How byte-level and SentencePiece vocabularies spell a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Tokenizer:
         self._spelling, self._strips_leading_space = _decoding_rules(hf)
         # Added tokens are plain text, whatever the vocabulary's spelling.
         self._bytes: dict[int, bytes] = {i: token.content.encode() for i, token in added.items()}
+        self._bare: dict[int, int] = {}
 
     @property
     def hf(self) -> tokenizers.Tokenizer:
@@ -110,6 +115,17 @@ class Tokenizer:
             token = self._hf.id_to_token(token_id) if 0 <= token_id < 2**32 else None
             known = b"" if token is None else self._spelling(token)
             self._bytes[token_id] = known
+        return known
+
+    def bare(self, token_id: int) -> int:
+        """The token for the same text without a space before it, if there is one; else the token itself."""
+        known = self._bare.get(token_id)
+        if known is None:
+            token = self._hf.id_to_token(token_id) if 0 <= token_id < 2**32 else None
+            other = None
+            if token is not None and len(token) > 1 and token[0] in _SPACES and token_id not in self._special_ids:
+                other = self._hf.token_to_id(token[1:])
+            known = self._bare[token_id] = token_id if other is None else other
         return known
 
     def to_json(self) -> str:

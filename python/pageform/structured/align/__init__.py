@@ -6,7 +6,7 @@ Nothing is validated here and nothing is invented: what no rule explains stays a
 """
 
 from .aligner import Aligner
-from .fit import Fault, Fit, TooManySteps
+from .fit import Fit, Mismatch, TooManySteps
 from .outline import Outline, outline_of
 
-__all__ = ["Aligner", "Fault", "Fit", "Outline", "TooManySteps", "outline_of"]
+__all__ = ["Aligner", "Fit", "Mismatch", "Outline", "TooManySteps", "outline_of"]

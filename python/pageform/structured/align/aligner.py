@@ -11,7 +11,7 @@ from ..leniency import Leniency
 from ..repair import Meter, read_value
 from ..tolerant_cursor import Unreadable
 from .dates import FORMATS, fit_moment
-from .fit import Fault, Fit, TooManySteps, changed, misfit
+from .fit import Fit, Mismatch, TooManySteps, changed, misfit
 from .numbers import fit_number
 from .objects import contents, match_keys
 from .outline import DECIMAL, Node, Outline
@@ -87,12 +87,12 @@ class Aligner:
         keys = match_keys(value, node, self._rules)
         log = list(keys.log)
         cost = sum(entry.cost for entry in log)
-        faults: list[Fault] = []
+        faults: list[Mismatch] = []
         made: dict[str, Any] = {}
         properties: Mapping[str, Any] = node.get("properties", {})
         required = node.get("required", ())
         if keys.clash:
-            faults.append(Fault((), keys.clash, None, ambiguous=True))
+            faults.append(Mismatch((), keys.clash, None, ambiguous=True))
         for key, inner in value.items():
             name = keys.properties.get(key)
             if name is not None:
@@ -109,7 +109,7 @@ class Aligner:
                 log.append(repair("null_default", (name,), None, "the default"))
                 cost += log[-1].cost
         missing = [name for name in properties if name not in made]
-        faults += [Fault((name,), "a required value is missing", None) for name in missing if name in required]
+        faults += [Mismatch((name,), "a required value is missing", None) for name in missing if name in required]
         cost += _UNSET * sum(name not in required for name in missing)
         return Fit(made, cost, tuple(log), tuple(faults))
 
@@ -129,10 +129,10 @@ class Aligner:
         if not unknown or rest is True or "properties" not in node:
             return Fit(value)
         if rest is False:
-            return Fit(value, 0, (), (Fault((), "no such key is allowed", value),))
+            return Fit(value, 0, (), (Mismatch((), "no such key is allowed", value),))
         entry = repair("extra", (), value, None)
         if entry.rule not in self._rules:
-            return Fit(value, 0, (), (Fault((), "no such key is known", value),))
+            return Fit(value, 0, (), (Mismatch((), "no such key is known", value),))
         return Fit(value, entry.cost, (entry,))
 
     def _list_for_object(self, value: list[Any], node: Node, hint: Hint) -> Fit:
@@ -227,7 +227,7 @@ class Aligner:
             if len(concrete) == 1:
                 return self.fit(value, concrete[0], hint)
             faults = tuple(fault for fit in fits for fault in fit.faults if fault.ambiguous)
-            return Fit(value, 0, (), faults or (Fault((), "no member of the union fits", value),))
+            return Fit(value, 0, (), faults or (Mismatch((), "no member of the union fits", value),))
         least = min(fit.cost for fit in good)
         best = [fit for fit in good if fit.cost == least]
         if len({dump(fit.value) for fit in best}) > 1:

@@ -13,7 +13,7 @@ class TooManySteps(Exception):
     """Aligning took more steps than it may."""
 
 
-class Fault(NamedTuple):
+class Mismatch(NamedTuple):
     """A place that does not fit. `ambiguous` says which readings there are, if there are several."""
 
     path: Path
@@ -29,7 +29,7 @@ class Fit:
     value: Any
     cost: float = 0
     log: tuple[Repair, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Mismatch, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -58,4 +58,4 @@ def changed(rule: str, before: Any, after: Any) -> Fit:
 
 def misfit(value: Any, reason: str, ambiguous: bool = False) -> Fit:
     """A value that stays as it is, for Pydantic to judge."""
-    return Fit(value, 0, (), (Fault((), reason, value, ambiguous),))
+    return Fit(value, 0, (), (Mismatch((), reason, value, ambiguous),))

@@ -10,9 +10,9 @@ from .outline import NAMES, THROUGH
 from .words import squeezed, typo
 
 _HOLDERS = (
-    "answer result results response output data value values json final final_answer item items list content object "
-    "arguments args parameters params input inputs kwargs function function_call tool_calls tool_call tool tool_input "
-    "properties payload record records entity entities extracted extraction structured_output"
+    "answer result results response output tasks data value values json final final_answer item items list content "
+    "object arguments args parameters params input inputs kwargs function function_call tool_calls tool_call tool "
+    "tool_input properties payload record records entity entities extracted extraction structured_output"
 )
 HOLDERS = frozenset(squeezed(word) for word in _HOLDERS.split())
 """Keys whose value may be the answer itself."""

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
 from ...core.errors import SchemaError
+from ..describe import DescribedSchema
 from ..spec import Spec
 
 NAMES = "x-names"
@@ -96,7 +97,7 @@ def outline_of(spec: Spec[Any]) -> Outline:
             return Outline({})
 
 
-class _Generator(GenerateJsonSchema):
+class _Generator(DescribedSchema):
     def model_fields_schema(self, schema: core_schema.ModelFieldsSchema) -> JsonSchemaValue:
         return _with_names(super().model_fields_schema(schema), schema["fields"])
 
