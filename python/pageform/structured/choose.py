@@ -118,7 +118,7 @@ class _Choosing:
 
     def run(self) -> Choice:
         if self.found.exhausted:
-            raise TooComplex("the answer has too many brackets that lead nowhere", self.text)
+            raise TooComplex("the answer has too many brackets to be searched", self.text)
         try:
             options = self._options()
         except TooManySteps:

@@ -29,7 +29,7 @@ _LIKE_JSON = re.compile(r"""[{\[]\s*(?:["'“‘{\[}\]]|-?\d|//|/\*|\\["n]|\w{1,
 _BALANCE = re.compile(r'"(?:[^"\\\n]++|\\.){0,200}+"|[{}\[\]]|```')
 _ESCAPED = re.compile(r"""[{\[](?:\s|\\[nrt])*\\["nrt]""")
 _ESCAPED_STRETCH = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_MOST_CANDIDATES = 10_000
+_MOST_CANDIDATES = 5_000
 """JSON values in one text. An answer has a few; its lines may be some hundreds."""
 _LANGUAGE = re.compile(r"[\w+.-]{0,20}[ \t]*")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .json_tree import Repair, repair
 from .tolerant_text import BARE_KEY, KEY_AHEAD, QUOTES, SPACE, starts_comment
+
+_CLOSERS = re.compile(r"[}\]]+")
 
 
 class Unreadable(ValueError):
@@ -130,9 +133,10 @@ class Cursor:
         return ahead is not None and ahead.group()[:1] in "\"'“"
 
     def _swallow_surplus_closers(self) -> None:
-        while self.at < self.end and self.text[self.at] in "}]" and "extra_closer" in self.rules:
-            self._forgive("extra_closer", self.at, self.text[self.at], "")
-            self.at += 1
+        match = _CLOSERS.match(self.text, self.at, self.end)
+        if match and "extra_closer" in self.rules:
+            self._forgive("extra_closer", self.at, match.group()[:200], "")
+            self.at = match.end()
 
     def _ended(self, expecting: bool) -> bool:
         """Whether the text ends here although a bracket is open. `expecting` tells that more was announced."""

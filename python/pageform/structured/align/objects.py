@@ -36,7 +36,7 @@ class Keys(NamedTuple):
     """Which key stands for which property; keys that stand for none; and what had to be changed."""
 
     properties: dict[str, str]
-    others: list[str]
+    others: dict[str, None]
     log: list[Repair]
     clash: str | None
 
@@ -47,7 +47,7 @@ def match_keys(value: Mapping[str, Any], node: Mapping[str, Any], rules: frozens
     names: Mapping[str, str] = node.get(NAMES, {})
     through = node.get(THROUGH, ())
     taken = {key: key for key in value if key in properties}
-    others = [key for key in value if key not in properties and key not in through]
+    others = dict.fromkeys(key for key in value if key not in properties and key not in through)
     log: list[Repair] = []
     free = {name for name in properties if name not in taken}
     spelt: dict[str, list[str]] = {}
@@ -78,7 +78,7 @@ def match_keys(value: Mapping[str, Any], node: Mapping[str, Any], rules: frozens
                 return Keys(taken, others, log, f"{' and '.join(map(repr, keys))} both stand for {name!r}")
             taken[keys[0]] = name
             log.append(repair(rule, (name,), keys[0], name))
-            others.remove(keys[0])
+            del others[keys[0]]
             free.discard(name)
     return Keys(taken, others, log, None)
 
