@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
+    from .structured.citations import CitationMixin
     from .structured.errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
     from .structured.hooks import Hooks
+    from .structured.llm_validator import llm_validator, openai_moderation
+    from .structured.markers import Partial
+    from .structured.maybe import Maybe
 
 _HOMES = {
     "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
@@ -49,7 +53,11 @@ _HOMES = {
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
     "structured.errors": ("BatchFailed", "IncompleteOutput", "StructuredError", "ValidationFailed"),
+    "structured.citations": ("CitationMixin",),
     "structured.hooks": ("Hooks",),
+    "structured.llm_validator": ("llm_validator", "openai_moderation"),
+    "structured.markers": ("Partial",),
+    "structured.maybe": ("Maybe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -60,6 +68,7 @@ __all__ = [
     "BackendError",
     "BatchFailed",
     "CapacityError",
+    "CitationMixin",
     "Completion",
     "Engine",
     "EngineClosedError",
@@ -67,11 +76,13 @@ __all__ = [
     "FinishReason",
     "Hooks",
     "IncompleteOutput",
+    "Maybe",
     "ModelFileError",
     "ModelNotFoundError",
     "NoEngineError",
     "PageformError",
     "ParameterError",
+    "Partial",
     "RepetitionDetection",
     "RequestError",
     "SamplingParams",
@@ -81,6 +92,8 @@ __all__ = [
     "TokenLogprob",
     "Usage",
     "ValidationFailed",
+    "llm_validator",
+    "openai_moderation",
 ]
 
 
