@@ -277,7 +277,19 @@ def test_read_takes_a_spec_and_returns_the_report() -> None:
     assert spec.validate(report.json) == report.value
 
 
-def test_json_repair_and_codecs_load_nothing_before_they_are_needed() -> None:
+def test_an_envelope_that_was_asked_for_is_no_repair() -> None:
+    spec = Spec.of(list[User])
+    valid = read('{"tasks": [{"name": "Ann", "age": 31}]}', spec, envelope=True)
+    assert (valid.value, valid.repairs) == ([ANN], ())
+    nearly = read('{"tasks": [{"name": "Ann", "age": "31 years"}]}', spec, envelope=True)
+    assert (nearly.value, [entry.rule for entry in nearly.repairs]) == ([ANN], ["unit"])
+    bare = read('[{"name": "Ann", "age": 31}]', spec, envelope=True)
+    assert bare.value == [ANN]
+    with pytest.raises(Invalid):
+        read('{"tasks": 5}', spec, envelope=True)
+
+
+def test_json_repair_is_loaded_where_it_is_needed() -> None:
     program = (
         "import sys, pageform.structured as s\n"
         "class_ = s.parse('{\"a\": 1,}', dict)\n"

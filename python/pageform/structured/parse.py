@@ -85,7 +85,8 @@ def read(
 ) -> Report[T]:
     """The value of a spec that a text stands for, with the log of what was changed. Raises as `parse` does.
 
-    `envelope` as in `Spec.validate`: text that is valid in the envelope is valid as it is.
+    `envelope` as in `Spec.validate`: the text may be that of an object after `spec.object_schema`, and needs no repair
+    for that.
     """
     layers = Leniency.of(leniency)
     try:
@@ -105,7 +106,9 @@ def read(
         value = spec.validate(choice.json, context=context, strict=strict)
     except ValidationError as error:
         raise choice.refusal(error, spec, plain) from error
-    return Report(value, choice.json, choice.repairs, choice.truncated)
+    asked_for = (spec.envelope,) if envelope else ()
+    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
+    return Report(value, choice.json, repairs, choice.truncated)
 
 
 def _shown(text: str | bytes) -> str:
