@@ -24,7 +24,9 @@ def resolve(kwargs: Mapping[str, Any], wire: Wire, context: Any = None, detects:
     """
     seen = dict(kwargs)
     if detects:
-        seen |= {name: detect_messages(seen[name]) for name in CONVERSATION if isinstance(seen.get(name), (list, tuple))}
+        seen |= {
+            name: detect_messages(seen[name]) for name in CONVERSATION if isinstance(seen.get(name), (list, tuple))
+        }
     return encode_kwargs(render_kwargs(seen, context), wire)
 
 
