@@ -28,6 +28,7 @@ class AnthropicWire:
         self.thinking = thinking
 
     def reply(self, said: Said) -> Reply:
+        said = said.with_objects()
         message = {**_head(said), "content": self._whole(said), **_end(said)}
         check_model(Message, message)
         return json_reply(message)
@@ -126,9 +127,9 @@ def _deltas(block: Block, pieces: Pieces) -> Iterator[tuple[dict[str, Any], bool
     if block["type"] == "text":
         yield from (({"type": "text_delta", "text": piece}, True) for piece in pieces.cut(block["text"]))
     elif block["type"] == "tool_use":
-        yield from (
-            ({"type": "input_json_delta", "partial_json": piece}, True) for piece in ("", *pieces.cut(block["input"]))
-        )
+        yield {"type": "input_json_delta", "partial_json": ""}, False
+        for piece in pieces.cut(block["input"]):
+            yield {"type": "input_json_delta", "partial_json": piece}, True
     else:
         yield from (({"type": "thinking_delta", "thinking": piece}, False) for piece in pieces.cut(block["thinking"]))
         yield {"type": "signature_delta", "signature": block["signature"]}, False

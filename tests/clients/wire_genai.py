@@ -37,12 +37,14 @@ class GenaiWire:
     def reply(self, said: Said) -> Reply:
         if said.refusal is not None:
             return _written(_blocked(said))
+        said = said.with_objects()
         parts = [*self._thoughts(), *([{"text": said.text}] if said.text else []), *self._calls(said)]
         return _written(_response(said, parts, said.finish))
 
     def stream(self, said: Said, pieces: Pieces = Pieces()) -> Reply:  # noqa: B008 - frozen
         if said.refusal is not None:
             return stream_reply([_event(_blocked(said))])
+        said = said.with_objects()
         parts = [(part, False) for part in self._thoughts()]
         parts += [({"text": piece}, True) for piece in pieces.cut(said.text)]
         parts += [(part, True) for part in self._calls(said)]

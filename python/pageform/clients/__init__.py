@@ -10,6 +10,27 @@ through.
 """
 
 from .client import Client
-from .connect import from_groq, from_litellm, from_openai, from_provider, patch
+from .connect import (
+    from_anthropic,
+    from_cohere,
+    from_genai,
+    from_groq,
+    from_litellm,
+    from_mistral,
+    from_openai,
+    from_provider,
+    patch,
+)
 
-__all__ = ["Client", "from_groq", "from_litellm", "from_openai", "from_provider", "patch"]
+__all__ = [
+    "Client",
+    "from_anthropic",
+    "from_cohere",
+    "from_genai",
+    "from_groq",
+    "from_litellm",
+    "from_mistral",
+    "from_openai",
+    "from_provider",
+    "patch",
+]

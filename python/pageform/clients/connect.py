@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ..core.errors import ParameterError
@@ -19,6 +19,7 @@ from ..structured.answer import Mode
 from ..structured.errors import ClientError, ConfigurationError
 from .base import Quirks
 from .client import Client, Path, reach
+from .encode import Wire
 from .endpoint import Endpoint
 from .options import split
 from .table import ALL, SERVICES, Sdk, Service, provider
@@ -27,15 +28,50 @@ from .verbs import Verbs
 _VERBS = ("create", "create_partial", "create_iterable", "create_with_completion", "create_result")
 
 
-def from_openai(client: Any, mode: Mode | str | None = None, **settings: Any) -> Client:
+def from_openai(
+    client: Any, mode: Mode | str | None = None, api: Literal["chat", "responses"] = "chat", **settings: Any
+) -> Client:
     """A client over `openai.OpenAI`, `AsyncOpenAI` or their Azure kin. Services that speak OpenAI's API are known by
-    their address, and their quirks heeded."""
-    return _over(client, ("openai", "azure"), mode, settings)
+    their address, and their quirks heeded.
+
+    `client.responses.create` speaks the Responses API, `client.chat.completions.create` that of chat completions; `api`
+    says which of them the client's own verbs speak.
+    """
+    if api not in ("chat", "responses"):
+        raise ParameterError("api", api, "is unknown", 'Use "chat" or "responses".')
+    return _over(client, ("openai-responses",) if api == "responses" else ("openai", "azure"), mode, settings)
 
 
 def from_groq(client: Any, mode: Mode | str | None = None, **settings: Any) -> Client:
     """A client over `groq.Groq` or `AsyncGroq`."""
     return _over(client, ("groq",), mode, settings)
+
+
+def from_anthropic(client: Any, mode: Mode | str | None = None, **settings: Any) -> Client:
+    """A client over `anthropic.Anthropic`, `AsyncAnthropic` or their kin for Bedrock, Vertex, Foundry and other clouds.
+
+    The API requires `max_tokens`: give it here as a default, or with each call.
+    """
+    return _over(client, ("anthropic",), mode, settings)
+
+
+def from_cohere(client: Any, mode: Mode | str | None = None, **settings: Any) -> Client:
+    """A client over `cohere.ClientV2`, `AsyncClientV2`, or those of version 1, whose arguments are rewritten to version
+    2, which they are sent to; responses are those of version 2."""
+    return _over(client, ("cohere",), mode, settings)
+
+
+def from_mistral(client: Any, mode: Mode | str | None = None, use_async: bool = False, **settings: Any) -> Client:
+    """A client over `mistralai.client.Mistral`, which has sync and async methods: `use_async` says which to take."""
+    return _over(client, ("mistral",), mode, settings, use_async)
+
+
+def from_genai(client: Any, mode: Mode | str | None = None, use_async: bool = False, **settings: Any) -> Client:
+    """A client over `google.genai.Client`, which has sync and async methods: `use_async` says which to take.
+
+    The conversation is given as `messages`, or as `contents` of the SDK; options in `config`, or beside it.
+    """
+    return _over(client, ("google",), mode, settings, use_async)
 
 
 def from_litellm(
@@ -85,16 +121,14 @@ def from_provider(
     service = SERVICES[name]
     options = dict(client_options or {})
     options.update(_key(service, name, api_key))
-    address = base_url or options.get("base_url") or service.base_url
-    if address is not None:
-        options["base_url"] = address
+    _put_address(options, service.sdk.address, base_url, service.base_url)
     module = _sdk(service.sdk.module, service.sdk.extra, model)
     try:
         made = getattr(module, service.sdk.async_client if async_client else service.sdk.client)(**options)
     except Exception as error:  # each SDK has its own way to say what is missing
         remedy = "Give what it wants in client_options."
         raise ConfigurationError("model", model, f"{service.sdk.module} makes no client ({error})", remedy) from error
-    return _client(made, name, service, async_client, {**settings, "mode": mode, "model": rest})
+    return _client(made, name, service, async_client, {**service.defaults, **settings, "mode": mode, "model": rest})
 
 
 def patch(
@@ -107,34 +141,39 @@ def patch(
     if create is not None:
         return from_litellm(create, mode, **settings).create
     name, service = _known(client, tuple(SERVICES))
-    *where, method = service.sdk.path
-    resource = reach(client, tuple(where))
-    current = getattr(getattr(resource, method), "__self__", None)
+    endpoint = _endpoint(client, name, service, _is_async(client, service))
+    places = {service.sdk.place or service.sdk.path: endpoint, **_others(client, service, endpoint)}
     options, defaults = split({**settings, "mode": mode})
-    if isinstance(current, Verbs):  # patched already: only the settings change
-        verbs = Verbs(current._endpoint, options, defaults)
-    else:
-        verbs = Verbs(_endpoint(client, name, service, _is_async(client, service)), options, defaults)
-    for verb in _VERBS:
-        setattr(resource, method if verb == "create" else verb, getattr(verbs, verb))
+    for (*where, method), one in places.items():
+        resource = reach(client, tuple(where))
+        current = getattr(getattr(resource, method), "__self__", None)
+        # Where it was patched already, only the settings change.
+        verbs = Verbs(current._endpoint if isinstance(current, Verbs) else one, options, defaults)
+        for verb in _VERBS:
+            setattr(resource, method if verb == "create" else verb, getattr(verbs, verb))
     return client
 
 
-def _over(client: Any, names: tuple[str, ...], mode: Mode | str | None, settings: dict[str, Any]) -> Client:
+def _over(
+    client: Any, names: tuple[str, ...], mode: Mode | str | None, settings: dict[str, Any], asynchronous: bool = False
+) -> Client:
     """A client over an SDK's client that must be of one of these services' SDKs."""
     name, service = _known(client, names)
-    return _client(client, name, service, _is_async(client, service), {**settings, "mode": mode})
+    return _client(client, name, service, asynchronous or _is_async(client, service), {**settings, "mode": mode})
 
 
 def _client(client: Any, name: str, service: Service, asynchronous: bool, settings: dict[str, Any]) -> Client:
     options, defaults = split(settings)
     endpoint = _endpoint(client, name, service, asynchronous)
-    others = {
-        path: _other(endpoint, client, path, module)
-        for path, module in service.sdk.others.items()
-        if reach(client, path) is not None
-    }
-    return Client(client, endpoint, service.sdk.path, options, defaults, others)
+    sdk = service.sdk
+    place = sdk.place or (sdk.async_path if asynchronous else ()) or sdk.path
+    return Client(client, endpoint, place, options, defaults, _others(client, service, endpoint))
+
+
+def _others(client: Any, service: Service, endpoint: Endpoint) -> dict[Path, Endpoint]:
+    """The further endpoints that the SDK's client has."""
+    others = service.sdk.others.items()
+    return {path: _other(endpoint, client, path, *one) for path, one in others if reach(client, path) is not None}
 
 
 def _endpoint(client: Any, name: str, service: Service, asynchronous: bool) -> Endpoint:
@@ -152,12 +191,13 @@ def _endpoint(client: Any, name: str, service: Service, asynchronous: bool) -> E
         quirks=service.quirks,
         wire=sdk.wire,
         takes_timeout=sdk.timeout,
+        own=reach(client, sdk.place) if sdk.place else None,
     )
 
 
-def _other(endpoint: Endpoint, client: Any, path: Path, module: str) -> Endpoint:
+def _other(endpoint: Endpoint, client: Any, path: Path, module: str, wire: Wire) -> Endpoint:
     made = provider(module)
-    return replace(endpoint, provider=made, create=reach(client, path), stream=None, modes=made.MODES)
+    return replace(endpoint, provider=made, create=reach(client, path), stream=None, modes=made.MODES, wire=wire)
 
 
 def _known(client: Any, names: tuple[str, ...]) -> tuple[str, Service]:
@@ -166,7 +206,7 @@ def _known(client: Any, names: tuple[str, ...]) -> tuple[str, Service]:
     first = [name for name in names if _is_of(SERVICES[name].sdk, ancestry)]
     if not first:
         sdks = {SERVICES[name].sdk.module: SERVICES[name].sdk for name in names}.values()
-        classes = ", ".join(f"{sdk.module}.{one}" for sdk in sdks for one in (sdk.client, sdk.async_client))
+        classes = ", ".join(f"{sdk.module}.{one}" for sdk in sdks for one in dict.fromkeys(sdk.classes[0]))
         raise ClientError("client", client, "is no client that is known here", f"Give one of {classes}.")
     host = _host(getattr(client, "base_url", None))
     for name, service in SERVICES.items():
@@ -176,7 +216,8 @@ def _known(client: Any, names: tuple[str, ...]) -> tuple[str, Service]:
 
 
 def _is_of(sdk: Sdk, ancestry: set[tuple[str, str]]) -> bool:
-    return any((sdk.module, name) in ancestry for name in (sdk.client, sdk.async_client))
+    package = sdk.module.partition(".")[0]
+    return any((package, name) in ancestry for names in sdk.classes for name in names)
 
 
 def _host(address: Any) -> str:
@@ -185,7 +226,20 @@ def _host(address: Any) -> str:
 
 
 def _is_async(client: Any, service: Service) -> bool:
-    return any(cls.__name__ == service.sdk.async_client for cls in type(client).__mro__)
+    """Whether the class of an SDK's client says so; one that has both kinds of methods is sync unless told."""
+    names = {asynchronous for sync, asynchronous in service.sdk.classes if asynchronous != sync}
+    return any(cls.__name__ in names for cls in type(client).__mro__)
+
+
+def _put_address(options: dict[str, Any], way: tuple[str, ...], given: str | None, usual: str | None) -> None:
+    """Put an address into the options of an SDK's client: the one given, else the usual one unless they have one."""
+    *into, name = way
+    for step in into if given or usual else ():
+        options[step] = options = dict(options.get(step) or {})
+    if given is not None:
+        options[name] = given
+    elif usual is not None:
+        options.setdefault(name, usual)
 
 
 def _key(service: Service, name: str, given: str | None) -> dict[str, str]:

@@ -24,6 +24,8 @@ _CUT = frozenset(
         "ConnectionResetError",
         "IncompleteRead",  # http.client, urllib3
         "ChunkedEncodingError",  # requests
+        "StopIteration",  # LiteLLM, of a stream that ends without a finish reason
+        "StopAsyncIteration",
     }
 )
 """What HTTP libraries call a connection that breaks off."""
@@ -34,7 +36,8 @@ class Endpoint:
     """`create` answers a request as a whole; `stream` as events, if that is another method. `asynchronous` says that
     they give awaitables. `provider` is the wire format, `name` the service's name, `modes` those that it has (the
     default first), `quirks` how far it goes with the format, `wire` how it writes media. `takes_timeout`: the
-    methods have a parameter `timeout` in seconds."""
+    methods have a parameter `timeout` in seconds. `own` takes calls without a response type, if that is another
+    method."""
 
     name: str
     provider: Provider
@@ -45,6 +48,7 @@ class Endpoint:
     quirks: Quirks = Quirks()  # noqa: RUF009 - frozen
     wire: Wire = Wire.OPENAI
     takes_timeout: bool = True
+    own: Callable[..., Any] | None = None
 
     def transport(self, observer: Observer, deadline: float | None = None) -> Transport[Kwargs]:
         """How the attempts of one call reach the service. No attempt is given longer than until `deadline`, a time of
@@ -70,7 +74,10 @@ class Endpoint:
 
     def plain(self, kwargs: Mapping[str, Any]) -> Any:
         """A call without a response type, as the SDK takes it."""
-        return (self.stream if self.stream is not None and kwargs.get("stream") else self.create)(**kwargs)
+        if self.stream is None:
+            return self.create(**kwargs)
+        given = {name: value for name, value in kwargs.items() if name != "stream"}
+        return self.stream(**given) if kwargs.get("stream") else (self.own or self.create)(**given)
 
     def _close(self, events: Any) -> Any:
         names = ("aclose", "close") if self.asynchronous else ("close",)

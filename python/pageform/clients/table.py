@@ -24,7 +24,9 @@ class Sdk:
     """A provider's Python package: what to install, its client classes, and where they have the method that answers.
 
     `stream_path` is the method for streams if that is another one, `async_path` and `async_stream_path` those of async
-    clients where they have other names. `timeout`: the methods take `timeout` in seconds.
+    clients where they have other names. `place` is where callers look for the method, if elsewhere. `kin` are further
+    classes with the same methods, sync and async. A package with one class for both names it twice. `timeout`: the
+    methods take `timeout` in seconds. `address`: the option of the client, or the way into it, that holds the base URL.
     """
 
     extra: str
@@ -37,21 +39,30 @@ class Sdk:
     stream_path: tuple[str, ...] = ()
     async_path: tuple[str, ...] = ()
     async_stream_path: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
+    kin: tuple[tuple[str, str], ...] = ()
     timeout: bool = True
-    others: Mapping[tuple[str, ...], str] = field(default_factory=lambda: MappingProxyType({}))
-    """Further endpoints: path → module of `providers`."""
+    address: tuple[str, ...] = ("base_url",)
+    others: Mapping[tuple[str, ...], tuple[str, Wire]] = field(default_factory=lambda: MappingProxyType({}))
+    """Further endpoints: path → module of `providers` and how it writes media."""
+
+    @property
+    def classes(self) -> tuple[tuple[str, str], ...]:
+        """All sync and async classes."""
+        return ((self.client, self.async_client), *self.kin)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """One row. `base_url` None is the SDK's own; `key` the environment's variable with the API key, None if no key is
-    needed. `modes`: those that the service has, the default first."""
+    needed. `modes`: those that the service has, the default first. `defaults`: arguments that `from_provider` gives."""
 
     sdk: Sdk
     key: str | None
     base_url: str | None = None
     modes: tuple[Mode, ...] = ALL
     quirks: Quirks = Quirks()  # noqa: RUF009 - frozen
+    defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 OPENAI = Sdk(
@@ -62,6 +73,17 @@ OPENAI = Sdk(
     provider="openai_chat",
     path=("chat", "completions", "create"),
     wire=Wire.OPENAI,
+    others=MappingProxyType({("responses", "create"): ("openai_responses", Wire.RESPONSES)}),
+)
+RESPONSES = Sdk(
+    extra="openai",
+    module="openai",
+    client="OpenAI",
+    async_client="AsyncOpenAI",
+    provider="openai_responses",
+    path=("responses", "create"),
+    wire=Wire.RESPONSES,
+    kin=(("AzureOpenAI", "AsyncAzureOpenAI"),),
 )
 AZURE = Sdk(
     extra="openai",
@@ -71,6 +93,7 @@ AZURE = Sdk(
     provider="openai_chat",
     path=("chat", "completions", "create"),
     wire=Wire.OPENAI,
+    others=OPENAI.others,
 )
 GROQ = Sdk(
     extra="groq",
@@ -82,14 +105,81 @@ GROQ = Sdk(
     wire=Wire.OPENAI,
 )
 
+ANTHROPIC = Sdk(
+    extra="anthropic",
+    module="anthropic",
+    client="Anthropic",
+    async_client="AsyncAnthropic",
+    provider="anthropic",
+    path=("messages", "create"),
+    wire=Wire.ANTHROPIC,
+    kin=(
+        ("AnthropicBedrock", "AsyncAnthropicBedrock"),
+        ("AnthropicBedrockMantle", "AsyncAnthropicBedrockMantle"),
+        ("AnthropicVertex", "AsyncAnthropicVertex"),
+        ("AnthropicFoundry", "AsyncAnthropicFoundry"),
+        ("AnthropicAWS", "AsyncAnthropicAWS"),
+        ("AnthropicGoogleCloud", "AsyncAnthropicGoogleCloud"),
+    ),
+    others=MappingProxyType({("beta", "messages", "create"): ("anthropic", Wire.ANTHROPIC)}),
+)
+# Clients of version 1 have version 2 inside, where both find it.
+COHERE = Sdk(
+    extra="cohere",
+    module="cohere",
+    client="ClientV2",
+    async_client="AsyncClientV2",
+    provider="cohere",
+    path=("v2", "chat"),
+    stream_path=("v2", "chat_stream"),
+    place=("chat",),
+    kin=(("Client", "AsyncClient"),),
+    wire=Wire.COHERE,
+    timeout=False,
+)
+MISTRAL = Sdk(
+    extra="mistral",
+    module="mistralai.client",
+    client="Mistral",
+    async_client="Mistral",
+    provider="mistral",
+    path=("chat", "complete"),
+    stream_path=("chat", "stream"),
+    async_path=("chat", "complete_async"),
+    async_stream_path=("chat", "stream_async"),
+    wire=Wire.MISTRAL,
+    timeout=False,
+    address=("server_url",),
+)
+GENAI = Sdk(
+    extra="genai",
+    module="google.genai",
+    client="Client",
+    async_client="Client",
+    provider="genai",
+    path=("models", "generate_content"),
+    stream_path=("models", "generate_content_stream"),
+    async_path=("aio", "models", "generate_content"),
+    async_stream_path=("aio", "models", "generate_content_stream"),
+    wire=Wire.GENAI,
+    timeout=False,
+    address=("http_options", "base_url"),
+)
+
 _LOOSE = Quirks(strict=False)
 
 SERVICES: Mapping[str, Service] = MappingProxyType(
     {
         "openai": Service(OPENAI, "OPENAI_API_KEY"),
+        "openai-responses": Service(RESPONSES, "OPENAI_API_KEY"),
         "azure": Service(AZURE, "AZURE_OPENAI_API_KEY"),
+        # What other providers have a default for, Anthropic's API requires.
+        "anthropic": Service(ANTHROPIC, "ANTHROPIC_API_KEY", defaults=MappingProxyType({"max_tokens": 4096})),
+        "cohere": Service(COHERE, "CO_API_KEY"),
+        "mistral": Service(MISTRAL, "MISTRAL_API_KEY"),
+        "google": Service(GENAI, "GOOGLE_API_KEY"),
         "groq": Service(GROQ, "GROQ_API_KEY", quirks=Quirks(strict=False, stream_usage=False)),
-        # A local server shows the model no schema, and takes no tool_choice.
+        # Local servers do not show the model the schema that they enforce. Ollama demands no tool call.
         "ollama": Service(
             OPENAI,
             None,
@@ -104,9 +194,13 @@ SERVICES: Mapping[str, Service] = MappingProxyType(
         ),
         "openrouter": Service(OPENAI, "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1", quirks=_LOOSE),
         "xai": Service(OPENAI, "XAI_API_KEY", "https://api.x.ai/v1", quirks=_LOOSE),
-        # It has no tools of the caller's.
+        # It has no tools of the caller's, and recommends to describe the schema in the prompt too.
         "perplexity": Service(
-            OPENAI, "PERPLEXITY_API_KEY", "https://api.perplexity.ai", (Mode.SCHEMA, Mode.TEXT), quirks=_LOOSE
+            OPENAI,
+            "PERPLEXITY_API_KEY",
+            "https://api.perplexity.ai",
+            (Mode.SCHEMA, Mode.TEXT),
+            quirks=Quirks(strict=False, sees_schema=False),
         ),
         "cerebras": Service(OPENAI, "CEREBRAS_API_KEY", "https://api.cerebras.ai/v1", quirks=_LOOSE),
         "databricks": Service(OPENAI, "DATABRICKS_TOKEN", None, quirks=_LOOSE),
