@@ -309,8 +309,10 @@ class Batch:
             attempts = self._store.attempts(self.id, line.number)
             response = attempts[-1].response if attempts else None
             # Of any other line the request that it has is still to be answered.
-            judged = line.error_type == ValidationFailed.__name__ and response is not None
-            yield line.number, self._bench.ask_again(line, attempts, response) if judged else None
+            payload = None
+            if response is not None and line.error_type == ValidationFailed.__name__:
+                payload = self._bench.ask_again(line, attempts, response)
+            yield line.number, payload
 
     def _error(self, line: LineRow, attempts: list[Any]) -> Exception | None:
         if line.state != "failed":
