@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from people import Person
+from batch_people import Person
 
 from pageform.batch import AnthropicBatches, Batch, OpenAIBatches, rounds
 from pageform.structured import Backoff

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from batch_people import answer, asks, is_bad, number_of
 from batch_server import BatchServer
 from batch_servers import AnthropicBatchServer, OpenAIBatchServer
-from people import answer, asks, is_bad, number_of
 from typer.testing import CliRunner
 from wires import Called, Said
 
@@ -59,7 +59,7 @@ def write_lines(count: int) -> str:
 
 def create(provider: str, count: int, *more: str) -> str:
     model = ["-m", "m", "--set", "max_tokens=50"]
-    return pageform("create", write_lines(count), "-t", "people:Person", "-p", provider, *model, *more)
+    return pageform("create", write_lines(count), "-t", "batch_people:Person", "-p", provider, *model, *more)
 
 
 def test_a_batch_from_the_first_to_the_last_command(provider: str, server: BatchServer) -> None:
@@ -108,12 +108,12 @@ def test_cancelling_and_asking_first(provider: str, server: BatchServer) -> None
 def test_what_is_wrong_is_said_in_a_line(provider: str, server: BatchServer) -> None:
     lines = write_lines(2)
     for words, told in (
-        (["create", lines, "-t", "people:Nobody", "-p", provider], "can't be loaded"),
+        (["create", lines, "-t", "batch_people:Nobody", "-p", provider], "can't be loaded"),
         (["create", lines, "-t", "Person", "-p", provider], "module:Class"),
-        (["create", lines, "-t", "people:Person", "-p", "nobody"], "openai, anthropic, engine"),
-        (["create", lines, "-t", "people:Person", "-p", provider], "model"),
-        (["create", "none.jsonl", "-t", "people:Person", "-p", provider, "-m", "m"], "can't be read"),
-        (["create", lines, "-t", "people:Person", "-p", provider, "-m", "m", "--set", "x"], "name=value"),
+        (["create", lines, "-t", "batch_people:Person", "-p", "nobody"], "openai, anthropic, engine"),
+        (["create", lines, "-t", "batch_people:Person", "-p", provider], "model"),
+        (["create", "none.jsonl", "-t", "batch_people:Person", "-p", provider, "-m", "m"], "can't be read"),
+        (["create", lines, "-t", "batch_people:Person", "-p", provider, "-m", "m", "--set", "x"], "name=value"),
         (["results", "nobody"], "no job"),
         (["list", "--remote", "engine"], "no list"),
     ):
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_said_in_a_line(provider: str, server: BatchServer) -> 
         assert "Traceback" not in shown
     Path("bad.jsonl").write_text('"good"\n{"prompt": \n')
     more = ["-m", "m", "--set", "max_tokens=9"]
-    shown = pageform("create", "bad.jsonl", "-t", "people:Person", "-p", provider, *more, code=2)
+    shown = pageform("create", "bad.jsonl", "-t", "batch_people:Person", "-p", provider, *more, code=2)
     assert "bad.jsonl:2" in shown
     server.refuse["batches.create"] = [401]
     create(provider, 2)
@@ -155,7 +155,19 @@ def test_it_runs_as_a_process(provider: str, server: BatchServer) -> None:
     assert "batch" in run("--help")
     assert run("--version").startswith("pageform 0.")
     write_lines(3)
-    run("batch", "create", "people.jsonl", "-t", "people:Person", "-p", provider, "-m", "m", "--set", "max_tokens=9")
+    run(
+        "batch",
+        "create",
+        "people.jsonl",
+        "-t",
+        "batch_people:Person",
+        "-p",
+        provider,
+        "-m",
+        "m",
+        "--set",
+        "max_tokens=9",
+    )
     assert "3 done" in run("batch", "resume")
     assert [number_of(body) for body in server.sent] == [0, 1, 2]
     heavy = ("torch", "numpy", "openai", "pageform._native")

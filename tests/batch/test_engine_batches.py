@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_people import Person, asks, is_bad, number_of, value_of
 from engine_worker import Word, engine_of, write_model
-from people import Person, asks, is_bad, number_of, value_of
 from pydantic import BaseModel
 
 from pageform import EngineClosedError, RequestError

@@ -13,10 +13,10 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from batch_people import Person, answer, asks, check_complete, is_bad, number_of, value_of
 from batch_server import BatchServer
 from batch_servers import AnthropicBatchServer, OpenAIBatchServer
 from batch_worker import backend_of
-from people import Person, answer, asks, check_complete, is_bad, number_of, value_of
 from wires import Called, Said
 
 from pageform.batch import Batch, JobBusyError, LineFailed, list_jobs, rounds
