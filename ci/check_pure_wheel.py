@@ -24,7 +24,7 @@ ROOMS = ("tests/structured",)
 # Of the libraries of the tests: oracles of the engine, and the SDKs, without which a few tests skip themselves.
 LEFT_OUT = {"gguf", "safetensors", "transformers", "accelerate", "sentencepiece", "protobuf"}
 LEFT_OUT |= {"openai", "anthropic", "cohere", "mistralai", "google-genai", "groq", "litellm"}
-ENGINE_ONLY = {"numpy", "msgspec", "tokenizers", "huggingface-hub", "llguidance", "torch"}
+ENGINE_ONLY = {"numpy", "tokenizers", "huggingface-hub", "llguidance", "torch"}
 
 LOOK = """
 import importlib.util, pageform, pageform.structured, sys
