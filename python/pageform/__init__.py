@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
+    from .forms.rewind import RewindOptions
     from .structured.citations import CitationMixin
     from .structured.errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
     from .structured.hooks import Hooks
@@ -52,6 +53,7 @@ _HOMES = {
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
+    "forms.rewind": ("RewindOptions",),
     "structured.errors": ("BatchFailed", "IncompleteOutput", "StructuredError", "ValidationFailed"),
     "structured.citations": ("CitationMixin",),
     "structured.hooks": ("Hooks",),
@@ -85,6 +87,7 @@ __all__ = [
     "Partial",
     "RepetitionDetection",
     "RequestError",
+    "RewindOptions",
     "SamplingParams",
     "SchemaError",
     "StructuredError",

@@ -148,6 +148,8 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
         steps=counters.steps,
         mixed_steps=counters.mixed_steps,
         max_step_tokens=counters.max_step_tokens,
+        computed_tokens=counters.computed_tokens,
+        rewound_tokens=counters.rewound_tokens,
         step_faults=counters.step_faults,
         drafted_tokens=scheduler.drafted,
         accepted_tokens=scheduler.accepted,

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from ..core.errors import ParameterError
 from ..structured.spec import Spec
+from .checks import Check
 from .grammar import Grammar, GrammarCompiler
 from .lower_bound import min_tokens
 from .plan import Plan, plan
@@ -44,6 +45,11 @@ class Form(Generic[T]):
     def min_tokens(self) -> int:
         """No valid answer has fewer tokens, not counting an end-of-sequence token. It may have to have more."""
         return min_tokens(self.plan.schema, self._compiler.token_counter)
+
+    @cached_property
+    def check(self) -> Check:
+        """Judges the values of an answer one by one."""
+        return Check.of(self.spec.adapter)
 
     def check_max_tokens(self, max_tokens: int) -> None:
         """Raise `ParameterError` if not even the shortest answer fits into `max_tokens`."""

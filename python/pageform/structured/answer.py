@@ -36,7 +36,8 @@ class Answer:
 
     `response` is the SDK's own object, None for a stream. `turn` is what a provider needs to echo the turn when it asks
     again, in order, empty if that can be rebuilt from the rest. An `anchored` turn may be echoed only behind the very
-    messages that it answered (some reasoning is signed together with them).
+    messages that it answered (some reasoning is signed together with them). `error` is what rejected the answer before
+    it had ended.
     """
 
     text: str = ""
@@ -47,6 +48,7 @@ class Answer:
     refusal: str | None = None
     turn: tuple[Any, ...] = ()
     anchored: bool = False
+    error: Exception | None = None
 
     @property
     def payload(self) -> str:

@@ -79,7 +79,9 @@ class Judge(Generic[T]):
             return self.read(answer.text, self.spec, context, enveloped=self.mode is Mode.SCHEMA)
 
     def check(self, answer: Answer) -> None:
-        """Raises `Refused`, `BrokeOff` or `EmptyAnswer` for an answer that holds no value."""
+        """Raises `Refused`, `BrokeOff` or `EmptyAnswer` for an answer without a value, or what rejected it before."""
+        if answer.error is not None:
+            raise answer.error
         if answer.refusal:
             raise Refused(answer.refusal)
         if answer.finish_reason is not FinishReason.STOP:
@@ -92,7 +94,7 @@ class Judge(Generic[T]):
         """Gives the context that validators get; inside, they are told of the attempt."""
         token = _current.set(info)
         try:
-            yield self._context(info)
+            yield self.context_in(info)
         finally:
             _current.reset(token)
 
@@ -162,7 +164,8 @@ class Judge(Generic[T]):
             text = restore_text(text, spec.object_schema if enveloped else spec.json_schema)
         return Verdict(spec.validate(text, context, self.strict, envelope=enveloped))
 
-    def _context(self, info: AttemptInfo) -> Any:
+    def context_in(self, info: AttemptInfo) -> Any:
+        """The validation context of one attempt."""
         if self.context is not None and not isinstance(self.context, Mapping):
             return self.context
         told = {"attempt": info.number, "max_attempts": info.max_attempts, "is_last_attempt": info.is_last}
