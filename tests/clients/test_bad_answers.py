@@ -77,11 +77,12 @@ def test_deep_nesting(rig: Rig, mode: Mode, server: ScriptedServer, client: Any,
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_ten_megabytes(rig: Rig, mode: Mode, server: ScriptedServer, client: Any, stream: bool) -> None:
-    text = json.dumps({"name": "A" * 10_000_000, "age": 30})
+    name = "".join(map(str, range(1_600_000)))[:10_000_000]  # litellm gives up on what repeats itself
+    text = json.dumps({"name": name, "age": 30})
     answer = said(mode, "Person", text)
     server.say(rig.wire.stream(answer, Pieces(50_000)) if stream else rig.wire.reply(answer))
     begun = time.monotonic()
-    assert len(call(client, stream).name) == 10_000_000
+    assert call(client, stream).name == name
     assert time.monotonic() - begun < 20
 
 
