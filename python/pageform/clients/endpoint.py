@@ -28,6 +28,8 @@ _CUT = frozenset(
         "ConnectionResetError",
         "IncompleteRead",  # http.client, urllib3
         "ChunkedEncodingError",  # requests
+        "StopIteration",  # LiteLLM, of a stream that ends without a finish reason
+        "StopAsyncIteration",
     }
 )
 """What HTTP libraries call a connection that breaks off."""

@@ -168,7 +168,7 @@ SERVICES: Mapping[str, Service] = MappingProxyType(
         "mistral": Service(MISTRAL, "MISTRAL_API_KEY"),
         "google": Service(GENAI, "GOOGLE_API_KEY"),
         "groq": Service(GROQ, "GROQ_API_KEY", quirks=Quirks(strict=False, stream_usage=False)),
-        # A local server shows the model no schema, and takes no tool_choice.
+        # Local servers do not show the model the schema that they enforce. Ollama demands no tool call.
         "ollama": Service(
             OPENAI,
             None,
@@ -183,9 +183,13 @@ SERVICES: Mapping[str, Service] = MappingProxyType(
         ),
         "openrouter": Service(OPENAI, "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1", quirks=_LOOSE),
         "xai": Service(OPENAI, "XAI_API_KEY", "https://api.x.ai/v1", quirks=_LOOSE),
-        # It has no tools of the caller's.
+        # It has no tools of the caller's, and recommends to describe the schema in the prompt too.
         "perplexity": Service(
-            OPENAI, "PERPLEXITY_API_KEY", "https://api.perplexity.ai", (Mode.SCHEMA, Mode.TEXT), quirks=_LOOSE
+            OPENAI,
+            "PERPLEXITY_API_KEY",
+            "https://api.perplexity.ai",
+            (Mode.SCHEMA, Mode.TEXT),
+            quirks=Quirks(strict=False, sees_schema=False),
         ),
         "cerebras": Service(OPENAI, "CEREBRAS_API_KEY", "https://api.cerebras.ai/v1", quirks=_LOOSE),
         "databricks": Service(OPENAI, "DATABRICKS_TOKEN", None, quirks=_LOOSE),

@@ -75,13 +75,17 @@ async def run_async(program: Program[T]) -> T:
 
 
 class Stream(Generic[T]):
-    """An iterator over what a program shows. `outcome`, its result, is set at the end. To leave early: `close`, or
-    `with`."""
-
-    outcome: T
+    """An iterator over what a program shows; its result is `outcome` then. To leave early: `close`, or `with`."""
 
     def __init__(self, program: Program[T]) -> None:
-        self._values = self._run(program)
+        self._outcome: list[T] = []
+        # No method of this object: without a cycle, a stream that is dropped is closed at once.
+        self._values = _steps(program, self._outcome)
+
+    @property
+    def outcome(self) -> T:
+        """What the program gave; there is none before its end."""
+        return _last(self._outcome)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -99,31 +103,18 @@ class Stream(Generic[T]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, program: Program[T]) -> Generator[Any, None, None]:
-        try:
-            effect = next(program)
-            while True:
-                try:
-                    done = (yield effect.value) if isinstance(effect, Show) else _perform(effect)
-                except GeneratorExit:
-                    effect = program.throw(Left())
-                except BaseException as error:  # whatever it is, it is the program's to handle
-                    effect = program.throw(error)
-                else:
-                    effect = program.send(done)
-        except StopIteration as stop:
-            self.outcome = stop.value
-        except Left:
-            return
-
 
 class AsyncStream(Generic[T]):
     """The async twin of `Stream`. Awaiting it gives it itself, so `async for x in await f()` works as without await."""
 
-    outcome: T
-
     def __init__(self, program: Program[T]) -> None:
-        self._values = self._run(program)
+        self._outcome: list[T] = []
+        self._values = _async_steps(program, self._outcome)
+
+    @property
+    def outcome(self) -> T:
+        """What the program gave; there is none before its end."""
+        return _last(self._outcome)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -147,22 +138,47 @@ class AsyncStream(Generic[T]):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _run(self, program: Program[T]) -> AsyncGenerator[Any, None]:
-        try:
-            effect = next(program)
-            while True:
-                try:
-                    done = (yield effect.value) if isinstance(effect, Show) else await _perform_async(effect)
-                except GeneratorExit:
-                    effect = program.throw(Left())
-                except BaseException as error:
-                    effect = program.throw(error)
-                else:
-                    effect = program.send(done)
-        except StopIteration as stop:
-            self.outcome = stop.value
-        except Left:
-            return
+
+def _last(outcome: list[T]) -> T:
+    if not outcome:
+        raise AttributeError("the stream has no outcome before it has ended")
+    return outcome[0]
+
+
+def _steps(program: Program[T], outcome: list[T]) -> Generator[Any, None, None]:
+    try:
+        effect = next(program)
+        while True:
+            try:
+                done = (yield effect.value) if isinstance(effect, Show) else _perform(effect)
+            except GeneratorExit:
+                effect = program.throw(Left())
+            except BaseException as error:  # whatever it is, it is the program's to handle
+                effect = program.throw(error)
+            else:
+                effect = program.send(done)
+    except StopIteration as stop:
+        outcome.append(stop.value)
+    except Left:
+        return
+
+
+async def _async_steps(program: Program[T], outcome: list[T]) -> AsyncGenerator[Any, None]:
+    try:
+        effect = next(program)
+        while True:
+            try:
+                done = (yield effect.value) if isinstance(effect, Show) else await _perform_async(effect)
+            except GeneratorExit:
+                effect = program.throw(Left())
+            except BaseException as error:
+                effect = program.throw(error)
+            else:
+                effect = program.send(done)
+    except StopIteration as stop:
+        outcome.append(stop.value)
+    except Left:
+        return
 
 
 def _perform(effect: Effect) -> Any:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...core.completion import FinishReason
 from ...core.errors import ParameterError
 from ...structured.answer import Answer, Delta, Mode, ToolCall
-from ...structured.dialects import Adapted, openai_strict
+from ...structured.dialects import openai_strict
 from ...structured.errors import ProviderError
 from ...structured.loop import Rejection
-from ...structured.prompt import add_to_messages, complaint
-from ...structured.spec import Spec
+from ...structured.prompt import add_to_system, instructions
 from ..base import Call, Kwargs, Prepared, thawed
+from ..offer import Offer, adapted_to, offer, refuse_format, required, user_complaint, with_turns
 from ..usage import read_usage
 
 MODES = (Mode.TOOLS, Mode.SCHEMA, Mode.TEXT)
@@ -31,7 +29,13 @@ _FINISH = {
 def prepare(call: Call) -> Prepared:
     """See `Provider.prepare`."""
     kwargs = thawed(call.kwargs)
-    _refuse_conflicts(call)
+    messages = required(kwargs, "messages", "Give the conversation as a list of messages.")
+    if not isinstance(messages, list):
+        raise ParameterError("messages", messages, "is no list", 'Give a list of {"role": …, "content": …}.')
+    if (kwargs.get("n") or 1) != 1:
+        raise ParameterError("n", kwargs["n"], "asks for several answers, of which one would be taken", "Leave it out.")
+    if call.mode is not Mode.TEXT:  # text may be helped by {"type": "json_object"}
+        refuse_format(kwargs, "response_format")
     if call.stream:
         kwargs["stream"] = True
         if call.quirks.stream_usage:
@@ -40,7 +44,8 @@ def prepare(call: Call) -> Prepared:
         return _with_tools(call, kwargs)
     if call.mode is Mode.SCHEMA:
         return _with_schema(call, kwargs)
-    return Prepared({**kwargs, "messages": add_to_messages(call.spec, kwargs["messages"])})
+    kwargs["messages"] = add_to_system(kwargs["messages"], instructions(call.spec))
+    return Prepared(kwargs)
 
 
 def read(response: Any) -> Answer:
@@ -86,82 +91,55 @@ def read_deltas(event: Any) -> Sequence[Delta]:
 def reask(kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
     """See `Provider.reask`."""
     turns = [_turn(answer)] if answer.text or answer.tool_calls else []
-    if answer.tool_calls:
-        ids = _ids(answer)
-        turns += [
-            {"role": "tool", "tool_call_id": one, "content": text}
-            for one, text in zip(ids, rejection.results(answer), strict=True)
-        ]
-    else:
-        turns.append({"role": "user", "content": complaint(rejection.text)})
-    return {**kwargs, "messages": [*kwargs["messages"], *turns]}
+    for one, text in zip(_ids(answer), rejection.results(answer), strict=True):
+        turns.append({"role": "tool", "tool_call_id": one, "content": text})
+    if not answer.tool_calls:
+        turns.append({"role": "user", "content": user_complaint(rejection)})
+    return with_turns(kwargs, *turns)
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-def _refuse_conflicts(call: Call) -> None:
-    taken = {Mode.TOOLS: ("tools", "tool_choice", "functions"), Mode.SCHEMA: ("response_format",), Mode.TEXT: ()}
-    for name in taken[call.mode]:
-        if call.kwargs.get(name) is not None:
-            reason = f"it is what {call.mode} mode sets to get an answer of the response type"
-            raise ParameterError(name, call.kwargs[name], reason, "Leave it out, or choose another mode.")
-    if call.kwargs.get("n") not in (None, 1):
-        raise ParameterError("n", call.kwargs["n"], "a typed answer is one choice", "Leave it out, or call n times.")
-    if not isinstance(call.kwargs.get("messages"), (list, tuple)):
-        remedy = 'Give a list of {"role": …, "content": …}.'
-        raise ParameterError("messages", call.kwargs.get("messages"), "must be a list of messages", remedy)
-
-
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    tools: list[dict[str, Any]] = []
-    strict, notes = False, []
-    for name, spec in (call.spec.members or {call.spec.tool_name: call.spec}).items():
-        function, is_strict, about = _described(call, spec, name, "parameters")
-        strict |= is_strict
-        notes += about
-        tools.append({"type": "function", "function": function})
-    choice: Any = call.quirks.tool_choice
-    if choice == "named" and len(tools) == 1:
-        choice = {"type": "function", "function": {"name": tools[0]["function"]["name"]}}
-    elif choice == "named":
-        choice = "required"
-    return Prepared({**kwargs, "tools": tools, "tool_choice": choice}, tuple(dict.fromkeys(notes)), strict=strict)
+    offered = offer(call, openai_strict, enforced=call.quirks.strict or call.strict is True)
+    kwargs["tools"] = [*(kwargs.get("tools") or ()), *_definitions(offered)]
+    choice = kwargs.get("tool_choice")
+    if choice == "none":
+        remedy = "Leave it out, or use mode schema or text."
+        raise ParameterError("tool_choice", choice, "forbids the tool that is to carry the answer", remedy)
+    if choice is None:
+        named = {"type": "function", "function": {"name": offered.tools[0].name}}
+        demand: Any = call.quirks.tool_choice
+        if demand == "named":
+            demand = named if len(offered.tools) == 1 else "required"
+        kwargs["tool_choice"] = demand
+        if demand == "auto":
+            names = " or ".join(tool.name for tool in offered.tools)
+            plea = f"Give your answer by calling the tool {names}, and write no other text."
+            kwargs["messages"] = add_to_system(kwargs["messages"], plea)
+    return Prepared(kwargs, offered.notes, strict=offered.adapted)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
-    described, strict, notes = _described(call, call.spec, call.spec.tool_name, "schema")
+    wanted = call.strict is True or (call.quirks.strict and call.strict is None)
+    adapted = adapted_to(call.spec, openai_strict, demanded=bool(call.strict)) if wanted else None
+    strict = adapted is not None and adapted.sendable
+    described = {"description": call.spec.description} if call.spec.description else {}
+    schema = thawed(adapted.schema if adapted is not None and strict else call.spec.object_schema)
+    form = {"name": call.spec.tool_name, **described, "schema": schema, **({"strict": True} if strict else {})}
     if not call.quirks.sees_schema:
-        kwargs = {**kwargs, "messages": add_to_messages(call.spec, kwargs["messages"])}
-    format = {"type": "json_schema", "json_schema": described}
-    return Prepared({**kwargs, "response_format": format}, tuple(notes), strict=strict)
+        kwargs["messages"] = add_to_system(kwargs["messages"], instructions(call.spec))
+    kwargs["response_format"] = {"type": "json_schema", "json_schema": form}
+    return Prepared(kwargs, adapted.notes if adapted is not None else (), strict=strict)
 
 
-def _described(call: Call, spec: Spec[Any], name: str, key: str) -> tuple[dict[str, Any], bool, list[str]]:
-    """A type as a function or response format, its schema under `key`; whether it is strict; what is not enforced."""
-    purpose = spec.description or f"Answer with a {spec.name}."
-    schema, strict, notes = _schema(call, spec)
-    marked = {"strict": True} if strict else {}
-    return {"name": name, "description": purpose, key: schema, **marked}, strict, notes
-
-
-def _schema(call: Call, spec: Spec[Any]) -> tuple[Mapping[str, Any], bool, list[str]]:
-    plain = copy.deepcopy(spec.object_schema)  # some SDKs write into what they are given
-    if call.strict is False or (call.strict is None and not call.quirks.strict):
-        return plain, False, []
-    adapted = _strict(spec)
-    if adapted.sendable:
-        return copy.deepcopy(adapted.schema), True, list(adapted.notes)
-    if call.strict:
-        reasons = "; ".join(adapted.obstacles)
-        remedy = "Change the type, or leave strict_schema out to have the answer validated only."
-        raise ParameterError("strict_schema", True, f"{spec.name} can't be sent as a strict schema ({reasons})", remedy)
-    return plain, False, [f"{spec.name} is not sent as a strict schema: {reason}" for reason in adapted.obstacles]
-
-
-@lru_cache(maxsize=256)
-def _strict(spec: Spec[Any]) -> Adapted:
-    return openai_strict(spec.object_schema)
+def _definitions(offered: Offer) -> Iterable[dict[str, Any]]:
+    for tool in offered.tools:
+        described = {"description": tool.description} if tool.description else {}
+        strict = {"strict": True} if tool.strict else {}
+        function = {"name": tool.name, **described, "parameters": tool.schema, **strict}
+        yield {"type": "function", "function": function}
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
