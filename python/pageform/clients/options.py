@@ -29,6 +29,7 @@ class Options:
     token_budget: int | None = None
     leniency: Any = None
     accumulate: Accumulate | None = None
+    autodetect_images: bool | None = None
 
     def over(self, others: Options) -> Options:
         """These options, and the others' where these have none; hooks of both."""

@@ -18,8 +18,9 @@ from ..structured.policy import Policy
 from ..structured.spec import Spec
 from ..structured.watch import ItemJudge, PartialWatcher
 from .base import Call, Kwargs, Prepared
-from .encode import encode_kwargs, fetches
+from .encode import fetches
 from .endpoint import Endpoint
+from .inputs import resolve, waits
 from .options import Options, split
 
 _UNSET: Any = object()
@@ -34,7 +35,10 @@ class Verbs:
       tenacity `Retrying` object, or a `Policy`; with `backoff`, a `Backoff` or True, they wait in between. Errors of
       the SDK are its own to retry; they are raised as they are.
     - `timeout` in seconds bounds all attempts together, `token_budget` their tokens.
-    - `context`, `strict`: go to Pydantic's validation.
+    - `context`, `strict`: go to Pydantic's validation. A context that is a mapping makes templates of the messages:
+      `"Greet {{ name }}."`.
+    - `autodetect_images`: strings in messages of the user that are a URL, a path, a data URI or base64 of an image, a
+      recording or a PDF become that. Not for what strangers wrote: a path is read.
     - `leniency`: how far from plain JSON an answer may be ("strict", "default", "lenient" or a `Leniency`).
     - `mode`: "tools", "schema" or "text". `strict_schema`: the provider's own strict enforcement: True demands it,
       False leaves it off, None takes it where the service has it and the type allows it.
@@ -158,14 +162,16 @@ class _Call:
         return AttemptInfo(number, self.policy.max_attempts)
 
     def _prepared(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
-        """The program of the call, with what has to be fetched first in it."""
-        if not fetches(self.kwargs, self.endpoint.wire):
-            return self._noted(program, self._ready(encode_kwargs(self.kwargs, self.endpoint.wire)))
-        return self._fetching(program)
+        """The program of the call, with what has to be waited for first in it."""
+        given = (self.kwargs, self.endpoint.wire, self.options.context, bool(self.options.autodetect_images))
+        if waits(*given) if self.endpoint.asynchronous else fetches(*given[:2]):
+            return self._waiting(program, partial(resolve, *given))
+        return self._noted(program, self._ready(resolve(*given)))
 
-    def _fetching(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
-        encode: Callable[[], Any] = partial(encode_kwargs, self.kwargs, self.endpoint.wire)
-        kwargs = yield Do(partial(_in_thread, encode) if self.endpoint.asynchronous else encode)
+    def _waiting(
+        self, program: Callable[[_Ready], Program[Outcome[Any]]], resolved: Callable[[], Kwargs]
+    ) -> Program[Outcome[Any]]:
+        kwargs = yield Do(partial(_in_thread, resolved) if self.endpoint.asynchronous else resolved)
         return (yield from self._noted(program, self._ready(kwargs)))
 
     def _ready(self, kwargs: Kwargs) -> _Ready:
