@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from ..core.errors import ParameterError, SchemaError
 from ..structured.attempts import Transport, growing, whole
-from ..structured.drive import AsyncStream, Do, Effect, Program, Stream, run, run_async
+from ..structured.cache import Slot, check_ttl
+from ..structured.cache_key import cache_key
+from ..structured.drive import AsyncStream, Effect, Program, Stream, run, run_async
 from ..structured.judge import AttemptInfo, Judge
 from ..structured.loop import Outcome, Rejection, retry
 from ..structured.observe import Observer
@@ -18,8 +19,10 @@ from ..structured.policy import Policy
 from ..structured.spec import Spec
 from ..structured.watch import ItemJudge, PartialWatcher
 from .base import Call, Kwargs, Prepared
-from .encode import encode_kwargs, fetches
+from .cached import cached, check_cache
 from .endpoint import Endpoint
+from .identity import cache_scope
+from .inputs import encoded, rendered
 from .options import Options, split
 
 _UNSET: Any = object()
@@ -34,11 +37,17 @@ class Verbs:
       tenacity `Retrying` object, or a `Policy`; with `backoff`, a `Backoff` or True, they wait in between. Errors of
       the SDK are its own to retry; they are raised as they are.
     - `timeout` in seconds bounds all attempts together, `token_budget` their tokens.
-    - `context`, `strict`: go to Pydantic's validation.
+    - `context`, `strict`: go to Pydantic's validation. A context that is a mapping also renders the messages, which are
+      Jinja templates then (`templating.messages`); `strict_templates=False` renders unknown variables as nothing.
+    - Messages may hold `Image`, `Audio` and `PDF`. `guard` limits what pageform fetches for providers that take no URLs
+      (`media.Guard`); `autodetect_images` finds media in strings: paths, URLs, base64. Not for strangers' words.
     - `leniency`: how far from plain JSON an answer may be ("strict", "default", "lenient" or a `Leniency`).
     - `mode`: "tools", "schema" or "text". `strict_schema`: the provider's own strict enforcement: True demands it,
       False leaves it off, None takes it where the service has it and the type allows it.
     - `accumulate`: what the model is shown of its earlier answers: "last", "all" or "summary".
+    - `cache`: a `MemoryCache`, `DiskCache` or the like keeps valid answers, for `cache_ttl` seconds; False uses none.
+      They are shared by clients of the same address and key, or, in place of the key, the same `cache_namespace`. An
+      answer from there has a note in the outcome, no usage, and is told to no hook.
     - `hooks`: `Hooks`, or a mapping from event to handlers, besides the client's own.
 
     Raises ParameterError before anything is sent; ValidationFailed, IncompleteOutput, TokenBudgetExceeded or
@@ -58,7 +67,7 @@ class Verbs:
         if response_model is None:
             options, plain = split(kwargs)
             options.refuse_without_type()
-            return self._endpoint.plain({**self._defaults, **plain})
+            return self._plain({**self._defaults, **plain})
         if not kwargs.get("stream"):
             return self._answer(response_model, kwargs, lambda outcome: outcome.value)
         kind = Spec.of(response_model).kind
@@ -96,6 +105,18 @@ class Verbs:
         call = _Call(self, _list_spec(response_model), _with_messages(messages, kwargs), streams=True)
         return self._streamed(call.items)
 
+    def _plain(self, kwargs: Kwargs) -> Any:
+        """A call of the SDK's method; only media are spelled for it."""
+        endpoint = self._endpoint
+        ready = encoded(kwargs, endpoint.wire, self._options.guard, endpoint.asynchronous)
+
+        async def later(fetching: Program[Kwargs]) -> Any:
+            return await endpoint.plain(await run_async(fetching))
+
+        if isinstance(ready, dict):
+            return endpoint.plain(ready)
+        return later(ready) if endpoint.asynchronous else endpoint.plain(run(ready))
+
     def _answer(self, response_model: Any, kwargs: Kwargs, pick: Callable[[Outcome[Any]], Any]) -> Any:
         def call() -> Program[Outcome[Any]]:
             if response_model is None:
@@ -132,7 +153,7 @@ class _Call:
         def program(ready: _Ready) -> Program[Outcome[Any]]:
             return whole(self._loop(ready, ready.judge), ready.transport)
 
-        return self._prepared(program)
+        return self._prepared(program, lambda value: ())
 
     def partials(self) -> Program[Outcome[Any]]:
         """The answer as it grows."""
@@ -141,7 +162,7 @@ class _Call:
             watch = lambda number: PartialWatcher(ready.judge, self._attempt(number))  # noqa: E731
             return growing(self._loop(ready, ready.judge), ready.transport, watch, lambda value: (value,))
 
-        return self._prepared(program)
+        return self._prepared(program, lambda value: (value,))
 
     def items(self) -> Program[Outcome[Any]]:
         """The items of the answer, one by one."""
@@ -152,21 +173,39 @@ class _Call:
             patient = self.limits.token_budget is not None
             return growing(self._loop(ready, judge, judge.EVERY), ready.transport, watch, judge.rest, patient)
 
-        return self._prepared(program)
+        return self._prepared(program, lambda value: value)
 
     def _attempt(self, number: int) -> AttemptInfo:
         return AttemptInfo(number, self.policy.max_attempts)
 
-    def _prepared(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
-        """The program of the call, with what has to be fetched first in it."""
-        if not fetches(self.kwargs, self.endpoint.wire):
-            return self._noted(program, self._ready(encode_kwargs(self.kwargs, self.endpoint.wire)))
-        return self._fetching(program)
+    def _prepared(
+        self, program: Callable[[_Ready], Program[Outcome[Any]]], shows: Callable[[Any], Iterable[Any]]
+    ) -> Program[Outcome[Any]]:
+        """The program of the call, with what has to be fetched first in it. `shows` is what a stream shows of a value
+        that is there at once."""
+        options, endpoint = self.options, self.endpoint
+        kwargs = rendered(self.kwargs, options.context, options.strict_templates, options.autodetect_images)
+        ready = encoded(kwargs, endpoint.wire, options.guard, endpoint.asynchronous)
+        if isinstance(ready, dict):
+            return self._noted(program, shows, self._ready(ready))
+        return self._fetching(program, shows, ready)
 
-    def _fetching(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
-        encode: Callable[[], Any] = partial(encode_kwargs, self.kwargs, self.endpoint.wire)
-        kwargs = yield Do(partial(_in_thread, encode) if self.endpoint.asynchronous else encode)
-        return (yield from self._noted(program, self._ready(kwargs)))
+    def _fetching(
+        self,
+        program: Callable[[_Ready], Program[Outcome[Any]]],
+        shows: Callable[[Any], Iterable[Any]],
+        fetching: Generator[Effect, Any, Kwargs],
+    ) -> Program[Outcome[Any]]:
+        return (yield from self._noted(program, shows, self._ready((yield from fetching))))
+
+    def _slot(self, prepared: Prepared) -> Slot:
+        """Where the cache keeps the answer to this request."""
+        endpoint, options = self.endpoint, self.options
+        check_cache(options.cache)
+        scope = cache_scope(endpoint.create, endpoint.name, options.cache_namespace, endpoint.private)
+        mode = prepared.mode or self.mode
+        key = cache_key(prepared.kwargs, spec=self.spec, mode=mode, provider=endpoint.name, scope=scope)
+        return Slot(options.cache, key, check_ttl("cache_ttl", options.cache_ttl))
 
     def _ready(self, kwargs: Kwargs) -> _Ready:
         endpoint, options = self.endpoint, self.options
@@ -197,10 +236,17 @@ class _Call:
         )
 
     def _noted(
-        self, program: Callable[[_Ready], Program[Outcome[Any]]], ready: _Ready
+        self,
+        program: Callable[[_Ready], Program[Outcome[Any]]],
+        shows: Callable[[Any], Iterable[Any]],
+        ready: _Ready,
     ) -> Generator[Effect, Any, Outcome[Any]]:
-        """The program's outcome with the provider's notes."""
-        running = program(ready)
+        """The program's outcome with the provider's notes, from the cache if it is there."""
+        if self.options.cache is None or self.options.cache is False:
+            running = program(ready)
+        else:
+            slot = self._slot(ready.prepared)
+            running = cached(lambda: program(ready), slot, ready.judge, shows, self.endpoint.asynchronous)
 
         def noted() -> Program[Outcome[Any]]:
             outcome = yield from running
@@ -230,9 +276,3 @@ def _list_spec(response_model: Any) -> Spec[Any]:
         raise SchemaError("response_model", response_model, reason, remedy)
     spec = Spec.of(response_model)
     return spec if spec.kind in ("iterable", "parallel") else Spec.of(Iterable[response_model])
-
-
-def _in_thread(function: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-    import asyncio  # whoever awaits this has loaded it
-
-    return asyncio.to_thread(function)
