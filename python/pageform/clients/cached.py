@@ -9,10 +9,9 @@ from ..core.completion import Attempt
 from ..core.errors import ParameterError
 from ..structured.answer import Answer
 from ..structured.cache import Slot
-from ..structured.drive import Program, Show
+from ..structured.drive import Program, Show, beside
 from ..structured.judge import Judge
 from ..structured.loop import Outcome
-from .inputs import in_thread
 
 FROM_CACHE = "the answer came from the cache"
 """The note of an outcome that was not asked for again."""
@@ -27,8 +26,8 @@ def cached(
 ) -> Program[Outcome[Any]]:
     """The outcome from the cache, or else that of the program, kept for the next time. `shows` gives what a stream
     shows of a value that is there at once. What the cache has is judged like any answer, and is a miss if it fails."""
-    beside = asynchronous and slot.blocking
-    answer: Answer | None = yield in_thread(slot.load, beside)
+    waits = asynchronous and slot.blocking
+    answer: Answer | None = yield beside(slot.load, waits)
     outcome = None if answer is None else _judged(answer, judge)
     if outcome is not None:
         for value in shows(outcome.value):
@@ -37,7 +36,7 @@ def cached(
     outcome = yield from program()
     accepted = outcome.answer
     if accepted is not None:
-        yield in_thread(lambda: slot.store(accepted), beside)
+        yield beside(lambda: slot.store(accepted), waits)
     return outcome
 
 

@@ -43,8 +43,8 @@ class Sdk:
     kin: tuple[tuple[str, str], ...] = ()
     timeout: bool = True
     address: tuple[str, ...] = ("base_url",)
-    others: Mapping[tuple[str, ...], str] = field(default_factory=lambda: MappingProxyType({}))
-    """Further endpoints: path → module of `providers`."""
+    others: Mapping[tuple[str, ...], tuple[str, Wire]] = field(default_factory=lambda: MappingProxyType({}))
+    """Further endpoints: path → module of `providers` and how it writes media."""
 
     @property
     def classes(self) -> tuple[tuple[str, str], ...]:
@@ -73,6 +73,17 @@ OPENAI = Sdk(
     provider="openai_chat",
     path=("chat", "completions", "create"),
     wire=Wire.OPENAI,
+    others=MappingProxyType({("responses", "create"): ("openai_responses", Wire.RESPONSES)}),
+)
+RESPONSES = Sdk(
+    extra="openai",
+    module="openai",
+    client="OpenAI",
+    async_client="AsyncOpenAI",
+    provider="openai_responses",
+    path=("responses", "create"),
+    wire=Wire.RESPONSES,
+    kin=(("AzureOpenAI", "AsyncAzureOpenAI"),),
 )
 AZURE = Sdk(
     extra="openai",
@@ -82,6 +93,7 @@ AZURE = Sdk(
     provider="openai_chat",
     path=("chat", "completions", "create"),
     wire=Wire.OPENAI,
+    others=OPENAI.others,
 )
 GROQ = Sdk(
     extra="groq",
@@ -109,7 +121,7 @@ ANTHROPIC = Sdk(
         ("AnthropicAWS", "AsyncAnthropicAWS"),
         ("AnthropicGoogleCloud", "AsyncAnthropicGoogleCloud"),
     ),
-    others=MappingProxyType({("beta", "messages", "create"): "anthropic"}),
+    others=MappingProxyType({("beta", "messages", "create"): ("anthropic", Wire.ANTHROPIC)}),
 )
 # Clients of version 1 have version 2 inside, where both find it.
 COHERE = Sdk(
@@ -159,6 +171,7 @@ _LOOSE = Quirks(strict=False)
 SERVICES: Mapping[str, Service] = MappingProxyType(
     {
         "openai": Service(OPENAI, "OPENAI_API_KEY"),
+        "openai-responses": Service(RESPONSES, "OPENAI_API_KEY"),
         "azure": Service(AZURE, "AZURE_OPENAI_API_KEY"),
         # What other providers have a default for, Anthropic's API requires.
         "anthropic": Service(ANTHROPIC, "ANTHROPIC_API_KEY", defaults=MappingProxyType({"max_tokens": 4096})),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..core.errors import ParameterError, SchemaError
 from ..structured.attempts import Transport, growing, whole
 from ..structured.cache import Slot, check_ttl
 from ..structured.cache_key import cache_key
-from ..structured.drive import AsyncStream, Effect, Program, Stream, run, run_async
+from ..structured.drive import AsyncStream, Effect, Program, Stream, beside, in_thread, run, run_async
 from ..structured.judge import AttemptInfo, Judge
 from ..structured.loop import Outcome, Rejection, retry
 from ..structured.observe import Observer
@@ -20,9 +21,10 @@ from ..structured.spec import Spec
 from ..structured.watch import ItemJudge, PartialWatcher
 from .base import Call, Kwargs, Prepared
 from .cached import cached, check_cache
+from .encode import encode_kwargs, fetches
 from .endpoint import Endpoint
 from .identity import cache_scope
-from .inputs import encoded, rendered
+from .inputs import resolve, waits
 from .options import Options, split
 
 _UNSET: Any = object()
@@ -37,10 +39,11 @@ class Verbs:
       tenacity `Retrying` object, or a `Policy`; with `backoff`, a `Backoff` or True, they wait in between. Errors of
       the SDK are its own to retry; they are raised as they are.
     - `timeout` in seconds bounds all attempts together, `token_budget` their tokens.
-    - `context`, `strict`: go to Pydantic's validation. A context that is a mapping also renders the messages, which are
-      Jinja templates then (`templating.messages`); `strict_templates=False` renders unknown variables as nothing.
-    - Messages may hold `Image`, `Audio` and `PDF`. `guard` limits what pageform fetches for providers that take no URLs
-      (`media.Guard`); `autodetect_images` finds media in strings: paths, URLs, base64. Not for strangers' words.
+    - `context`, `strict`: go to Pydantic's validation. A context that is a mapping makes templates of the messages:
+      `"Greet {{ name }}."`. `strict_templates=False` renders unknown variables as nothing.
+    - `autodetect_images`: strings in messages of the user that are a URL, a path, a data URI or base64 of an image, a
+      recording or a PDF become that. Not for what strangers wrote: a path is read. `guard`: what pageform may fetch for
+      providers that take no URLs (`media.Guard`).
     - `leniency`: how far from plain JSON an answer may be ("strict", "default", "lenient" or a `Leniency`).
     - `mode`: "tools", "schema" or "text". `strict_schema`: the provider's own strict enforcement: True demands it,
       False leaves it off, None takes it where the service has it and the type allows it.
@@ -108,14 +111,14 @@ class Verbs:
     def _plain(self, kwargs: Kwargs) -> Any:
         """A call of the SDK's method; only media are spelled for it."""
         endpoint = self._endpoint
-        ready = encoded(kwargs, endpoint.wire, self._options.guard, endpoint.asynchronous)
+        encode = partial(encode_kwargs, kwargs, endpoint.wire, self._options.guard)
 
-        async def later(fetching: Program[Kwargs]) -> Any:
-            return await endpoint.plain(await run_async(fetching))
+        async def later() -> Any:
+            return await endpoint.plain(await in_thread(encode))
 
-        if isinstance(ready, dict):
-            return endpoint.plain(ready)
-        return later(ready) if endpoint.asynchronous else endpoint.plain(run(ready))
+        if endpoint.asynchronous and fetches(kwargs, endpoint.wire):
+            return later()
+        return endpoint.plain(encode())
 
     def _answer(self, response_model: Any, kwargs: Kwargs, pick: Callable[[Outcome[Any]], Any]) -> Any:
         def call() -> Program[Outcome[Any]]:
@@ -181,22 +184,22 @@ class _Call:
     def _prepared(
         self, program: Callable[[_Ready], Program[Outcome[Any]]], shows: Callable[[Any], Iterable[Any]]
     ) -> Program[Outcome[Any]]:
-        """The program of the call, with what has to be fetched first in it. `shows` is what a stream shows of a value
-        that is there at once."""
-        options, endpoint = self.options, self.endpoint
-        kwargs = rendered(self.kwargs, options.context, options.strict_templates, options.autodetect_images)
-        ready = encoded(kwargs, endpoint.wire, options.guard, endpoint.asynchronous)
-        if isinstance(ready, dict):
-            return self._noted(program, shows, self._ready(ready))
-        return self._fetching(program, shows, ready)
+        """The program of the call, with what has to be waited for first in it. `shows` is what a stream shows of a
+        value that is there at once."""
+        given = (self.kwargs, self.endpoint.wire, self.options.context, bool(self.options.autodetect_images))
+        resolved = partial(resolve, *given, self.options.strict_templates is not False, self.options.guard)
+        if waits(*given) if self.endpoint.asynchronous else fetches(*given[:2]):
+            return self._waiting(program, shows, resolved)
+        return self._noted(program, shows, self._ready(resolved()))
 
-    def _fetching(
+    def _waiting(
         self,
         program: Callable[[_Ready], Program[Outcome[Any]]],
         shows: Callable[[Any], Iterable[Any]],
-        fetching: Generator[Effect, Any, Kwargs],
+        resolved: Callable[[], Kwargs],
     ) -> Program[Outcome[Any]]:
-        return (yield from self._noted(program, shows, self._ready((yield from fetching))))
+        kwargs = yield beside(resolved, self.endpoint.asynchronous)
+        return (yield from self._noted(program, shows, self._ready(kwargs)))
 
     def _slot(self, prepared: Prepared) -> Slot:
         """Where the cache keeps the answer to this request."""
