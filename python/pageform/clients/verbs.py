@@ -147,8 +147,8 @@ class _Call:
         self.mode = self.options.mode_of(self.endpoint)
         self.policy: Policy = self.options.policy
         self.limits = self.options.limits(self.kwargs.get("timeout"))
-        if not self.endpoint.takes_timeout:
-            self.kwargs.pop("timeout", None)
+        if self.limits.timeout is not None:  # each request is told what is left of it
+            del self.kwargs["timeout"]
 
     def whole(self) -> Program[Outcome[Any]]:
         """The answer as a whole."""
@@ -215,7 +215,12 @@ class _Call:
         call = Call(self.spec, self.mode, kwargs, self.streams, options.strict_schema, endpoint.quirks)
         prepared = endpoint.provider.prepare(call)
         judge: Judge[Any] = Judge(
-            self.spec, prepared.mode or self.mode, options.context, options.strict, restores=prepared.strict
+            self.spec,
+            prepared.mode or self.mode,
+            options.context,
+            options.strict,
+            restores=prepared.strict,
+            tools_beside=prepared.tools_beside,
         )
         observer = Observer(options.hooks, provider=endpoint.name, asynchronous=endpoint.asynchronous)
         seconds = self.limits.timeout
