@@ -64,7 +64,11 @@ class Prepared:
 
 
 class Provider(Protocol):
-    """A wire format. Modules of `clients.providers` have these names at their top level."""
+    """A wire format. Modules of `clients.providers` have these names at their top level.
+
+    One whose callers may write a conversation in another way than the SDK takes it also has `plain(kwargs)`: the SDK's
+    kwargs of a call without a response type.
+    """
 
     MODES: tuple[Mode, ...]
     """The modes that the provider has, the default first."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import ParameterError, SchemaError
 from ..structured.dialects import Adapted
+from ..structured.dialects.nodes import words
 from ..structured.errors import EmptyAnswer, NoToolCall
 from ..structured.loop import Rejection
 from ..structured.prompt import call_complaint, complaint
@@ -69,6 +70,9 @@ def offer(call: Call, adapt: Adapt, enforced: bool = True) -> Offer:
             notes += adapted.notes if adapted.sendable else adapted.obstacles
             strict, schema = adapted.sendable, adapted.schema if adapted.sendable else schema
         tools.append(Tool(name, spec.description, thawed(schema), strict))
+    if call.spec.members:  # each item is a call
+        counts = {key: call.spec.json_schema[key] for key in ("minItems", "maxItems") if key in call.spec.json_schema}
+        notes += [f"not enforced by the provider: {words(key, count)} of calls" for key, count in counts.items()]
     _refuse_clashes(call.kwargs.get("tools"), {tool.name for tool in tools})
     return Offer(tuple(tools), tuple(notes))
 

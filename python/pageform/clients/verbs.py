@@ -127,8 +127,8 @@ class _Call:
         self.mode = self.options.mode_of(self.endpoint)
         self.policy: Policy = self.options.policy
         self.limits = self.options.limits(self.kwargs.get("timeout"))
-        if not self.endpoint.takes_timeout:
-            self.kwargs.pop("timeout", None)
+        if self.limits.timeout is not None:  # each request is told what is left of it
+            del self.kwargs["timeout"]
 
     def whole(self) -> Program[Outcome[Any]]:
         """The answer as a whole."""

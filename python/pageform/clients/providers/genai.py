@@ -93,6 +93,14 @@ def prepare(call: Call) -> Prepared:
     return _with_text(call, kwargs, config)
 
 
+def plain(kwargs: Kwargs) -> Kwargs:
+    """See `Provider`: the conversation may be `messages`, and options stand beside `config`."""
+    if not {"messages", "generation_config", *_OPTIONS} & kwargs.keys():
+        return kwargs
+    made, config = _with_contents(*_config_of(kwargs))
+    return {**made, "config": config} if config else made
+
+
 def read(response: Any) -> Answer:
     """See `Provider.read`. Thoughts are no part of the text."""
     if not hasattr(response, "candidates"):
