@@ -16,9 +16,9 @@ from pageform.structured.prompt import complaint
 from .options import Options
 from .report import Report
 
-OBJECTS = 100
+OBJECTS = 104
 FIELDS = 40
-TOGETHER = 5
+TOGETHER = 13
 """Objects that are asked for at the same time, and counted together."""
 MOST_OF_PLAIN = 1.15
 MOST_OF_REASK = 0.4

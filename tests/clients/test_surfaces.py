@@ -15,6 +15,7 @@ from google import genai
 from google.genai import types
 from mistralai.client import Mistral
 from people import ANN, ASK, GOOD, YOUNG, Person
+from pydantic import BaseModel
 from rigs import RIGS
 from scripted_server import Gate, ScriptedServer, raw_reply, stream_reply
 from wire_anthropic import AnthropicWire
@@ -26,6 +27,7 @@ from wires import Called, Said
 from pageform.clients import from_anthropic, from_cohere, from_genai, from_mistral, from_provider, patch
 from pageform.core.errors import ParameterError
 from pageform.media import Image
+from pageform.structured import ValidationFailed, WrongTool
 from pageform.structured.errors import ClientError, ConfigurationError
 
 CALLED = Said(calls=(Called("Person", GOOD),))
@@ -220,6 +222,42 @@ def test_images_are_sent_as_each_takes_them(server: ScriptedServer, name: str) -
     client = RIGS[name].client(server.url, False)
     assert client.create(Person, [{"role": "user", "content": ["Who is this?", image]}]) == ANN
     assert (image.data or "?") in json.dumps(server.requests[-1].json)
+
+
+OTHERS: dict[str, Any] = {
+    "openai": {"tools": [{"type": "function", "function": {"name": "look"}}], "tool_choice": "auto"},
+    "anthropic": {"tools": [{"name": "look", "input_schema": {"type": "object"}}], "tool_choice": {"type": "auto"}},
+    "cohere": {"tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]},
+    "mistral": {
+        "tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}],
+        "tool_choice": "auto",
+    },
+    "google": {"config": {"tools": [{"function_declarations": [{"name": "look"}]}]}},
+}
+
+
+class Anything(BaseModel):
+    """Any arguments fit."""
+
+    name: str = "nobody"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_of_the_callers_own_tools_are_no_answers(name: str, stream: bool) -> None:
+    """Though their arguments may fit the type."""
+    rig = RIGS[name]
+    with rig.server() as server:
+        client = rig.client(server.url, False, max_retries=0)
+        look = Said(calls=(Called("look", '{"name": "Ann"}'),))
+        server.say(rig.wire.stream(look) if stream else rig.wire.reply(look))
+        shown: list[Any] = []
+        ask = lambda: shown.extend(client.create_partial(Anything, ASK, **OTHERS[name]))  # noqa: E731
+        with pytest.raises(ValidationFailed) as caught:
+            ask() if stream else client.create(Anything, ASK, **OTHERS[name])
+        assert isinstance(caught.value.__cause__, WrongTool)
+        assert shown == []
+        assert "look" in json.dumps(server.requests[0].json)
 
 
 def test_clients_of_others_are_refused() -> None:

@@ -141,7 +141,7 @@ def reask(kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
 
 
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    offered = offer(call, anthropic_strict, enforced=not _is_one_of(kwargs, _WITHOUT_STRICT))
+    offered = offer(call, anthropic_strict, not _is_one_of(kwargs, _WITHOUT_STRICT), kwargs.get("tools"))
     kwargs["tools"] = [*(kwargs.get("tools") or ()), *_definitions(offered)]
     notes = offered.notes
     given = kwargs.get("tool_choice")
@@ -156,7 +156,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
         kwargs["tool_choice"] = {"type": "any"}
     else:
         kwargs["tool_choice"] = {"type": "tool", "name": call.spec.tool_name, **_one_call(call)}
-    return Prepared(kwargs, notes, strict=offered.adapted)
+    return Prepared(kwargs, notes, strict=offered.adapted, tools_beside=offered.beside)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
