@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, create_model
@@ -48,8 +49,6 @@ class Owner(BaseModel):
 
 def owner(**validators: Any) -> type[BaseModel]:
     """`Owner` with validators on some fields."""
-    from typing import Annotated
-
     fields: dict[str, Any] = {}
     for name, info in Owner.model_fields.items():
         kind = Annotated[info.annotation, info]
@@ -85,7 +84,7 @@ def test_several_reasks_follow_each_other(engine: Engine) -> None:
     assert len(completion.attempts) == 4
     assert value.age == stubborn.values[-1]
     prompts = [attempt.response.prompt_token_ids for attempt in completion.attempts]
-    for earlier, later in zip(prompts, prompts[1:], strict=False):
+    for earlier, later in itertools.pairwise(prompts):
         assert later[: len(earlier)] == earlier
 
 

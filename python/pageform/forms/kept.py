@@ -104,7 +104,9 @@ class Keeper:
 
 
 def _known(place: Sequence[int | str], spans: dict[Path, tuple[int, int]]) -> Path:
-    """As much of a place as there are values for."""
+    """As much of a place as there are values for. A fault of a key is one of the object that has it."""
+    if "[key]" in place:
+        place = place[: max(0, list(place).index("[key]") - 1)]
     path: Path = ()
     for step in place:
         if (*path, step) not in spans:
