@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..structured.answer import Mode
@@ -52,6 +53,8 @@ class Endpoint:
     quirks: Quirks = Quirks()  # noqa: RUF009 - frozen
     wire: Wire = Wire.OPENAI
     timeout: tuple[Way, int] = (("timeout",), 1)
+    private: str = field(default_factory=lambda: os.urandom(16).hex(), compare=False, repr=False)
+    """Stands for this client where its settings can't be told (`identity.cache_scope`)."""
     own: Callable[..., Any] | None = None
 
     def transport(self, observer: Observer, deadline: float | None = None) -> Transport[Kwargs]:
