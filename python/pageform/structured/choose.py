@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..core.completion import Fault
 from .align import Aligner, Fit, Mismatch, Outline, TooManySteps, outline_of
 from .align.words import squeezed
-from .bare import bare_values
+from .bare import SCALARS, bare_values
 from .bounded import shorten
 from .diagnose import path
 from .find import Candidate, Failure, Found, find
@@ -47,10 +47,10 @@ _STRUCTURE = frozenset(
 """Rules that tell how like the type a value is. How its numbers or keys are spelt says nothing of what it is for."""
 _MOST_VALUES = 50
 """Different fitting values among which the answer is looked for."""
-_SCALARS = frozenset(("string", "number", "integer", "boolean", "null", "any"))
 _KEY_END = re.compile(r"[:=]")
 _KEY_CHARACTERS = 90
 _AROUND = re.compile(r"```[\w+.-]*|~~~[\w+.-]*|</?[A-Za-z_][\w-]*>")
+_BETWEEN = re.compile(r"[\s,;]*(?:(?:\d{1,4}[.)]|[-*•])\s*)?")
 _ERRORS: dict[str, type[ParseError]] = {
     "malformed": Malformed,
     "unclear": Ambiguous,
@@ -114,7 +114,7 @@ class _Choosing:
         self.outline: Outline = outline_of(spec)
         self.kinds = self.outline.kinds()
         self.aligner = Aligner(self.outline, leniency, steps=50_000 + len(text))
-        self.found: Found = find(text, leniency, spec.name)
+        self.found: Found = find(text, leniency, {spec.name, *self.outline.titles()})
 
     def run(self) -> Choice:
         if self.found.exhausted:
@@ -150,7 +150,7 @@ class _Choosing:
 
     def _options(self) -> list[_Option]:
         options = self._in_lists(self.found.candidates)
-        if self.kinds & _SCALARS and self._may_be_bare():
+        if self._may_be_bare():
             for candidate in bare_values(self.found.pieces, self.kinds, self.outline, self.leniency):
                 option = self._option(candidate)
                 if option.fit.fits:
@@ -167,7 +167,7 @@ class _Choosing:
         """Whether the text itself may be the value: not if it is JSON as a whole, or should have been."""
         longest = max((c.read for c in self.found.candidates), key=lambda read: read.end - read.start, default=None)
         whole = longest is not None and not self._around(longest)
-        return not whole and not (self.found.failures and not self.kinds <= _SCALARS)
+        return not whole and not (self.found.failures and not self.kinds <= SCALARS)
 
     def _in_lists(self, candidates: list[Candidate]) -> list[_Option]:
         """The options, those that stand one after the other joined where a list is wanted."""
@@ -268,10 +268,11 @@ class _Choosing:
 
 
 def _runs(candidates: list[Candidate], text: str) -> list[list[Candidate]]:
-    """Candidates in runs with nothing but space and commas between them."""
+    """Candidates in runs with nothing but space, commas, fences and numbering between them."""
     runs: list[list[Candidate]] = []
     for candidate in candidates:
-        if runs and not text[runs[-1][-1].read.end : candidate.read.start].strip(" \t\r\n,;"):
+        between = text[runs[-1][-1].read.end : candidate.read.start] if runs else "?"
+        if _BETWEEN.fullmatch(_AROUND.sub("", between)):
             runs[-1].append(candidate)
         else:
             runs.append([candidate])

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from .json_tree import Repair, repair
-from .tolerant_text import BARE_KEY, KEY_AHEAD, QUOTES, SPACE, starts_comment
+from .tolerant_text import BARE_KEY, COMMAS, KEY_AHEAD, QUOTES, SPACE, starts_comment
 
 _CLOSERS = re.compile(r"[}\]]+")
 
@@ -33,10 +33,10 @@ class Cursor:
     def _comma(self) -> bool:
         """Read the comma after a value, if there is one."""
         self._skip()
-        if self.at >= self.end or self.text[self.at] not in ",;":
+        if self.at >= self.end or self.text[self.at] not in COMMAS:
             return False
-        if self.text[self.at] == ";":
-            self._forgive("separator", self.at, ";", ",")
+        if self.text[self.at] != ",":
+            self._forgive("separator", self.at, self.text[self.at], ",")
         self.at += 1
         return True
 
