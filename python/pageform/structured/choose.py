@@ -91,6 +91,12 @@ class _Option:
         """How unlike the type the value is: what its structure costs, with optional properties that are not there."""
         return self.fit.cost - sum(entry.cost for entry in self.fit.log if entry.rule not in _STRUCTURE)
 
+    @property
+    def is_bad_guess(self) -> bool:
+        """Whether json-repair read something that does not fit well: then it read it wrongly."""
+        guessed = any(entry.rule == "guess" for entry in self.candidate.read.log)
+        return guessed and not (self.fit.fits and all(entry.rule not in _STRUCTURE for entry in self.fit.log))
+
     def beats(self, other: _Option) -> bool:
         """Whether this is clearly the answer rather than another value that fits too."""
         if _outranks(self.candidate, other.candidate):
@@ -114,6 +120,7 @@ class _Choosing:
         self.outline: Outline = outline_of(spec)
         self.kinds = self.outline.kinds()
         self.aligner = Aligner(self.outline, leniency, steps=50_000 + len(text))
+        self.bad_guesses: list[Failure] = []
         self.found: Found = find(text, leniency, {spec.name, *self.outline.titles()})
 
     def run(self) -> Choice:
@@ -127,14 +134,18 @@ class _Choosing:
             raise TooDeep("the answer and its type are nested too deep for the stack that is left", self.text) from None
         fitting = [option for option in options if option.fit.fits]
         best = self._clear_best(fitting) if fitting else None
-        cut = [_cut_off(option.candidate) for option in options if option.candidate.read.cut and option is not best]
-        failures = self.found.failures + cut
+        cut = [
+            _as_failure(option.candidate, "truncated", "the text breaks off")
+            for option in options
+            if option.candidate.read.cut and option is not best
+        ]
+        failures = [*self.found.failures, *self.bad_guesses, *cut]
         broken = [failure for failure in failures if self._resembles(failure.start, failure.end)]
         if best is not None:
             blocking = [failure for failure in broken if not _outranks(best.candidate, failure)]
             if blocking:
                 raise self._error(blocking[-1])
-            self._see_that_none_follows(best, options)
+            self._see_that_none_is_beside(best, options)
             return self._choice(best, options)
         if broken:
             raise self._error(broken[-1])
@@ -156,6 +167,9 @@ class _Choosing:
                 if option.fit.fits:
                     options.append(option)
                     break
+        bad = [option for option in options if option.is_bad_guess]
+        self.bad_guesses = [_as_failure(o.candidate, "malformed", "no reading of it fits the type") for o in bad]
+        options = [option for option in options if not option.is_bad_guess]
         if {"byte_order_mark", "thinking", "prose"} <= self.leniency.names:
             return options
         return [option for option in options if self._allowed(option)]
@@ -209,15 +223,16 @@ class _Choosing:
         shown = " and ".join(dump(option.fit.value)[:120] for option in distinct[-3:])
         raise Ambiguous(f"the answer holds {len(distinct)} values that fit the type and differ: {shown}", self.text)
 
-    def _see_that_none_follows(self, best: _Option, options: Iterable[_Option]) -> None:
-        """See that no later value was meant to be the answer, but does not fit. Raises `Ambiguous`."""
+    def _see_that_none_is_beside(self, best: _Option, options: Iterable[_Option]) -> None:
+        """See that no value after it, or side by side with it, was meant but does not fit. Raises `Ambiguous`."""
         for option in options:
             read, marks = option.candidate.read, option.candidate
-            if option.fit.fits or read.start < best.candidate.read.end or not self._resembles(read.start, read.end):
+            beside = read.start >= best.candidate.read.end or (option.group and option.group == best.group)
+            if option.fit.fits or not beside or not self._resembles(read.start, read.end):
                 continue
             if (best.candidate.tagged, best.candidate.fenced) > (marks.tagged, marks.fenced):
                 continue
-            shown = f"{dump(best.fit.value)[:120]} fits, but {dump(read.value)[:120]} follows, which does not"
+            shown = f"{dump(best.fit.value)[:120]} fits, but {dump(read.value)[:120]} beside it does not"
             raise Ambiguous(f"it can't be told which value is the answer: {shown}", self.text)
 
     def _choice(self, option: _Option, options: Iterable[_Option]) -> Choice:
@@ -286,10 +301,10 @@ def _keys(piece: str) -> Iterator[str]:
         yield squeezed(re.split(r"[\"'“,{\[\n(]", before)[-1])
 
 
-def _cut_off(candidate: Candidate) -> Failure:
-    """A value that broke off and does not fit."""
-    error = Unreadable(candidate.read.end, "the text breaks off", "truncated")
-    return Failure(candidate.read.start, candidate.read.end, error, candidate.tagged, candidate.fenced)
+def _as_failure(candidate: Candidate, kind: str, reason: str) -> Failure:
+    """A value that was read, but can't be what was meant."""
+    read = candidate.read
+    return Failure(read.start, read.end, Unreadable(read.end, reason, kind), candidate.tagged, candidate.fenced)
 
 
 def _outranks(one: Candidate, other: Candidate | Failure) -> bool:

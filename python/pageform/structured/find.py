@@ -34,6 +34,8 @@ _ESCAPED_STRETCH = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _MOST_CANDIDATES = 5_000
 """JSON values in one text. An answer has a few; its lines may be some hundreds."""
 _ENTITIES = re.compile(r"[{\[]\s*&(?:quot|#0{0,4}34|#x22);")
+_STRAY_CLOSER = re.compile(r"[a-z0-9\"]|[^{\[\n`<]{0,300}?[}\]]")
+"""On the line that a value ends in: what touches it, or a bracket that closes none of the text after it."""
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", "u": "\\u"}
 """What escapes outside of JSON's own stand for; those of characters are left for the JSON to read."""
 _LANGUAGE = re.compile(r"[\w+.-]{0,20}[ \t]*")
@@ -202,6 +204,9 @@ class _Search:
             return self._unreadable(start, error)
         if self.text[start] == "[" and self.text[read.end : read.end + 1] == "(":
             return read.end  # a link in Markdown
+        if _STRAY_CLOSER.match(self.text, read.end):
+            reason = "text touches it or a stray bracket follows: part of the value may stand outside of it"
+            return self._unreadable(start, Unreadable(read.end, reason, "unclear"))
         self._add(read)
         return read.end
 
@@ -210,7 +215,7 @@ class _Search:
             return start + 1
         end = self._balanced(start)
         read = guess(self.text, start, end, self.leniency) if error.kind == "malformed" else None
-        if read is not None:
+        if read is not None and not _STRAY_CLOSER.match(self.text, end):
             self._add(read)
         else:
             self._fail(start, end, error)

@@ -147,6 +147,7 @@ class Reader(Cursor):
                 continue
             if made and "}" in self._closers[:-1] and KEY_AHEAD.match(self.text, self.at, self.end):
                 self._forgive("missing_closer", self.at, "", closer)
+                self._implied.add(closer)
                 break
             if made and not comma:
                 self._missing_comma()

@@ -38,8 +38,6 @@ ELLIPSIS = re.compile(r"\.{3,}|…")
 _KEYWORD = re.compile(r"[A-Za-z_]\w{0,60}\s{0,9}=(?!=)")
 _KEY_CUT = re.compile(r"""["'“][^"'“”\n]{0,120}["'”]?\s{0,9}\Z""")
 """A key in which the text breaks off."""
-_KEY_GOES_ON = re.compile(r"""[^"'\n]{0,60}["'”]\s{0,9}:""")
-"""What follows a quote that is part of a key."""
 _ARRAY_ITEM = re.compile(
     r"""["'“‘\[{(\]`]|-?\.?\d|(?:true|false|null|True|False|None|NaN|undefined|Infinity)\b|//|/\*|#|\.\.\.|…|$"""
 )
@@ -51,7 +49,7 @@ _HEX = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]{1,64})")
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "undefined": None, "nil": None}
 _NOT_NUMBERS = {"nan": "NaN", "infinity": "Infinity", "inf": "Infinity", "math.inf": "Infinity", "math.nan": "NaN"}
 _CALL = re.compile(
-    r"""(?:[\w.]*\.)?(Decimal|UUID|ObjectId|ISODate|date|datetime)\(\s*(?:(["'])([^"'()]*)\2|([\d,\s]+))\s*,?\s*\)"""
+    r"""(?:[\w.]*\.)?(Decimal|UUID|ObjectId|ISODate|date|datetime)\(\s*(?:(["'])([^"'()]*)\2|(\d{1,6}(?:\s{0,9},\s{0,9}\d{1,6}){0,6}))\s*,?\s*\)"""
 )
 _MEMBER = re.compile(r"""<[A-Za-z_]\w*\.\w+:\s*(?:(["'])([^"'<>]*)\1|(-?\d+))>""")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -108,6 +106,8 @@ def read_quoted(text: str, start: int, end: int, place: Place, in_array: bool, d
                 rules.add(rule)
         elif letter in closers:
             if _closes(text, at + 1, end, place, in_array, depth, inner):
+                if inner:
+                    _see_that_quotes_are_text("".join(pieces), at, inner, closers)
                 return Quoted("".join(pieces), at + 1, True, rules)
             rules.add("inner_quote")
             inner += 1
@@ -119,7 +119,25 @@ def read_quoted(text: str, start: int, end: int, place: Place, in_array: bool, d
             at += 1
     if inner:  # one of the quotes that were passed over may have been its end
         raise Unclear(end, "a string has no end, unless one of the quotes inside is its end", "malformed")
-    return Quoted(CutText("".join(pieces)), end, False, rules)
+    value = "".join(pieces)
+    if _search(r"""["'“”]\s*[:}\]]|[}\]]\s*\Z""", value):
+        raise Unclear(end, "a string has no end: its closing quote is missing, or opens it", "malformed")
+    return Quoted(CutText(value), end, False, rules)
+
+
+def _see_that_quotes_are_text(value: str, at: int, inner: int, closers: str) -> None:
+    """See that quotes that were passed over are part of the text. Raises `Unclear`."""
+    quote = "['‘’]" if "'" in closers else '["“”]' if '"' in closers else re.escape(closers)
+    if _search(rf"{quote}\s*(?::|[}}\]]|,\s*\Z)|[{{\[]\s*{quote}|\A[^\"]*{quote}[^\w\"]*{quote}", value):
+        raise Unclear(at, "quotes inside a string are not escaped, and it may have ended before")
+    if inner % 2 and _search(rf"\A\s*{quote}|{quote}\s*\Z|[,;]\s*{quote}|{quote}\s*[,;]", value):
+        raise Unclear(at, "a quote inside a string may be part of it, or end it, or be one too many")
+    if inner % 2 and '"' in closers and not _search(rf"\d{quote}", value):  # as in 27" screen
+        raise Unclear(at, "a single quote inside a string may be one too many")
+
+
+def _search(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
 
 
 def _closes(text: str, at: int, end: int, place: Place, in_array: bool, depth: int, inner: int) -> bool:
@@ -129,7 +147,7 @@ def _closes(text: str, at: int, end: int, place: Place, in_array: bool, depth: i
         return True
     letter = text[after]
     if place == "key":
-        return letter in ":=,}：" or _KEY_GOES_ON.match(text, at, end) is None
+        return True  # an unescaped quote in a key is too rare to look for
     if place == "root":
         return text.startswith("</", after)
     broken = "\n" in text[at:after]
@@ -325,7 +343,7 @@ def _call(word: str) -> tuple[Any, str]:
         name, _, quoted, numbers = match.groups()
         if quoted is not None:
             return quoted, "call"
-        return (_moment(name, [int(part) for part in numbers.split(",") if part.strip()]) or word), "call"
+        return (_moment(name, [int(part) for part in numbers.split(",")]) or word), "call"
     match = _MEMBER.fullmatch(word)
     if match:
         return (match.group(2) if match.group(2) is not None else Number(match.group(3))), "call"
