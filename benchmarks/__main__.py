@@ -1,4 +1,4 @@
-"""Runs benchmarks: python -m benchmarks {throughput,coldstart,extraction,memory,streaming,soak,all} [options]."""
+"""Runs benchmarks: python -m benchmarks {malformed,streaming,coldstart,memory,extraction,throughput,soak,all}."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .options import Options
 
-NAMES = ("streaming", "coldstart", "memory", "extraction", "throughput", "soak")
+NAMES = ("malformed", "streaming", "coldstart", "memory", "extraction", "throughput", "soak")
 """In the order of `all`. `soak` lasts as long as one likes and belongs to `all` only as a smoke test."""
 
 
