@@ -14,6 +14,7 @@ from wire_genai import GenaiWire
 from wire_groq import GroqWire
 from wire_mistral import MistralWire
 from wire_openai_chat import OpenAIChatWire
+from wire_openai_responses import OpenAIResponsesWire
 from wires import Called, Said, Wire
 
 from pageform.clients.client import Client
@@ -74,6 +75,14 @@ def _openai(url: str, async_client: bool, **settings: Any) -> Client:
     made = openai.AsyncOpenAI if async_client else openai.OpenAI
     client = made(base_url=f"{url}/v1", api_key="key", **_once(async_client))
     return from_openai(client, model="m", **settings)
+
+
+def _responses(url: str, async_client: bool, **settings: Any) -> Client:
+    import openai
+
+    made = openai.AsyncOpenAI if async_client else openai.OpenAI
+    client = made(base_url=f"{url}/v1", api_key="key", **_once(async_client))
+    return from_openai(client, api="responses", model="m", **settings)
 
 
 def _azure(url: str, async_client: bool, **settings: Any) -> Client:
@@ -163,6 +172,7 @@ def _rigs() -> list[Rig]:
     bad_request = openai.BadRequestError
     rigs = [
         Rig("openai", wire, _openai, SERVICES["openai"].modes, bad_request),
+        Rig("openai-responses", OpenAIResponsesWire(), _responses, SERVICES["openai-responses"].modes, bad_request),
         Rig("azure", wire, _azure, SERVICES["azure"].modes, bad_request),
         Rig("groq", GroqWire(), _groq, SERVICES["groq"].modes, groq.BadRequestError),
         Rig("anthropic", AnthropicWire(), _anthropic, SERVICES["anthropic"].modes, anthropic.BadRequestError),

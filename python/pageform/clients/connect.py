@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ..core.errors import ParameterError
@@ -19,6 +19,7 @@ from ..structured.answer import Mode
 from ..structured.errors import ClientError, ConfigurationError
 from .base import Quirks
 from .client import Client, Path, reach
+from .encode import Wire
 from .endpoint import Endpoint
 from .options import split
 from .table import ALL, SERVICES, Sdk, Service, provider
@@ -27,10 +28,18 @@ from .verbs import Verbs
 _VERBS = ("create", "create_partial", "create_iterable", "create_with_completion", "create_result")
 
 
-def from_openai(client: Any, mode: Mode | str | None = None, **settings: Any) -> Client:
+def from_openai(
+    client: Any, mode: Mode | str | None = None, api: Literal["chat", "responses"] = "chat", **settings: Any
+) -> Client:
     """A client over `openai.OpenAI`, `AsyncOpenAI` or their Azure kin. Services that speak OpenAI's API are known by
-    their address, and their quirks heeded."""
-    return _over(client, ("openai", "azure"), mode, settings)
+    their address, and their quirks heeded.
+
+    `client.responses.create` speaks the Responses API, `client.chat.completions.create` that of chat completions; `api`
+    says which of them the client's own verbs speak.
+    """
+    if api not in ("chat", "responses"):
+        raise ParameterError("api", api, "is unknown", 'Use "chat" or "responses".')
+    return _over(client, ("openai-responses",) if api == "responses" else ("openai", "azure"), mode, settings)
 
 
 def from_groq(client: Any, mode: Mode | str | None = None, **settings: Any) -> Client:
@@ -112,7 +121,7 @@ def from_provider(
     service = SERVICES[name]
     options = dict(client_options or {})
     options.update(_key(service, name, api_key))
-    _address(options, service.sdk.address, base_url or service.base_url)
+    _put_address(options, service.sdk.address, base_url, service.base_url)
     module = _sdk(service.sdk.module, service.sdk.extra, model)
     try:
         made = getattr(module, service.sdk.async_client if async_client else service.sdk.client)(**options)
@@ -132,16 +141,16 @@ def patch(
     if create is not None:
         return from_litellm(create, mode, **settings).create
     name, service = _known(client, tuple(SERVICES))
-    *where, method = service.sdk.place or service.sdk.path
-    resource = reach(client, tuple(where))
-    current = getattr(getattr(resource, method), "__self__", None)
+    endpoint = _endpoint(client, name, service, _is_async(client, service))
+    places = {service.sdk.place or service.sdk.path: endpoint, **_others(client, service, endpoint)}
     options, defaults = split({**settings, "mode": mode})
-    if isinstance(current, Verbs):  # patched already: only the settings change
-        verbs = Verbs(current._endpoint, options, defaults)
-    else:
-        verbs = Verbs(_endpoint(client, name, service, _is_async(client, service)), options, defaults)
-    for verb in _VERBS:
-        setattr(resource, method if verb == "create" else verb, getattr(verbs, verb))
+    for (*where, method), one in places.items():
+        resource = reach(client, tuple(where))
+        current = getattr(getattr(resource, method), "__self__", None)
+        # Where it was patched already, only the settings change.
+        verbs = Verbs(current._endpoint if isinstance(current, Verbs) else one, options, defaults)
+        for verb in _VERBS:
+            setattr(resource, method if verb == "create" else verb, getattr(verbs, verb))
     return client
 
 
@@ -156,14 +165,15 @@ def _over(
 def _client(client: Any, name: str, service: Service, asynchronous: bool, settings: dict[str, Any]) -> Client:
     options, defaults = split(settings)
     endpoint = _endpoint(client, name, service, asynchronous)
-    others = {
-        path: _other(endpoint, client, path, module)
-        for path, module in service.sdk.others.items()
-        if reach(client, path) is not None
-    }
     sdk = service.sdk
     place = sdk.place or (sdk.async_path if asynchronous else ()) or sdk.path
-    return Client(client, endpoint, place, options, defaults, others)
+    return Client(client, endpoint, place, options, defaults, _others(client, service, endpoint))
+
+
+def _others(client: Any, service: Service, endpoint: Endpoint) -> dict[Path, Endpoint]:
+    """The further endpoints that the SDK's client has."""
+    others = service.sdk.others.items()
+    return {path: _other(endpoint, client, path, *one) for path, one in others if reach(client, path) is not None}
 
 
 def _endpoint(client: Any, name: str, service: Service, asynchronous: bool) -> Endpoint:
@@ -180,14 +190,14 @@ def _endpoint(client: Any, name: str, service: Service, asynchronous: bool) -> E
         stream=reach(client, stream) if stream else None,
         quirks=service.quirks,
         wire=sdk.wire,
-        takes_timeout=sdk.timeout,
+        timeout=sdk.timeout,
         own=reach(client, sdk.place) if sdk.place else None,
     )
 
 
-def _other(endpoint: Endpoint, client: Any, path: Path, module: str) -> Endpoint:
+def _other(endpoint: Endpoint, client: Any, path: Path, module: str, wire: Wire) -> Endpoint:
     made = provider(module)
-    return replace(endpoint, provider=made, create=reach(client, path), stream=None, modes=made.MODES)
+    return replace(endpoint, provider=made, create=reach(client, path), stream=None, modes=made.MODES, wire=wire)
 
 
 def _known(client: Any, names: tuple[str, ...]) -> tuple[str, Service]:
@@ -221,14 +231,15 @@ def _is_async(client: Any, service: Service) -> bool:
     return any(cls.__name__ in names for cls in type(client).__mro__)
 
 
-def _address(options: dict[str, Any], way: tuple[str, ...], address: str | None) -> None:
-    """Put the address into the options of an SDK's client, unless they have one."""
-    if address is None:
-        return
+def _put_address(options: dict[str, Any], way: tuple[str, ...], given: str | None, usual: str | None) -> None:
+    """Put an address into the options of an SDK's client: the one given, else the usual one unless they have one."""
     *into, name = way
-    for step in into:
+    for step in into if given or usual else ():
         options[step] = options = dict(options.get(step) or {})
-    options.setdefault(name, address)
+    if given is not None:
+        options[name] = given
+    elif usual is not None:
+        options.setdefault(name, usual)
 
 
 def _key(service: Service, name: str, given: str | None) -> dict[str, str]:
