@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..structured.answer import Mode
@@ -37,7 +38,8 @@ class Endpoint:
     they give awaitables. `provider` is the wire format, `name` the service's name, `modes` those that it has (the
     default first), `quirks` how far it goes with the format, `wire` how it writes media. `takes_timeout`: the
     methods have a parameter `timeout` in seconds. `own` takes calls without a response type, if that is another
-    method."""
+    method. `owner` is the SDK's client, `private` a name for it that no other has: they say whose answers a cache may
+    give."""
 
     name: str
     provider: Provider
@@ -49,6 +51,8 @@ class Endpoint:
     wire: Wire = Wire.OPENAI
     takes_timeout: bool = True
     own: Callable[..., Any] | None = None
+    owner: Any = None
+    private: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     def transport(self, observer: Observer, deadline: float | None = None) -> Transport[Kwargs]:
         """How the attempts of one call reach the service. No attempt is given longer than until `deadline`, a time of

@@ -17,7 +17,9 @@ from ..structured.observe import Observer
 from ..structured.policy import Policy
 from ..structured.spec import Spec
 from ..structured.watch import ItemJudge, PartialWatcher
+from ..structured.cache import Slot
 from .base import Call, Kwargs, Prepared
+from .cached import slot_of, through
 from .encode import fetches
 from .endpoint import Endpoint
 from .inputs import resolve, waits
@@ -42,6 +44,9 @@ class Verbs:
     - `leniency`: how far from plain JSON an answer may be ("strict", "default", "lenient" or a `Leniency`).
     - `mode`: "tools", "schema" or "text". `strict_schema`: the provider's own strict enforcement: True demands it,
       False leaves it off, None takes it where the service has it and the type allows it.
+    - `cache`: a `MemoryCache`, a `DiskCache` or what is like them; False for none. Answers that were valid are kept, for
+      `cache_ttl` seconds if given, and validated anew when the same request comes again. They are shared with clients
+      of the same credentials, or of the same `cache_namespace` (a tenant's name).
     - `accumulate`: what the model is shown of its earlier answers: "last", "all" or "summary".
     - `hooks`: `Hooks`, or a mapping from event to handlers, besides the client's own.
 
@@ -134,7 +139,7 @@ class _Call:
         """The answer as a whole."""
 
         def program(ready: _Ready) -> Program[Outcome[Any]]:
-            return whole(self._loop(ready, ready.judge), ready.transport)
+            return self._cached(ready, whole(self._loop(ready, ready.judge), ready.transport), lambda value: ())
 
         return self._prepared(program)
 
@@ -143,7 +148,10 @@ class _Call:
 
         def program(ready: _Ready) -> Program[Outcome[Any]]:
             watch = lambda number: PartialWatcher(ready.judge, self._attempt(number))  # noqa: E731
-            return growing(self._loop(ready, ready.judge), ready.transport, watch, lambda value: (value,))
+            show = lambda value: (value,)  # noqa: E731
+            return self._cached(
+                ready, growing(self._loop(ready, ready.judge), ready.transport, watch, show), show
+            )
 
         return self._prepared(program)
 
@@ -154,9 +162,27 @@ class _Call:
             judge: ItemJudge[Any] = ItemJudge(ready.judge)
             watch = lambda number: judge.watch(self._attempt(number))  # noqa: E731
             patient = self.limits.token_budget is not None
-            return growing(self._loop(ready, judge, judge.EVERY), ready.transport, watch, judge.rest, patient)
+            loop = self._loop(ready, judge, judge.EVERY)
+            return self._cached(ready, growing(loop, ready.transport, watch, judge.rest, patient), judge.rest)
 
         return self._prepared(program)
+
+    def _cached(
+        self, ready: _Ready, program: Program[Outcome[Any]], show: Callable[[Any], Iterable[Any]]
+    ) -> Program[Outcome[Any]]:
+        """The program, unless the cache has its outcome."""
+        if ready.slot is None:
+            return program
+        return through(
+            ready.slot,
+            program,
+            judge=ready.judge,
+            info=self._attempt(1),
+            observer=ready.observer,
+            settle=ready.transport.settle,
+            in_thread=(lambda function: partial(_in_thread, function)) if self.endpoint.asynchronous else lambda f: f,
+            show=show,
+        )
 
     def _attempt(self, number: int) -> AttemptInfo:
         return AttemptInfo(number, self.policy.max_attempts)
@@ -179,12 +205,18 @@ class _Call:
         call = Call(self.spec, self.mode, kwargs, self.streams, options.strict_schema, endpoint.quirks)
         prepared = endpoint.provider.prepare(call)
         judge: Judge[Any] = Judge(
-            self.spec, prepared.mode or self.mode, options.context, options.strict, restores=prepared.strict
+            self.spec,
+            prepared.mode or self.mode,
+            options.context,
+            options.strict,
+            restores=prepared.strict,
+            leniency=options.layers,
         )
         observer = Observer(options.hooks, provider=endpoint.name, asynchronous=endpoint.asynchronous)
         seconds = self.limits.timeout
         deadline = None if seconds is None else time.monotonic() + seconds
-        return _Ready(prepared, judge, observer, endpoint.transport(observer, deadline))
+        slot = slot_of(options, endpoint, self.spec, judge.mode, prepared.kwargs)
+        return _Ready(prepared, judge, observer, endpoint.transport(observer, deadline), slot)
 
     def _loop(self, ready: _Ready, judge: Any, advice: str = "") -> Any:
         def reask(kwargs: Kwargs, answer: Any, rejection: Rejection) -> Kwargs:
@@ -223,6 +255,7 @@ class _Ready:
     judge: Judge[Any]
     observer: Observer
     transport: Transport[Kwargs]
+    slot: Slot | None
 
 
 def _with_messages(messages: Any, kwargs: Kwargs) -> Kwargs:
