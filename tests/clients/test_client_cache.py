@@ -73,7 +73,7 @@ def test_only_valid_answers_are_kept(chat: ScriptedServer, wire: OpenAIChatWire,
     cache = MemoryCache()
     chat.say(wire.reply(YOUNG_SAID), wire.reply(said(Mode.TOOLS, "Person", GOOD, finish="length")))
     for _ in range(2):
-        with pytest.raises(Exception, match="no valid|broke off|length"):
+        with pytest.raises(Exception, match=r"no valid|broke off|length"):
             client.create(Person, ASK, cache=cache, max_retries=0)
     assert len(cache) == 0
     chat.say(wire.reply(YOUNG_SAID), wire.reply(GOOD_SAID))

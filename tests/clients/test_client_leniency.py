@@ -63,9 +63,7 @@ def test_strict_validation_mends_json_but_changes_no_value(
         client.create(Person, ASK, strict=True, max_retries=0)
 
 
-def test_faults_of_mended_answers_go_back_to_the_model(
-    chat: ScriptedServer, wire: OpenAIChatWire, client: Any
-) -> None:
+def test_faults_of_mended_answers_go_back_to_the_model(chat: ScriptedServer, wire: OpenAIChatWire, client: Any) -> None:
     young = said(Mode.TOOLS, "Person", "{name: 'Ann', age: 3}")
     chat.say(wire.reply(young), wire.reply(said(Mode.TOOLS, "Person", GOOD)))
     outcome = client.create_result(Person, ASK)

@@ -88,7 +88,7 @@ def from_litellm(
         raise ClientError("completion", completion, "is no function", remedy)
     asynchronous = inspect.iscoroutinefunction(completion) if async_client is None else async_client
     # Which of a hundred services answers is litellm's choice; it drops or translates what they don't know.
-    endpoint = Endpoint("litellm", provider("openai_chat"), completion, asynchronous, ALL, quirks=Quirks(strict=False), owner=completion)
+    endpoint = Endpoint("litellm", provider("openai_chat"), completion, asynchronous, ALL, quirks=Quirks(strict=False))
     options, defaults = split({**settings, "mode": mode})
     return Client(None, endpoint, (), options, defaults)
 
@@ -190,9 +190,8 @@ def _endpoint(client: Any, name: str, service: Service, asynchronous: bool) -> E
         stream=reach(client, stream) if stream else None,
         quirks=service.quirks,
         wire=sdk.wire,
-        takes_timeout=sdk.timeout,
+        timeout=sdk.timeout,
         own=reach(client, sdk.place) if sdk.place else None,
-        owner=client,
     )
 
 

@@ -10,16 +10,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..media.detect import detect_messages
+from ..media.guard import Guard
 from ..templating.messages import CONVERSATION, render_kwargs
 from .encode import Wire, encode_kwargs, fetches
 
 
-def resolve(kwargs: Mapping[str, Any], wire: Wire, context: Any = None, detects: bool = False) -> dict[str, Any]:
+def resolve(
+    kwargs: Mapping[str, Any],
+    wire: Wire,
+    context: Any = None,
+    detects: bool = False,
+    strict: bool = True,
+    guard: Guard | None = None,
+) -> dict[str, Any]:
     """An SDK's kwargs whose conversation holds nothing but plain parts of the wire format; new messages where something
     changed.
 
     A `context` that is a mapping makes templates of texts (`templating.messages`); `detects` says that strings which
-    are media count as such (`media.detect`). May read files and fetch: see `waits`. Raises MessageTemplateError,
+    are media count as such (`media.detect`); `strict`, that unknown variables of templates are errors; `guard` is for
+    what is fetched. May read files and fetch: see `waits`. Raises MessageTemplateError,
     MediaError and what `encode_kwargs` raises.
     """
     seen = dict(kwargs)
@@ -27,7 +36,7 @@ def resolve(kwargs: Mapping[str, Any], wire: Wire, context: Any = None, detects:
         seen |= {
             name: detect_messages(seen[name]) for name in CONVERSATION if isinstance(seen.get(name), (list, tuple))
         }
-    return encode_kwargs(render_kwargs(seen, context), wire)
+    return encode_kwargs(render_kwargs(seen, context, strict=strict), wire, guard)
 
 
 def waits(kwargs: Mapping[str, Any], wire: Wire, context: Any = None, detects: bool = False) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..core.errors import ParameterError
+from ..media.guard import Guard
 from ..structured.answer import Mode
 from ..structured.errors import ModeError
 from ..structured.hooks import Hooks
@@ -30,10 +31,12 @@ class Options:
     token_budget: int | None = None
     leniency: Any = None
     accumulate: Accumulate | None = None
-    autodetect_images: bool | None = None
     cache: Any = None
     cache_ttl: float | None = None
     cache_namespace: str | None = None
+    autodetect_images: bool | None = None
+    strict_templates: bool | None = None
+    guard: Guard | None = None
 
     def over(self, others: Options) -> Options:
         """These options, and the others' where these have none; hooks of both."""
@@ -48,8 +51,8 @@ class Options:
 
     @property
     def layers(self) -> Leniency:
-        """How far from plain JSON an answer may be. Who asks for strict validation gets broken JSON mended, but no value
-        changed."""
+        """How far from plain JSON an answer may be. Who asks for strict validation gets broken JSON mended, but no
+        value changed."""
         if self.leniency is None:
             return Leniency(align=False) if self.strict else Leniency()
         return Leniency.of(self.leniency)

@@ -64,8 +64,9 @@ class Judge(Generic[T]):
 
     `context` and `strict` go to Pydantic. A context that is a mapping, or none at all, reaches validators with
     `attempt`, `max_attempts` and `is_last_attempt` added. `restores`: the answer follows a provider's strict schema, in
-    which null may stand for what was not given. `leniency` says how far from plain JSON of the type an answer may be (see
-    `parse`); one that is valid as it is is never touched.
+    which null may stand for what was not given. `tools_beside`: the model may also call tools that are none of ours,
+    and a call of another name is one of those. `leniency` says how far from plain JSON of the type an answer may be
+    (see `parse`); one that is valid as it is is never touched.
     """
 
     spec: Spec[T]
@@ -73,6 +74,7 @@ class Judge(Generic[T]):
     context: Any = None
     strict: bool | None = None
     restores: bool = False
+    tools_beside: bool = False
     leniency: str | Leniency = "default"
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
@@ -125,6 +127,8 @@ class Judge(Generic[T]):
         if len(calls) > 1:
             raise ManyToolCalls(offered[0], [call.name for call in calls])
         name, arguments = calls[0].name, calls[0].arguments
+        if self.tools_beside and name not in offered:
+            raise WrongTool(name, offered)
         if name in offered:
             return self.read(arguments, self.spec, context, enveloped=True)
         try:  # some models change the name of the only tool that there is
@@ -174,8 +178,7 @@ class Judge(Generic[T]):
         try:
             report = read(text, spec, self.leniency, context, self.strict, enveloped)
         except Invalid as error:  # there is one reading: what is wrong with it is Pydantic's to say
-            assert error.__cause__ is not None
-            raise error.__cause__ from None
+            raise (error.__cause__ or error) from None
         return Verdict(report.value, report.repairs, (BROKE_OFF,) if report.truncated else ())
 
     def context_in(self, info: AttemptInfo) -> Any:

@@ -68,11 +68,6 @@ class Observer:
         self._total = Usage()
         self._ended = self._cached = False
 
-    @property
-    def answer(self) -> Answer | None:
-        """The answer to the present attempt, None if there is none yet."""
-        return self._answer
-
     async def settle(self) -> None:
         """Await what async handlers were called for since the last time, in order."""
         pending, self._pending = self._pending, []
