@@ -112,33 +112,22 @@ def read(
     from .choose import choose  # 25 ms: only for text that is not valid as it is
 
     plain = _plain(text, layers)
-<<<<<<< HEAD
-    choice = choose(plain, spec, layers)
-    asked_for = (spec.envelope,) if envelope and spec.envelope is not None else ()
-    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
-    unwrapped = len(repairs) < len(choice.repairs)
-    if not repairs and unwrapped == bool(asked_for):  # the text itself, which was refused already: validators ran once
-=======
     try:
         choice = choose(plain, spec, layers)
     except NotFound:
         if refused.errors(include_url=False)[0]["type"] == "json_invalid":
             raise
         raise Invalid.by(refused, spec, plain) from refused  # it is JSON: a number or null for an object
-    if not choice.repairs and not envelope:  # the text itself, which was refused already
->>>>>>> main
+    asked_for = (spec.envelope,) if envelope and spec.envelope is not None else ()
+    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
+    unwrapped = len(repairs) < len(choice.repairs)
+    if not repairs and unwrapped == bool(asked_for):  # the text itself, which was refused already: validators ran once
         raise choice.refusal(refused, spec, plain) from refused
     try:
         value = spec.validate(choice.json, context=context, strict=strict)
     except ValidationError as error:
         raise choice.refusal(error, spec, plain) from error
-<<<<<<< HEAD
-    return Report(value, choice.json, repairs, choice.truncated)
-=======
-    asked_for = (spec.envelope,) if envelope else ()
-    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
     return Report(value, choice.json, repairs, choice.truncated, spec)
->>>>>>> main
 
 
 def _shown(text: str | bytes) -> str:
