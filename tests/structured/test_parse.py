@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -298,3 +299,11 @@ def test_json_repair_is_loaded_where_it_is_needed() -> None:
         "assert s.parse('{\"a\" \"b\"}', dict, 'lenient') == {'a': 'b'} and 'json_repair' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_page_lists_every_rule_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "design" / "lenient-parsing.md").read_text(encoding="utf-8")
+    for name, rule in RULES.items():
+        preset = "default" if rule.careful else "lenient"
+        assert f"| `{name}` | {rule.layer} | {rule.cost:g} | {preset} | {rule.text} |" in page
+    assert page.count("\n| `") == len(RULES) + 4  # the presets are listed in the same way

@@ -18,7 +18,7 @@ from .bounded import shorten
 from .codecs import Codecs
 from .json_tree import Repair
 from .leniency import Leniency
-from .parse_errors import EmptyText, Invalid, NotText, TooLarge
+from .parse_errors import EmptyText, Invalid, NotFound, NotText, TooLarge
 from .spec import Spec
 
 T = TypeVar("T")
@@ -99,7 +99,12 @@ def read(
     from .choose import choose  # 25 ms: only for text that is not valid as it is
 
     plain = _plain(text, layers)
-    choice = choose(plain, spec, layers)
+    try:
+        choice = choose(plain, spec, layers)
+    except NotFound:
+        if refused.errors(include_url=False)[0]["type"] == "json_invalid":
+            raise
+        raise Invalid.by(refused, spec, plain) from refused  # it is JSON: a number or null for an object
     if not choice.repairs and not envelope:  # the text itself, which was refused already
         raise choice.refusal(refused, spec, plain) from refused
     try:

@@ -16,7 +16,7 @@ from .numbers import fit_number
 from .objects import contents, match_keys
 from .outline import DECIMAL, Node, Outline
 from .units import Hint, hint_of
-from .words import fit_boolean, fit_option, nothing
+from .words import bullets, fit_boolean, fit_option, nothing
 
 _UNSET = 0.5
 """What an optional property costs that is not there, so that of two objects the fuller one fits better."""
@@ -167,7 +167,7 @@ class Aligner:
             options += self._split(value, node, hint)
         elif isinstance(value, dict):
             options += [fit for fit in self._contents(value, node, hint) if fit.fits]
-            if "indexed" in self._rules and value and list(value) == [str(index) for index in range(len(value))]:
+            if "indexed" in self._rules and _is_numbered(list(value)):
                 fit = self._items(list(value.values()), node, hint)
                 options.append(fit.after([repair("indexed", (), value, fit.value)]))
         several = isinstance(value, str) and any(mark in value for mark in (",", ";", "|", "\n"))
@@ -192,7 +192,14 @@ class Aligner:
         )
 
     def _split(self, value: str, node: Node, hint: Hint) -> Iterator[Fit]:
-        """A text as a list of its parts, unless the items are plain text, which may contain any separator."""
+        """A text as a list of its parts. Items that are plain text may contain any separator, but bullets tell."""
+        if "split" in self._rules and not isinstance(value, CutText):
+            listed = bullets(value)
+            if listed:
+                fit = self._items(listed, node, hint)
+                if fit.fits:
+                    yield fit.after([repair("split", (), value, fit.value)])
+                return
         kinds = self.outline.kinds(node.get("items", {}))
         plain = "string" in kinds and not self._is_closed(node.get("items", {}))
         if "split" not in self._rules or isinstance(value, CutText) or plain or "any" in kinds:
@@ -346,6 +353,11 @@ def _pair(item: Any) -> tuple[str, Any] | None:
         key = next((item[name] for name in ("key", "name") if name in item), None)
         return (key, item["value"]) if isinstance(key, str) else None
     return None
+
+
+def _is_numbered(keys: list[str]) -> bool:
+    """Whether keys count from 0 or 1."""
+    return any(keys == [str(index) for index in range(first, first + len(keys))] for first in (0, 1)) and bool(keys)
 
 
 def _is_plain_number(text: str) -> bool:
