@@ -90,7 +90,9 @@ Reask = Callable[[P, Answer, Rejection], P]
 class Outcome(Generic[T]):
     """A validated value and how it came about. The last of `attempts` is the accepted one; `response` is what the
     provider sent for it, `repairs` what was changed to read it, `notes` what else happened that the caller should know
-    (a constraint that the provider does not enforce, text where a tool call was due), `answer` the accepted answer."""
+    (a constraint that the provider does not enforce, text where a tool call was due), `answer` the accepted answer.
+    `cached`: nothing was sent, since the answer was kept from an earlier call; its response has the fields of the
+    provider's, but not its class."""
 
     value: T
     attempts: list[Attempt] = field(default_factory=list)
@@ -98,6 +100,7 @@ class Outcome(Generic[T]):
     repairs: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
     answer: Answer | None = field(default=None, compare=False, repr=False)
+    cached: bool = False
 
     @property
     def usage(self) -> Usage:

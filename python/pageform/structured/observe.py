@@ -66,7 +66,7 @@ class Observer:
         self._answer: Answer | None = None
         self._faults: tuple[Fault, ...] = ()
         self._total = Usage()
-        self._ended = False
+        self._ended = self._cached = False
 
     async def settle(self) -> None:
         """Await what async handlers were called for since the last time, in order."""
@@ -114,6 +114,12 @@ class Observer:
 
     def accepted(self, value: Any) -> None:
         """The call ends with a value."""
+        self._end(value=value)
+
+    def recalled(self, answer: Answer, value: Any) -> None:
+        """The call ends with a value of an answer that a cache had: no attempt was made."""
+        self._cached, self._attempt, self._answer = True, 1, answer
+        self._tell(EventName.RESPONSE)
         self._end(value=value)
 
     def abandoned(self) -> None:
@@ -171,6 +177,7 @@ class Observer:
             error=error,
             faults=self._faults if error is not None else (),
             value=value,
+            cached=self._cached,
         )
 
     def _await_later(self, name: EventName, awaitable: Awaitable[Any]) -> None:
