@@ -40,7 +40,7 @@ def called(*calls: tuple[str, str]) -> Answer:
 
 
 def judged(response_type: Any, answer: Answer, mode: Mode = Mode.TOOLS, **options: Any) -> Any:
-    return Judge(Spec.of(response_type), mode, **{"leniency": "strict", **options})(answer).value
+    return Judge(Spec.of(response_type), mode, **options)(answer).value
 
 
 def test_a_call_holds_the_value() -> None:

@@ -56,7 +56,7 @@ class Items:
     """An `ItemJudge` fed with whole attempts."""
 
     def __init__(self, response_type: Any, mode: Mode = Mode.TOOLS, **options: Any) -> None:
-        self.judge: ItemJudge[Any] = ItemJudge(Judge(Spec.of(response_type), mode, leniency="strict", **options))
+        self.judge: ItemJudge[Any] = ItemJudge(Judge(Spec.of(response_type), mode, **options))
         self.number = 0
 
     def attempt(self, deltas: Sequence[Delta]) -> tuple[list[Any], Any]:

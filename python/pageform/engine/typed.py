@@ -75,8 +75,7 @@ class TypedCall(Generic[T]):
         self.value: T
         self.completion: Completion
         self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
-        # A form's grammar leaves nothing to mend: what its validators refuse is to be asked for again.
-        self._judge = Judge(form.spec, context=options.context, strict=options.strict, leniency="strict")
+        self._judge = Judge(form.spec, context=options.context, strict=options.strict)
         self._options = options
         policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
         self._max_attempts = policy.max_attempts

@@ -75,7 +75,7 @@ class Judge(Generic[T]):
     strict: bool | None = None
     restores: bool = False
     tools_beside: bool = False
-    leniency: str | Leniency = "default"
+    leniency: str | Leniency = "strict"
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
         """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
