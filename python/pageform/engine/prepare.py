@@ -13,6 +13,7 @@ from ..core.drafts import DRAFT_MODES, DraftKind, DraftSettings
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..core.request import Request
+from ..core.stopwatch import Stopwatch
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
@@ -65,6 +66,8 @@ class Preparer:
     engine_seed: int
     count: Callable[[Request], None]
     """Hears of every finished sample, in the engine's thread."""
+    grammar_time: Stopwatch
+    """What the matchers of requests count their time on."""
     drafts: DraftSettings = field(default_factory=DraftSettings)
     _odds: dict[bool, Odds] = field(default_factory=lambda: {True: Odds(), False: Odds()})
     """What drafts were worth so far, under a grammar and without one. Only the engine's thread changes it."""
@@ -130,7 +133,7 @@ class Preparer:
             ticket.finish(request, completion)
 
         for sample in range(params.n):
-            matcher = grammar.matcher() if grammar is not None else None
+            matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.errors import ParameterError, SchemaError
 from ..core.params import SamplingParams
+from ..core.stopwatch import Stopwatch
 from .lower_bound import TokenCounter
 from .lru import Lru
 from .matcher import LlgMatcher, Mask, Matcher, one_line
@@ -60,10 +61,10 @@ class Grammar:
         self.plan = planned
         """The plan it was compiled from; None for regular expressions, choices and Lark."""
 
-    def matcher(self) -> Matcher:
-        """A matcher that has accepted nothing yet."""
+    def matcher(self, watch: Stopwatch | None = None) -> Matcher:
+        """A matcher that has accepted nothing yet, and counts its time on `watch`."""
         with self._lock:  # llguidance's objects refuse to be borrowed twice at once
-            return self._start.fork()
+            return self._start.fork(watch)
 
 
 class GrammarCompiler:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.stopwatch import Stopwatch
+
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
@@ -40,19 +42,22 @@ class Matcher(Protocol):
     def is_stopped(self) -> bool:
         """Whether nothing but an end-of-sequence token may follow."""
 
-    def fork(self) -> Matcher:
-        """An independent copy that stands at the same place."""
+    def fork(self, watch: Stopwatch | None = None) -> Matcher:
+        """An independent copy that stands at the same place, and counts its time on `watch`."""
 
 
 class LlgMatcher:
     """`Matcher` over llguidance's.
 
     The end of the text is kept here: llguidance takes an end-of-sequence token in some complete states and not in
-    others.
+    others. `watch` counts the time of all methods that follow the text, but not of masks.
     """
 
-    def __init__(self, inner: LLMatcher, eos_ids: frozenset[int], ended: bool = False) -> None:
+    def __init__(
+        self, inner: LLMatcher, eos_ids: frozenset[int], ended: bool = False, watch: Stopwatch | None = None
+    ) -> None:
         self.inner = inner
+        self._watch = watch or Stopwatch()
         self.ended = ended
         """Whether an end-of-sequence token was accepted."""
         self._eos_ids = eos_ids
@@ -73,26 +78,32 @@ class LlgMatcher:
         if token_id in self._eos_ids and self.inner.is_accepting():
             self.ended = True
             return True
-        return self.inner.try_consume_tokens([token_id]) == 1
+        with self._watch:
+            return self.inner.try_consume_tokens([token_id]) == 1
 
     def advance(self, tokens: Sequence[int]) -> int:
         if self.ended:
             return 0
         inside = list(itertools.takewhile(lambda token: token not in self._eos_ids, tokens))
-        count = self.inner.try_consume_tokens(inside) if inside else 0
-        if count and self.inner.is_stopped():
+        with self._watch:
+            count = self.inner.try_consume_tokens(inside) if inside else 0
+            stopped = count > 0 and self.inner.is_stopped()
+        if stopped:
             self.rollback(1)
-            count -= 1
-        return count
+        return count - stopped
 
     def rollback(self, count: int) -> None:
         inside = count - 1 if self.ended and count else count
-        if inside and not self.inner.rollback(inside):
-            raise ValueError(f"can't take back {count} tokens: {one_line(self.inner.get_error())}")
+        with self._watch:
+            if inside and not self.inner.rollback(inside):
+                raise ValueError(f"can't take back {count} tokens: {one_line(self.inner.get_error())}")
         self.ended = self.ended and not count
 
     def forced(self) -> list[int]:
-        return [] if self.ended else list(self.inner.compute_ff_tokens())
+        if self.ended:
+            return []
+        with self._watch:
+            return self.inner.compute_ff_tokens()
 
     def is_accepting(self) -> bool:
         return self.inner.is_accepting()
@@ -100,8 +111,8 @@ class LlgMatcher:
     def is_stopped(self) -> bool:
         return self.ended or self.inner.is_stopped()
 
-    def fork(self) -> LlgMatcher:
-        return LlgMatcher(self.inner.deep_copy(), self._eos_ids, self.ended)
+    def fork(self, watch: Stopwatch | None = None) -> LlgMatcher:
+        return LlgMatcher(self.inner.deep_copy(), self._eos_ids, self.ended, watch)
 
     def mask(self, vocab_size: int) -> Mask:
         """A new row with the tokens that may come next."""
