@@ -4,6 +4,7 @@ caller's thread, before a request exists."""
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -21,6 +22,7 @@ from .sink import OnDelta, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
+    from ..forms.finisher import Finisher
     from ..forms.form import Form
     from ..forms.grammar import Grammar, GrammarCompiler, Matcher
     from ..text.tokenizer import Tokenizer
@@ -134,6 +136,7 @@ class Preparer:
 
         for sample in range(params.n):
             matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
+            finisher = self._finisher(grammar, matcher, params, max_tokens)
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
@@ -141,6 +144,7 @@ class Preparer:
                 eos_ids=self.eos_ids,
                 detokenizer=self._detokenizer(params),
                 matcher=matcher,
+                finisher=finisher,
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
                 on_finish=finish,
@@ -162,6 +166,20 @@ class Preparer:
             )
         ticket.requests[0].siblings = ticket.requests[1:]
         return ticket
+
+    def _finisher(
+        self, grammar: Grammar | None, matcher: Matcher | None, params: SamplingParams, max_tokens: int
+    ) -> Finisher | None:
+        """Who ends a text in time. Nobody where the caller forbids tokens that its end may need."""
+        from ..forms.finisher import Finisher
+        from ..forms.matcher import LlgMatcher
+
+        if grammar is None or self.compiler is None or not isinstance(matcher, LlgMatcher):
+            return None
+        banned = any(bias == -math.inf for bias in (params.logit_bias or {}).values())
+        if banned or params.allowed_token_ids is not None or params.bad_words:
+            return None
+        return Finisher(grammar, matcher, self.compiler, max_tokens)
 
     def _drafter(
         self, params: SamplingParams, matcher: Matcher | None, stop_ids: frozenset[int]

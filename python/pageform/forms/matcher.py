@@ -57,10 +57,10 @@ class LlgMatcher:
         self, inner: LLMatcher, eos_ids: frozenset[int], ended: bool = False, watch: Stopwatch | None = None
     ) -> None:
         self.inner = inner
-        self._watch = watch or Stopwatch()
+        self.watch = watch or Stopwatch()
         self.ended = ended
         """Whether an end-of-sequence token was accepted."""
-        self._eos_ids = eos_ids
+        self.eos_ids = eos_ids
 
     def fill_mask(self, row: Mask) -> None:
         if row.dtype != np.uint32 or row.ndim != 1 or not row.flags.c_contiguous:
@@ -69,23 +69,23 @@ class LlgMatcher:
             self.inner.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
             return
         row[:] = 0
-        for token in self._eos_ids:
+        for token in self.eos_ids:
             row[token // 32] |= np.uint32(1 << token % 32)
 
     def accept(self, token_id: int) -> bool:
         if self.ended:
             return False
-        if token_id in self._eos_ids and self.inner.is_accepting():
+        if token_id in self.eos_ids and self.inner.is_accepting():
             self.ended = True
             return True
-        with self._watch:
+        with self.watch:
             return self.inner.try_consume_tokens([token_id]) == 1
 
     def advance(self, tokens: Sequence[int]) -> int:
         if self.ended:
             return 0
-        inside = list(itertools.takewhile(lambda token: token not in self._eos_ids, tokens))
-        with self._watch:
+        inside = list(itertools.takewhile(lambda token: token not in self.eos_ids, tokens))
+        with self.watch:
             count = self.inner.try_consume_tokens(inside) if inside else 0
             stopped = count > 0 and self.inner.is_stopped()
         if stopped:
@@ -94,7 +94,7 @@ class LlgMatcher:
 
     def rollback(self, count: int) -> None:
         inside = count - 1 if self.ended and count else count
-        with self._watch:
+        with self.watch:
             if inside and not self.inner.rollback(inside):
                 raise ValueError(f"can't take back {count} tokens: {one_line(self.inner.get_error())}")
         self.ended = self.ended and not count
@@ -102,7 +102,7 @@ class LlgMatcher:
     def forced(self) -> list[int]:
         if self.ended:
             return []
-        with self._watch:
+        with self.watch:
             return self.inner.compute_ff_tokens()
 
     def is_accepting(self) -> bool:
@@ -112,7 +112,7 @@ class LlgMatcher:
         return self.ended or self.inner.is_stopped()
 
     def fork(self, watch: Stopwatch | None = None) -> LlgMatcher:
-        return LlgMatcher(self.inner.deep_copy(), self._eos_ids, self.ended, watch)
+        return LlgMatcher(self.inner.deep_copy(), self.eos_ids, self.ended, watch)
 
     def mask(self, vocab_size: int) -> Mask:
         """A new row with the tokens that may come next."""

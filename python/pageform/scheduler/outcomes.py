@@ -143,8 +143,9 @@ class Outcomes:
         if result.error is not None:
             self._fail_row(request.index, result, now)
             return
-        self._append(request, result.token, result, now)
         try:
+            token = request.sink.choose(result.token)
+            self._append(request, token, result if token == result.token else None, now)
             while request.state is RequestState.RUNNING and (forced := request.sink.forced()):
                 for token in forced:
                     if request.state is RequestState.RUNNING:
