@@ -33,13 +33,14 @@ SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find csrc pyt
 	-name __pycache__ -prune -o \( -type d -o -name '*.cpp' -o -name '*.h' -o -name '*.py' -o -name 'py.typed' \) -print)
 CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: help demo test wheel cpp-tests dev lint format sanitize asan tsan soak bench clean distclean
+.PHONY: help demo test wheel pure-wheel cpp-tests dev lint format sanitize asan tsan soak bench clean distclean
 help:
 	@echo "make demo      install, fetch the small model, extract typed records from sample texts"
 	@echo "make test      install, build, run the C++ and the Python tests"
 	@echo "make lint      formatting, ruff, mypy, clang-format, layer contracts;   make format mends the formatting"
 	@echo "make sanitize  the C++ tests under ASan+UBSan and under TSan;   make soak   random load on a real engine"
 	@echo "make bench     throughput, cold start, extraction, memory;   make wheel  dist/*.whl"
+	@echo "make pure-wheel  the wheel without an engine, for any platform: builds it without a compiler and tests it"
 	@echo "make clean     remove build products;   make distclean  and $(VENV)"
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
@@ -55,7 +56,7 @@ $(STAMPS)/venv:
 $(STAMPS)/build-tools: $(STAMPS)/venv
 	@echo "· build tools"
 	@command -v $${CXX:-c++} >/dev/null || { echo "no C++ compiler: on Debian, 'apt-get install g++'"; exit 1; }
-	@$(PIP) install cmake ninja 'scikit-build-core>=0.10' 'pybind11>=2.13'
+	@$(PIP) install cmake ninja 'scikit-build-core>=1.0' 'pybind11>=2.13'
 	@touch $@
 
 # The wheel is built without isolation, so that its build folder stays valid and a change compiles only what it touches.
@@ -104,6 +105,8 @@ $(STAMPS)/cpp-tests: $(STAMPS)/wheel $(CPP_TESTS)
 	@touch $@
 
 wheel: $(STAMPS)/wheel
+pure-wheel: $(STAMPS)/venv
+	@$(BIN)/python ci/check_pure_wheel.py
 cpp-tests: $(STAMPS)/cpp-tests
 dev: $(STAMPS)/package $(STAMPS)/model $(STAMPS)/test-deps $(STAMPS)/dev-deps $(STAMPS)/cpp-tests
 

@@ -54,6 +54,7 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: list[list[list[str]]] = field(default_factory=list)
 
     def add(self, name: str, unit: str, samples: float | Sequence[float]) -> Figure:
         """Adds a figure with one sample or several, and returns it."""
@@ -67,6 +68,10 @@ class Report:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Adds a table of text; each row is as long as the head."""
+        self.tables.append([list(head), *map(list, rows)])
+
     @property
     def passed(self) -> bool:
         return all(check.held for check in self.checks)
@@ -76,6 +81,8 @@ class Report:
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         lines = [f"## {self.name}", "", settings, ""]
         lines += [f"- {line}" for line in (*self.figures, *self.checks, *self.notes)]
+        for head, *rows in self.tables:
+            lines += ["", *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))]
         return "\n".join(lines) + "\n"
 
     def save(self, folder: Path = RESULTS) -> Path:

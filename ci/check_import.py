@@ -1,4 +1,5 @@
-"""Fails when `import pageform` is slow, or when it or answering a prompt loads a heavy library that it must not need.
+"""Fails when `import pageform` or `import pageform.structured` is slow, or when they or answering a prompt load a heavy
+library that they must not need.
 
 Runs the installed package in fresh processes, so it must be called with the interpreter that has it.
 """
@@ -13,8 +14,15 @@ import sysconfig
 import tempfile
 
 LIMIT = 0.5
+STRUCTURED_LIMIT = 0.25
+"""Seconds of processor time beyond Pydantic's own import."""
 RUNS = 5
 HEAVY = ("torch", "transformers", "accelerate", "scipy", "pandas")
+# What the structured room imports where it is used, if at all.
+LATER = (
+    *("numpy", "tokenizers", "llguidance", "pageform._native", "jsonschema", "docstring_parser", "json_repair"),
+    *("jinja2", "tenacity", "rich", "pydantic.v1", "httpx", "openai", "anthropic", "opentelemetry"),
+)
 
 IMPORT = """
 import json, sys, time
@@ -22,6 +30,14 @@ before = time.perf_counter()
 import pageform
 seconds = time.perf_counter() - before
 print(json.dumps({"seconds": seconds, "modules": sorted(sys.modules), "file": pageform.__file__}))
+"""
+STRUCTURED = """
+import json, sys, time
+from pydantic import BaseModel, TypeAdapter
+before = time.process_time()
+import pageform.structured
+seconds = time.process_time() - before
+print(json.dumps({"seconds": seconds, "modules": sorted(sys.modules)}))
 """
 GENERATE = """
 import json, sys
@@ -51,10 +67,20 @@ def main() -> int:
         problems.append(f"import takes {statistics.median(seconds):.3f} s, {LIMIT} allowed (see python -X importtime)")
     if not str(imports[0]["file"]).startswith(sysconfig.get_paths()["platlib"]):
         problems.append(f"the source tree was imported, not the installed package: {imports[0]['file']}")
-    for what, result in (("import pageform", imports[0]), ("generating text", run(GENERATE))):
+    structured = [run(STRUCTURED) for _ in range(RUNS)]
+    seconds = [float(str(result["seconds"])) for result in structured]
+    median = statistics.median(seconds)
+    print(f"import pageform.structured: median {median:.3f} s beyond Pydantic's own, max {max(seconds):.3f} s")
+    if median > STRUCTURED_LIMIT:
+        problems.append(f"importing structured takes {median:.3f} s beyond Pydantic, {STRUCTURED_LIMIT} allowed")
+    for what, result, unwanted in (
+        ("import pageform", imports[0], HEAVY),
+        ("import pageform.structured", structured[0], HEAVY + LATER),
+        ("generating text", run(GENERATE), HEAVY),
+    ):
         modules = result["modules"]
         assert isinstance(modules, list)
-        problems += [f"{what} loads {name}" for name in HEAVY if name in modules]
+        problems += [f"{what} loads {name}" for name in unwanted if name in modules]
     for problem in problems:
         print(problem)
     return 1 if problems else 0

@@ -18,7 +18,8 @@ BESIDES = {"torch", "cmake", "ninja"}
 def required() -> set[str]:
     """Names of everything that pyproject.toml asks for, for running, building, testing or developing."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
-    lists = [project["build-system"]["requires"], project["project"]["dependencies"]]
+    [wheel] = project["tool"]["dynamic-metadata"]
+    lists = [project["build-system"]["requires"], wheel["always"], wheel["engine"]]
     lists += project["project"]["optional-dependencies"].values()
     return {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for one in lists for requirement in one} | BESIDES
 

@@ -10,9 +10,11 @@ The names below are the public interface. They are imported when first used, so 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .clients.cost import Prices, cost_of
     from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, Usage
     from .core.errors import (
         BackendError,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         EngineClosedError,
         ModelFileError,
         ModelNotFoundError,
+        NoEngineError,
         PageformError,
         ParameterError,
         RequestError,
@@ -27,10 +30,19 @@ if TYPE_CHECKING:
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
+    from .forms.rewind import RewindOptions
+    from .media import PDF, Audio, Image
+    from .structured.cache import MemoryCache
+    from .structured.cache_disk import DiskCache
+    from .structured.citations import CitationMixin
     from .structured.errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
     from .structured.hooks import Hooks
+    from .structured.llm_validator import llm_validator, openai_moderation
+    from .structured.markers import Partial
+    from .structured.maybe import Maybe
 
 _HOMES = {
+    "clients.cost": ("Prices", "cost_of"),
     "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
     "core.errors": (
         "BackendError",
@@ -38,6 +50,7 @@ _HOMES = {
         "EngineClosedError",
         "ModelFileError",
         "ModelNotFoundError",
+        "NoEngineError",
         "PageformError",
         "ParameterError",
         "RequestError",
@@ -45,31 +58,50 @@ _HOMES = {
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
+    "forms.rewind": ("RewindOptions",),
+    "media": ("PDF", "Audio", "Image"),
+    "structured.cache": ("MemoryCache",),
+    "structured.cache_disk": ("DiskCache",),
     "structured.errors": ("BatchFailed", "IncompleteOutput", "StructuredError", "ValidationFailed"),
+    "structured.citations": ("CitationMixin",),
     "structured.hooks": ("Hooks",),
+    "structured.llm_validator": ("llm_validator", "openai_moderation"),
+    "structured.markers": ("Partial",),
+    "structured.maybe": ("Maybe",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "PDF",
     "AsyncEngine",
     "Attempt",
+    "Audio",
     "BackendError",
     "BatchFailed",
     "CapacityError",
+    "CitationMixin",
     "Completion",
+    "DiskCache",
     "Engine",
     "EngineClosedError",
     "EngineStats",
     "FinishReason",
     "Hooks",
+    "Image",
     "IncompleteOutput",
+    "Maybe",
+    "MemoryCache",
     "ModelFileError",
     "ModelNotFoundError",
+    "NoEngineError",
     "PageformError",
     "ParameterError",
+    "Partial",
+    "Prices",
     "RepetitionDetection",
     "RequestError",
+    "RewindOptions",
     "SamplingParams",
     "SchemaError",
     "StructuredError",
@@ -77,6 +109,9 @@ __all__ = [
     "TokenLogprob",
     "Usage",
     "ValidationFailed",
+    "cost_of",
+    "llm_validator",
+    "openai_moderation",
 ]
 
 
@@ -84,9 +119,22 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'pageform' has no attribute {name!r}")
+    if home == "engine" and find_spec(f"{__name__}._native") is None:
+        raise _no_engine(name)
     value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _no_engine(name: str) -> Exception:
+    from .core.errors import NoEngineError
+
+    return NoEngineError(
+        f"pageform.{name}: this installation of pageform holds no engine, only what works without native parts "
+        "(structured answers from other providers' clients). Install the wheel of your platform with "
+        "`pip install --force-reinstall --only-binary pageform pageform`, or build one from source with "
+        "`pip install .` where a C++20 compiler is, PAGEFORM_BACKENDS not set"
+    )
 
 
 def __dir__() -> list[str]:

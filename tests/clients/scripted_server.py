@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -193,6 +194,12 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
     owner: ScriptedServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients may leave as they like; everything else is the test's to see."""
+        fault = sys.exception()
+        if fault is not None and not isinstance(fault, OSError):
+            self.owner.faults.append(fault)
 
 
 class _Handler(BaseHTTPRequestHandler):

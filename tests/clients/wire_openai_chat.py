@@ -43,7 +43,7 @@ class OpenAIChatWire:
             "choices": [{"index": 0, "message": message, "finish_reason": self._finish(said)}],
         }
         if said.usage is not None:
-            content["usage"] = _usage(said.usage)
+            content["usage"] = self.usage(said)
         check_model(self.response, content)
         return json_reply(content)
 
@@ -64,7 +64,7 @@ class OpenAIChatWire:
         if said.finish is not None:
             chunks.append(self._chunk([{"index": 0, "delta": {}, "finish_reason": self._finish(said)}]))
         if said.usage is not None and said.finish is not None:
-            chunks.append(self._chunk([], usage=_usage(said.usage)))
+            chunks.append(self._with_usage(said))
         for chunk in chunks:
             check_model(self.chunk, chunk)
         events = [event(chunk) for chunk in chunks] + ([event("[DONE]")] if said.finish is not None else [])
@@ -81,16 +81,19 @@ class OpenAIChatWire:
         head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "scripted"}
         return {**head, "choices": choices, **more}
 
+    def _with_usage(self, said: Said) -> dict[str, Any]:
+        return self._chunk([], usage=self.usage(said))
+
+    def usage(self, said: Said) -> dict[str, Any]:
+        assert said.usage is not None
+        prompt, completion, cached = said.usage
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        }
+
     def _finish(self, said: Said) -> str:
         assert said.finish is not None
         return "tool_calls" if said.calls and said.finish == "stop" else FINISH[said.finish]
-
-
-def _usage(usage: tuple[int, int, int]) -> dict[str, Any]:
-    prompt, completion, cached = usage
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached},
-    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from scripted_server import Part, Reply
@@ -13,7 +14,8 @@ Finish = Literal["stop", "length", "filter"]
 
 @dataclass(frozen=True)
 class Called:
-    """A tool call that the model makes: `arguments` is text as the model wrote it, valid or not."""
+    """A tool call that the model makes: `arguments` is text as the model wrote it, valid or not. Formats that carry
+    arguments as objects can't carry others: there the model writes them as text."""
 
     name: str
     arguments: str
@@ -29,6 +31,19 @@ class Said:
     refusal: str | None = None
     finish: Finish | None = "stop"
     usage: tuple[int, int, int] | None = (10, 5, 4)
+
+    def with_objects(self) -> Said:
+        """The answer in a format whose calls carry objects."""
+        kept = tuple(call for call in self.calls if _is_object(call.arguments))
+        written = "".join(call.arguments for call in self.calls if call not in kept)
+        return replace(self, calls=kept, text=self.text + written)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -69,5 +84,17 @@ def with_gates(events: list[bytes], first: int, before: Mapping[int, Part]) -> l
     for number, one in enumerate(events, start=-first):
         if number in before:
             parts.append(before[number])
+        parts.append(one)
+    return parts
+
+
+def with_pieces(events: Iterable[tuple[bytes, bool]], before: Mapping[int, Part]) -> list[Part]:
+    """The same for events of which each says whether it is a piece."""
+    parts: list[Part] = []
+    number = 0
+    for one, is_piece in events:
+        if is_piece and number in before:
+            parts.append(before[number])
+        number += is_piece
         parts.append(one)
     return parts

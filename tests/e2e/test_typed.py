@@ -126,7 +126,7 @@ def test_retries_show_the_model_its_error(engine: Engine) -> None:
 
     events: list[str] = []
     hooks = Hooks({"parse:error": lambda error: events.append(str(error))})
-    value, completion = engine.generate_with_completion("Name a fruit.", Picky, hooks=hooks)
+    value, completion = engine.generate_with_completion("Name a fruit.", Picky, hooks=hooks, on_invalid="reask")
     assert len(seen) == 2
     assert [a.number for a in completion.attempts] == [1, 2]
     assert "the name must be a different one" in str(completion.attempts[0].error)

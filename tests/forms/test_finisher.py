@@ -20,8 +20,13 @@ from pageform.forms.matcher import LlgMatcher
 from pageform.forms.open_path import OpenPath
 
 
-def decode(grammar: Grammar, compiler: GrammarCompiler, max_tokens: int, rng: random.Random) -> tuple[str, bool]:
-    """A text as the engine decodes one, with any allowed token for a sample: (text, whether it is complete)."""
+def decode(
+    grammar: Grammar, compiler: GrammarCompiler, max_tokens: int, rng: random.Random, rewinds: float = 0.0
+) -> tuple[str, bool]:
+    """A text as the engine decodes one, with any allowed token for a sample: (text, whether it is complete).
+
+    `rewinds` is the probability that tokens are taken back; it halves each time.
+    """
     matcher = grammar.matcher()
     assert isinstance(matcher, LlgMatcher)
     finisher = Finisher(grammar, matcher, compiler, max_tokens)
@@ -38,6 +43,12 @@ def decode(grammar: Grammar, compiler: GrammarCompiler, max_tokens: int, rng: ra
         append(finisher.choose(int(rng.choice(allowed(row)))))
         while finisher.rest and len(tokens) < max_tokens:
             append(finisher.rest[0])
+        if rng.random() < rewinds and tokens:
+            kept = rng.randint(0, len(tokens))
+            matcher.rollback(len(tokens) - kept)
+            finisher.cut(kept)
+            del tokens[kept:]
+            rewinds /= 2
     text = [token for token in tokens if token not in compiler.eos_ids]
     return compiler.tokenizer.decode_str(text), matcher.is_accepting()
 
@@ -53,8 +64,8 @@ def test_from_min_tokens_on_every_text_is_complete_and_valid(compiler: GrammarCo
     form = Form.of(TYPES[number], compiler)
     rng = random.Random(number)
     for max_tokens in lengths(form, rng):
-        for _ in range(2):
-            text, complete = decode(form.grammar, compiler, max_tokens, rng)
+        for rewinds in (0.0, 0.3):
+            text, complete = decode(form.grammar, compiler, max_tokens, rng, rewinds)
             assert complete, f"{text!r} is cut off at {max_tokens}"
             if not form.plan.unenforced:
                 form.spec.validate(text)

@@ -76,3 +76,10 @@ def test_pieces_of_the_turn_are_kept_in_order() -> None:
     assert assembled(Delta("a")).turn == ()
     answer = assembled(Delta(turn="first"), Delta("text"), Delta(turn="second", anchored=True), Delta(turn="third"))
     assert (answer.turn, answer.anchored) == (("first", "second", "third"), True)
+
+
+def test_calls_without_a_number_are_whole() -> None:
+    whole = Delta(name="A", arguments="{}")
+    assembler = Assembler()
+    assert [assembler.add(whole), assembler.add(whole)] == [0, 1]
+    assert assembler.answer().tool_calls == (ToolCall("A", "{}"), ToolCall("A", "{}"))

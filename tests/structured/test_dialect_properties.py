@@ -30,7 +30,7 @@ from pageform.structured.dialects import (
 from pageform.structured.schema_walk import everywhere
 
 DIALECTS = [openai_strict, groq_strict, anthropic_strict, gemini, gemini_openapi, cohere, mistral_strict]
-SETTINGS = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 @SETTINGS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pageform.structured import ItemReader, PartialBuilder, Spec
-from pageform.structured.json_finder import JsonFinder
+from pageform.structured.json_finder import RESTARTED, JsonFinder
+from pageform.structured.json_table import KEY, OBJECT_OPENED
 from pageform.structured.json_text import JSONError, UnexpectedEnd
 
 
@@ -67,11 +70,37 @@ def test_partials_come_while_the_object_grows_and_start_anew_at_a_better_one() -
     assert all(partial.age == 0 for partial in seen[: names.index("A")])
 
 
+def test_what_nothing_stands_before_is_shown_at_once_and_taken_back_if_it_was_none() -> None:
+    seen, _ = found(User, f"  {JSON}", 1)
+    assert seen[0] == User.model_construct(name=None)
+    assert len(seen) == len(found(User, JSON, 1)[0])
+    seen, builder = found(User, f"{{name}} is {JSON}", 1)
+    assert [partial.name for partial in seen][:3] == [None, "", "A"]
+    assert builder.finish() == ANNA
+    seen, builder = found(list[User], f"[1] is [{JSON}]", 1)
+    assert builder.finish() == [ANNA]
+    assert builder.faults == []
+
+
+def test_a_long_key_or_space_does_not_cost_its_square() -> None:
+    for text in ("words {" + " " * 300_000, 'words {"' + "k" * 300_000, "words [" + "\n" * 300_000):
+        finder = JsonFinder()
+        data = text.encode()
+        start = time.process_time()
+        for at in range(0, len(data), 3):
+            finder.feed(data[at : at + 3])
+        assert time.process_time() - start < 3
+
+
 @pytest.mark.parametrize(
     ("annotation", "text", "value"),
     [
         (list[int], "The list [see below] is [1, 2].", [1, 2]),
         (list[User], f"{{not this}} but [{JSON}]", [ANNA]),
+        (list[User], f'As [1] and ["two"] say: [{JSON}]', [ANNA]),
+        (list[User | None], f"As [1] says: [null, {JSON}]", [None, ANNA]),
+        (list[list[int]], "As [1] says: [[], [2]]", [[], [2]]),
+        (list[str], 'As [1] says: ["a"]', ["a"]),
         (dict[str, int], '[1] {"a": 1}', {"a": 1}),
         (int, "```\n42\n```", 42),
         (int, " 42", 42),
@@ -89,7 +118,7 @@ def test_an_envelope_is_found() -> None:
 
 
 def test_items_are_found_one_after_another() -> None:
-    text = f'First {JSON}, then [one]\n```\n{{"name": "B"}}\n{{"name": "C"}}\n``` {{x}} [{{"name": "D"}}] done'
+    text = f'First [1] {JSON}, then [one]\n```\n{{"name": "B"}}\n{{"name": "C"}}\n``` {{x}} [{{"name": "D"}}] done'
     for size in (1, 7, 1000):
         reader = ItemReader(Spec.of(User), skip_prose=True)
         items = [item for at in range(0, len(text), size) for item in reader.feed(text[at : at + size])]
@@ -111,7 +140,8 @@ def test_text_without_json_says_so_at_the_end(text: str) -> None:
     for size in (1, 1000):
         finder = JsonFinder("{")
         for at in range(0, len(text), size):
-            assert finder.feed(text[at : at + size].encode()) == []
+            told = finder.feed(text[at : at + size].encode())
+            assert {event[0] for event in told} <= {OBJECT_OPENED, KEY, RESTARTED}  # nothing that is complete
         assert not finder.complete
         with pytest.raises(UnexpectedEnd):
             finder.finish()
@@ -168,10 +198,29 @@ def test_the_same_is_found_however_the_text_is_cut(words: list[str], cuts: list[
     assert read([bytes([byte]) for byte in data]) == whole
 
 
-def test_hostile_text_takes_bounded_time() -> None:
-    for text in ("[" * 20_000, "{" * 20_000, '{"' * 10_000, '[{"a":' * 5_000, "`" * 20_000, "<think" * 5_000):
-        finder = JsonFinder()
-        try:
-            finder.feed(text.encode())
-        except JSONError:
-            continue
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "[" * 20_000,
+            "{" * 20_000,
+            '{"' * 10_000,
+            '[{"a":' * 4_000,
+            "`" * 20_000,
+            "<think" * 4_000,
+            "{x [y " * 8_000,
+        ),
+        *("words [" + "[" * 150 + "x " * 20_000, JSON * 800),
+    ],
+    ids=lambda text: text[:12],
+)
+@pytest.mark.parametrize("size", [5, 1 << 30])
+@pytest.mark.parametrize("then", ["anything", "values"])
+def test_hostile_and_long_text_takes_bounded_time(text: str, size: int, then: Any) -> None:
+    finder = JsonFinder(then=then)
+    data = text.encode()
+    start = time.process_time()
+    with contextlib.suppress(JSONError):
+        for at in range(0, len(data), size):
+            finder.feed(data[at : at + size])
+    assert time.process_time() - start < 20e-6 * len(data)

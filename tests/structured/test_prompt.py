@@ -95,7 +95,8 @@ def test_messages_get_it_in_the_system_message_and_stay_unchanged() -> None:
         added = add_to_messages(spec, messages)
         assert messages == before
         assert added[0]["role"] == "system"
-        assert added[0]["content"].endswith(instructions(spec))
+        content = added[0]["content"]
+        assert (content if isinstance(content, str) else content[-1]["text"]).endswith(instructions(spec))
         assert added[-1] == user
     assert add_to_messages(spec, [system, user])[0]["content"].startswith("Be brief.\n\nAnswer only")
     assert len(add_to_messages(spec, [system, user])) == 2

@@ -50,6 +50,55 @@ class Pair(NamedTuple):
     right: str
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Named:
+    """A mixin that is no model."""
+
+    name: str
+
+    def shout(self) -> str:
+        return self.name.upper()
+
+
+class Stamped(BaseModel):
+    at: dt.datetime
+
+
+class Employee(Stamped, Named, User):
+    """Inherits from two models and a mixin."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    _secret: int = pydantic.PrivateAttr(3)
+    salary: Decimal = Field(gt=0, decimal_places=2)
+    pay_day: int = Field(alias="payDay", validation_alias=pydantic.AliasChoices("payDay", "pay_day"))
+
+    @field_validator("name")
+    @classmethod
+    def stripped(cls, value: str) -> str:
+        return value.strip()
+
+    @pydantic.model_validator(mode="after")
+    def not_own_friend(self) -> Employee:
+        if self.friend is not None and self.friend.name == self.name:
+            raise ValueError("is their own friend")
+        return self
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def yearly(self) -> Decimal:
+        return 12 * self.salary
+
+
+class Shelf(pydantic.RootModel[list[Box[int]]]):
+    """A root model of a generic one."""
+
+
+Made = pydantic.create_model("Made", size=(Annotated[int, Field(ge=1)], ...), tags=(frozenset[str], frozenset()))
+
+
 class Cat(BaseModel):
     kind: Literal["cat"]
 
@@ -67,6 +116,16 @@ TABLE: list[tuple[Any, str, Any, str]] = [
     (Color, '"red"', Color.RED, '"blue"'),
     (Literal["a", 1], "1", 1, "2"),
     (Annotated[Cat | Dog, Field(discriminator="kind")], '{"kind":"dog"}', Dog(kind="dog"), '{"kind":"cow"}'),
+    (Level, "1", Level.LOW, "2"),
+    (Shelf, '[{"content":1}]', Shelf([Box[int](content=1)]), '[{"content":"x"}]'),
+    (Made, '{"size":1,"tags":["a"]}', Made(size=1, tags=frozenset("a")), '{"size":0}'),
+    (
+        Employee,
+        '{"name":" a ","at":"2024-02-29T10:00:00Z","salary":"1.50","payDay":3}',
+        Employee(name="a", at=dt.datetime(2024, 2, 29, 10, tzinfo=dt.UTC), salary=Decimal("1.5"), payDay=3),
+        '{"name":"a","friend":{"name":"a"},"at":"2024-02-29T10:00:00Z","salary":1,"payDay":3}',
+    ),
+    (dict[str, list[Point | None]], '{"a":[{"x":1},null]}', {"a": [Point(1), None]}, '{"a":[{}]}'),
     (int | User, '{"name":"a"}', User(name="a"), "true x"),
     (int | None, "null", None, '"x"'),
     (list[User], '[{"name":"a"}]', [User(name="a")], '{"name":"a"}'),
@@ -151,6 +210,8 @@ class Dangling(BaseModel):
         (Dangling, "Nowhere"),
         (None, "value, not a type"),
         ([int], "value, not a type"),
+        (print, "function, not a type"),
+        (lambda x: x, "function, not a type"),
         (User(name="a"), "value, not a type"),
         (object(), "can't build"),
         (Annotated[str, Field(pattern="(?=a)")], "look-around"),

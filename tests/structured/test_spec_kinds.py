@@ -70,6 +70,14 @@ class Person(pydantic.v1.BaseModel):
 
 Address.update_forward_refs(Person=Person)
 
+ORDER = {
+    "title": "Order",
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 1}, "at": {"$ref": "#/$defs/when"}},
+    "required": ["n"],
+    "$defs": {"when": {"type": "string", "format": "date-time"}},
+}
+
 KINDS: list[tuple[Any, str, str | None, str]] = [
     (Weather, "value", None, "Weather"),
     (dict[str, int], "value", None, "dict_str_int"),
@@ -173,6 +181,18 @@ def test_bounds_on_the_number_of_calls_hold() -> None:
         spec.validate('[{"left":1}]')
 
 
+@pytest.mark.parametrize("given", [list[Weather], Person, ORDER, Weather | Add, Partial[Weather], int], ids=str)
+@pytest.mark.parametrize("envelope", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "{", "nonsense", '"\ud800"', b"\xff\xfe", "[" * 10_000, '{"a":' * 10_000, '{"content":', "1e999999999x"],
+    ids=lambda text: repr(text)[:12],
+)
+def test_what_is_no_json_is_a_validation_error(given: Any, envelope: bool, text: str | bytes) -> None:
+    with pytest.raises(ValidationError):
+        Spec.of(given).validate(text, envelope=envelope)
+
+
 # --- names, descriptions, cache --------------------------------------------------------------------------------------
 
 
@@ -211,14 +231,6 @@ def test_a_rebuilt_model_gets_a_new_spec() -> None:
 
 
 # --- JSON schemas ----------------------------------------------------------------------------------------------------
-
-ORDER = {
-    "title": "Order",
-    "type": "object",
-    "properties": {"n": {"type": "integer", "minimum": 1}, "at": {"$ref": "#/$defs/when"}},
-    "required": ["n"],
-    "$defs": {"when": {"type": "string", "format": "date-time"}},
-}
 
 
 def test_a_json_schema_is_a_response_type() -> None:

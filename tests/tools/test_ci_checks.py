@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +91,39 @@ def test_a_wheel_must_be_whole_and_light(tmp_path: Path) -> None:
     assert "requires torch>=2" in run("check_wheel.py", tmp_path, wheel("torch>=2", *whole)).stdout
     assert "lacks pageform/backends" in run("check_wheel.py", tmp_path, wheel("numpy", whole[0], whole[2])).stdout
     assert "holds tests/x.py" in run("check_wheel.py", tmp_path, wheel("numpy", *whole, "tests/x.py")).stdout
+
+
+def test_a_wheel_for_any_platform_must_be_free_of_the_engine(tmp_path: Path) -> None:
+    check = load("check_pure_wheel")
+    assert check.faults(make_pure(tmp_path / "pageform-0.1.0-py3-none-any.whl", {}, "rich>=13")) == []
+    spoilt = make_pure(
+        tmp_path / "pageform-0.1.0-cp311-abi3-linux_x86_64.whl", {"pageform/_native.so": ""}, "numpy>=1.26"
+    )
+    assert [fault.split(" ", 1)[0] for fault in check.faults(spoilt)] == [spoilt.name, "holds", "requires"]
+
+
+def test_a_wheel_depends_on_the_engines_libraries_only_if_it_holds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = {"always": ["a"], "engine": ["b"]}
+    dependencies = load("wheel_dependencies").dynamic_metadata
+    assert dependencies(lists, {}) == {"dependencies": ["a", "b"]}
+    monkeypatch.setenv("PAGEFORM_BACKENDS", "none")
+    assert dependencies(lists, {}) == {"dependencies": ["a"]}
+
+
+def load(check: str) -> Any:
+    """The module of a check."""
+    spec = importlib.util.spec_from_file_location(check, CI / f"{check}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_pure(path: Path, files: dict[str, str], requirement: str) -> Path:
+    metadata = f"Metadata-Version: 2.4\nName: pageform\nRequires-Dist: {requirement}\n"
+    files = {**files, "pageform/structured/spec.py": "", "pageform/py.typed": "", "p.dist-info/METADATA": metadata}
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, content in files.items():
+            wheel.writestr(name, content)
+    return path

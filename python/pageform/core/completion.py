@@ -119,6 +119,17 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewind:
+    """A value that was rejected the moment it closed, and decoded again: its place, its JSON, what was wrong with it,
+    and which try it was, from 1."""
+
+    path: str
+    value: str
+    error: Exception
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The outcome of one request. With `n > 1`, `choices` holds all samples and the other fields are the first's."""
 
@@ -138,3 +149,7 @@ class Completion:
     choices: list[Completion] = field(default_factory=list)
     error: BaseException | None = None
     parsed: Any = None
+    rewinds: list[Rewind] = field(default_factory=list)
+    """Values that were decoded again; with several attempts, those of the last."""
+    rewound_tokens: int = 0
+    """Tokens that were decoded and thrown away; `token_ids` and `usage` hold what was kept."""

@@ -64,6 +64,10 @@ class BackendError(PageformError):
     """A backend is missing, refuses a program, or failed while running a step."""
 
 
+class NoEngineError(BackendError, ImportError):
+    """This installation holds no engine: it was built without native parts, for the clients of other providers."""
+
+
 class IllegalTransition(PageformError):
     """A request was asked to enter a state that it can't reach from its own (a defect of pageform)."""
 

@@ -76,7 +76,11 @@ class Request:
     """Prompt tokens that the first admission found in the prefix cache."""
     num_scored: int = 1
     """Prompt logprobs are delivered up to this position."""
+    attempt: int = 0
+    """Counts the attempts at a value that is being decoded again; 0 otherwise."""
     num_preemptions: int = 0
+    num_rewound: int = 0
+    """Output tokens that were cut off again."""
     protected: bool = False
     """Resumed after a preemption and without a new token since: not to be preempted again."""
     first_scheduled_time: float | None = None
@@ -122,7 +126,7 @@ class Request:
     @property
     def stream(self) -> int:
         """Which noise the request's samples are drawn with, together with seed and position."""
-        return self.sample
+        return self.sample + (self.attempt << 16)
 
     @property
     def is_finished(self) -> bool:
@@ -152,6 +156,7 @@ class Request:
 
     def cut(self, entry: RewindEntry) -> None:
         """Cuts the output back. The last kept token must be computed again: what it predicts is to be sampled anew."""
+        self.num_rewound += len(self.output_ids) - entry.to
         self.log.append(entry)
         self.num_computed = min(self.num_computed, self.num_tokens - 1)
 

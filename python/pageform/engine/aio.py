@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
-from ..structured.partial import PartialBuilder
 from .base import Sampling, is_conversation, outcome
+from .growing import GrowingAnswer
 from .prepare import Messages, Prompt, is_single_prompt
 from .sync import Engine, deliver
 from .ticket import Ticket
@@ -101,11 +101,11 @@ class AsyncEngine:
             self._engine, form, prompt, params, TypedOptions(**validation, asynchronous=True), request_id
         )
         while True:
-            builder = PartialBuilder(call.spec)
-            ticket = call.next_ticket(deltas.put)
-            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
-                async for text in texts:
-                    partial = builder.feed(text)
+            growing = GrowingAnswer(call.spec)
+            ticket = call.next_ticket(deltas.put, deltas.retract)
+            async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
+                async for change in changes:
+                    partial = growing.feed(change)
                     if partial is not None:
                         yield partial
             if await self._settle(call, ticket):
@@ -180,12 +180,12 @@ class AsyncEngine:
             self._engine.abort(ticket.request_id)
             raise
 
-    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str, None]:
+    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str | int, None]:
         ticket.future.add_done_callback(lambda _: deltas.end())
         self._engine.submit(ticket)
         try:
-            async for text in deltas:
-                yield text
+            async for change in deltas:
+                yield change
         finally:
             if not ticket.future.done():
                 self._engine.abort(ticket.request_id)
@@ -195,7 +195,7 @@ class _AsyncDeltas:
     """A request's text on its way from the engine's thread to an iterating task."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[str | int | None] = asyncio.Queue()
         self._put = _from_thread(self._queue.put_nowait)
 
     def put(self, text: str, token_id: int) -> None:
@@ -203,13 +203,17 @@ class _AsyncDeltas:
         if text:
             self._put(text)
 
+    def retract(self, size: int) -> None:
+        """The last `size` characters are taken back; called in the engine's thread."""
+        self._put(size)
+
     def end(self) -> None:
         """No more text will come."""
         self._put(None)
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while (text := await self._queue.get()) is not None:
-            yield text
+    async def __aiter__(self) -> AsyncIterator[str | int]:
+        while (change := await self._queue.get()) is not None:
+            yield change
 
 
 def _from_thread(function: Callable[..., object]) -> Callable[..., None]:

@@ -44,6 +44,10 @@ class EngineStats:
     mixed_steps: int
     """Steps that computed prompt tokens of one request and decoded another."""
     max_step_tokens: int
+    computed_tokens: int
+    """Tokens that went through the model: prompts, outputs, drafts, and what was computed again."""
+    rewound_tokens: int
+    """Tokens that were decoded and thrown away, because a value that they made was not valid."""
     step_faults: int
     step_seconds: float
     """Seconds of all steps, planning and delivering included."""
@@ -137,9 +141,11 @@ class BaseEngine:
         grammar: Grammar | None = None,
         on_delta: OnDelta | None = None,
         request_id: str | None = None,
+        **guarding: Any,
     ) -> Ticket:
         """A checked request that is not yet submitted. For drivers of the engine; users call `generate`."""
-        return self._parts.preparer.ticket(prompt, params, grammar, on_delta, request_id, time.monotonic())
+        now = time.monotonic()
+        return self._parts.preparer.ticket(prompt, params, grammar, on_delta, request_id, now, **guarding)
 
     def submit(self, ticket: Ticket) -> None:
         """Starts a ticket. Raises EngineClosedError."""

@@ -149,6 +149,8 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
         steps=counters.steps,
         mixed_steps=counters.mixed_steps,
         max_step_tokens=counters.max_step_tokens,
+        computed_tokens=counters.computed_tokens,
+        rewound_tokens=counters.rewound_tokens,
         step_faults=counters.step_faults,
         step_seconds=counters.step_seconds,
         grammar_seconds=counters.grammar_seconds,

@@ -99,6 +99,7 @@ class EngineCore:
     def _count(self, plan: StepPlan) -> None:
         sizes = [len(seq.tokens) - seq.num_drafts for seq in plan.seqs]
         self.counters.steps += 1
+        self.counters.computed_tokens += plan.num_tokens
         self.counters.max_step_tokens = max(self.counters.max_step_tokens, plan.num_tokens)
         self.counters.mixed_steps += min(sizes) == 1 and max(sizes) > 1
 

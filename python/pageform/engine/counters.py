@@ -18,9 +18,11 @@ class Counters:
     steps: int = 0
     mixed_steps: int = 0
     max_step_tokens: int = 0
+    computed_tokens: int = 0
     step_faults: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
+    rewound_tokens: int = 0
     cached_tokens: int = 0
     finished: Counter[str] = field(default_factory=Counter)
     step_seconds: float = 0.0
@@ -32,6 +34,7 @@ class Counters:
         """Counts a finished request; the prompt of several samples once."""
         self.finished[str(request.finish_reason)] += 1
         self.generation_tokens += len(request.output_ids)
+        self.rewound_tokens += request.num_rewound
         if request.sample == 0:
             self.prompt_tokens += request.num_prompt_tokens
             self.cached_tokens += request.num_cached

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import EngineClosedError
 from .core import EngineCore
+from .sink import OutputSink
 from .ticket import Ticket
 
 
@@ -34,6 +35,9 @@ class EngineLoop:
         def add() -> None:
             self._tickets.add(ticket)
             ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
+            for request in ticket.requests:
+                if isinstance(request.sink, OutputSink) and request.sink.guard is not None:
+                    request.sink.guard.bind(request, self._core.scheduler.rewind)
             try:
                 self._core.scheduler.add(ticket.requests[0], self._core.clock())
             except Exception as error:

@@ -18,10 +18,12 @@ from ..core.stopwatch import Stopwatch
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
-from .sink import OnDelta, OutputSink
+from .guard import FieldGuard, GuardOptions
+from .sink import OnDelta, OnRetract, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
+    from ..forms.bans import TokenPrefixes
     from ..forms.finisher import Finisher
     from ..forms.form import Form
     from ..forms.grammar import Grammar, GrammarCompiler, Matcher
@@ -71,6 +73,7 @@ class Preparer:
     grammar_time: Stopwatch
     """What the matchers of requests count their time on."""
     drafts: DraftSettings = field(default_factory=DraftSettings)
+    _prefixes: TokenPrefixes | None = None
     _odds: dict[bool, Odds] = field(default_factory=lambda: {True: Odds(), False: Odds()})
     """What drafts were worth so far, under a grammar and without one. Only the engine's thread changes it."""
     _indices: itertools.count[int] = field(default_factory=itertools.count)
@@ -115,8 +118,13 @@ class Preparer:
         on_delta: OnDelta | None = None,
         request_id: str | None = None,
         now: float = 0.0,
+        guard: GuardOptions | None = None,
+        on_retract: OnRetract | None = None,
     ) -> Ticket:
-        """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError."""
+        """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError.
+
+        With a `guard` the values of the answer are judged as they close, and `on_retract` hears of text taken back.
+        """
         prompt_ids = self.encode(prompt)
         max_tokens = check_against_model(params, prompt_ids, self.limits)
         grammar = grammar if grammar is not None else self._grammar(params)
@@ -148,6 +156,8 @@ class Preparer:
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
                 on_finish=finish,
+                guard=self._guard(guard, matcher),
+                on_retract=on_retract,
             )
             ticket.requests.append(
                 Request(
@@ -180,6 +190,24 @@ class Preparer:
         if banned or params.allowed_token_ids is not None or params.bad_words:
             return None
         return Finisher(grammar, matcher, self.compiler, max_tokens)
+
+    def _guard(self, options: GuardOptions | None, matcher: Matcher | None) -> FieldGuard | None:
+        if options is None or matcher is None:
+            return None
+        return FieldGuard(options.rewinder(matcher, self.prefixes, self.limits.vocab_size), self.spell)
+
+    def prefixes(self) -> TokenPrefixes:
+        """The vocabulary in order. Making it takes some tenths of a second, once."""
+        from ..forms.bans import TokenPrefixes
+
+        assert self.tokenizer is not None
+        if self._prefixes is None:
+            self._prefixes = TokenPrefixes(self.tokenizer)
+        return self._prefixes
+
+    def spell(self, text: bytes) -> list[int]:
+        """Tokens whose bytes are exactly `text`."""
+        return self.prefixes().spell(text)
 
     def _drafter(
         self, params: SamplingParams, matcher: Matcher | None, stop_ids: frozenset[int]

@@ -16,6 +16,7 @@ from ..core.params import SamplingParams
 from ..core.plan import RowResult
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
+from .guard import FieldGuard, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 OnDelta = Callable[[str, int], None]
 """(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
+
+OnRetract = Callable[[int], None]
+"""(number of characters), called when so many of the last characters of the text are taken back."""
 
 
 class OutputSink:
@@ -45,6 +49,8 @@ class OutputSink:
         allowed: NDArray[np.uint32] | None,
         on_delta: OnDelta | None,
         on_finish: Callable[[Request, Completion], None],
+        guard: FieldGuard | None = None,
+        on_retract: OnRetract | None = None,
     ) -> None:
         self.params = params
         self.rows = rows
@@ -59,6 +65,8 @@ class OutputSink:
         self._stops = StopStrings(params.stop, params.include_stop_str_in_output) if params.stop else None
         self._on_delta = on_delta
         self._on_finish = on_finish
+        self._on_retract = on_retract
+        self._guard = guard
         self._parts: list[str] = []
         self._ids: list[int] = []
         self._stopped_by: str | int | None = None
@@ -87,6 +95,11 @@ class OutputSink:
                 reason = FinishReason.STOP
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
+        if self._guard is not None and reason in (None, FinishReason.STOP):
+            verdict = self._guard.token(self)
+            reason = (
+                reason if verdict is Verdict.FINE else None if verdict is Verdict.REWOUND else FinishReason.VALIDATION
+            )
         return reason
 
     def choose(self, token_id: int) -> int:
@@ -98,8 +111,41 @@ class OutputSink:
             self._detail = "max_tokens: the shortest end of the text was forced"
         return chosen
 
+    def cut(self, num_tokens: int) -> None:
+        """Forgets all but the first tokens of the output: text, penalties, grammar and log-probabilities with them."""
+        removed = self._ids[num_tokens:]
+        for token in reversed(removed):
+            self.rows.pop(token)
+        del self._ids[num_tokens:]
+        self._stopped_by = self._detail = None
+        if self.matcher is not None:
+            self.matcher.rollback(len(removed))
+        if self._finisher is not None:
+            self._finisher.cut(num_tokens)
+        if self._detokenizer is not None:
+            self._detokenizer.truncate(num_tokens)
+        gone = sum(map(len, self._parts[num_tokens:]))
+        del self._parts[num_tokens:]
+        if self._logprobs is not None:
+            del self._logprobs[num_tokens:]
+        if gone and self._on_retract is not None:
+            self._on_retract(gone)
+
+    @property
+    def last_text(self) -> str:
+        """What the last token added to the text."""
+        return self._parts[-1]
+
+    @property
+    def guard(self) -> FieldGuard | None:
+        """What judges the fields of the answer while they close, if anything does."""
+        return self._guard
+
     def forced(self) -> Sequence[int]:
-        """The rest of such an end; or what the grammar forces, if the caller wants that without asking the model."""
+        """What comes after the last token without the model being asked: text put back after a rewind, the rest of an
+        end that is forced, and what the grammar forces where the caller wants that accepted."""
+        if self._guard is not None and (again := self._guard.take_again()):
+            return again
         if self._finisher is not None and self._finisher.rest:
             return self._finisher.rest
         if self.matcher is None or self.params.forced != "accept":
@@ -141,8 +187,7 @@ class OutputSink:
         return detection is not None and ends_in_repetition(self._ids, detection)
 
     def _emit(self, text: str, token_id: int) -> None:
-        if text:
-            self._parts.append(text)
+        self._parts.append(text)
         if self._on_delta is not None:
             self._on_delta(text, token_id)
 
@@ -190,7 +235,9 @@ class OutputSink:
             prompt_token_ids=list(request.prompt_ids),
             detail=request.detail or self._detail,
             stop=self._stopped_by,
-            error=self.fault or request.error,
+            error=self.fault or request.error or (self._guard.error if self._guard is not None else None),
+            rewinds=self._guard.rewinds if self._guard is not None else [],
+            rewound_tokens=self._guard.num_rewound if self._guard is not None else 0,
         )
 
 

@@ -10,13 +10,14 @@ from typing import Any, TypeVar, overload
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
+from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
-from ..structured.partial import PartialBuilder
 from .base import BaseEngine, Sampling, is_conversation, outcome
+from .growing import GrowingAnswer
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
 from .ticket import Ticket
-from .typed import TypedCall, TypedOptions, start_answers
+from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
 
 T = TypeVar("T")
 
@@ -83,6 +84,8 @@ class Engine(BaseEngine):
         context: Any = None,
         strict: bool | None = None,
         hooks: Any = None,
+        on_invalid: OnInvalid = "rewind",
+        rewind: RewindOptions | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -97,6 +100,8 @@ class Engine(BaseEngine):
         context: Any = None,
         strict: bool | None = None,
         hooks: Any = None,
+        on_invalid: OnInvalid = "rewind",
+        rewind: RewindOptions | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -110,7 +115,7 @@ class Engine(BaseEngine):
         fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` they stand in the list.
         `progress` shows a bar (default: for long calls on a terminal).
         """
-        options = TypedOptions(max_retries, context, strict, hooks)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -127,12 +132,14 @@ class Engine(BaseEngine):
         context: Any = None,
         strict: bool | None = None,
         hooks: Any = None,
+        on_invalid: OnInvalid = "rewind",
+        rewind: RewindOptions | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
-        options = TypedOptions(max_retries, context, strict, hooks)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -149,12 +156,14 @@ class Engine(BaseEngine):
         context: Any = None,
         strict: bool | None = None,
         hooks: Any = None,
+        on_invalid: OnInvalid = "rewind",
+        rewind: RewindOptions | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations."""
-        options = TypedOptions(max_retries, context, strict, hooks)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
@@ -172,39 +181,41 @@ class Engine(BaseEngine):
         context: Any = None,
         strict: bool | None = None,
         hooks: Any = None,
+        on_invalid: OnInvalid = "rewind",
+        rewind: RewindOptions | None = None,
         request_id: str | None = None,
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
         Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
         """
-        options = TypedOptions(max_retries, context, strict, hooks)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
         [params] = self.sampling_list(sampling, 1, response_model is not None)
         deltas = _Deltas()
         if response_model is not None:
             call: TypedCall[Any] = TypedCall(self, self.form(response_model), prompt, params, options, request_id)
-            return self._stream_typed(call, call.next_ticket(deltas.put), deltas)
+            return self._stream_typed(call, call.next_ticket(deltas.put, deltas.retract), deltas)
         return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
 
-    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[str]:
+    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
     def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
         while True:
-            builder = PartialBuilder(call.spec)
-            with contextlib.closing(self._run(ticket, deltas)) as texts:
-                for text in texts:
-                    partial = builder.feed(text)
+            growing = GrowingAnswer(call.spec)
+            with contextlib.closing(self._run(ticket, deltas)) as changes:
+                for change in changes:
+                    partial = growing.feed(change)
                     if partial is not None:
                         yield partial
             if call.settle(ticket):
                 yield call.value
                 return
             deltas = _Deltas()
-            ticket = call.next_ticket(deltas.put)
+            ticket = call.next_ticket(deltas.put, deltas.retract)
 
-    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str, None, None]:
+    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str | int, None, None]:
         """Submits a ticket and yields its text until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)
@@ -259,20 +270,24 @@ class _Deltas:
     """A request's text on its way from the engine's thread to an iterating caller."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[str | int | None] = queue.SimpleQueue()
 
     def put(self, text: str, token_id: int) -> None:
         """Takes the text of one token; called in the engine's thread."""
         if text:
             self._queue.put(text)
 
+    def retract(self, size: int) -> None:
+        """The last `size` characters are taken back."""
+        self._queue.put(size)
+
     def end(self) -> None:
         """No more text will come."""
         self._queue.put(None)
 
-    def __iter__(self) -> Iterator[str]:
-        while (text := self._queue.get()) is not None:
-            yield text
+    def __iter__(self) -> Iterator[str | int]:
+        while (change := self._queue.get()) is not None:
+            yield change
 
 
 def _first(pair: Any) -> Any:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
-from ..core.completion import Completion
+from ..core.completion import Completion, FinishReason
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..forms.form import Form
+from ..forms.rewind import RewindOptions
 from ..structured.answer import Answer
-from ..structured.judge import Judge
+from ..structured.judge import AttemptInfo, Judge
 from ..structured.loop import Ask, Outcome, Rejection, retry
 from ..structured.observe import Observer
 from ..structured.policy import policy_of
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
 from ..structured.spec import Spec
 from .base import BaseEngine, Sampling, checked
+from .guard import GuardOptions
 from .prepare import Prompt, is_messages
-from .sink import OnDelta
+from .sink import OnDelta, OnRetract
 from .ticket import Ticket
 
 T = TypeVar("T")
+
+OnInvalid = Literal["rewind", "reask", "raise"]
+"""What becomes of a value that is not valid. "rewind": it alone is decoded again, the moment it closes, and the answer
+is asked for again only when that doesn't help; "reask": the whole answer is asked for again; "raise": neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,14 @@ class TypedOptions:
     context: Any = None
     strict: bool | None = None
     hooks: Any = None
+    on_invalid: OnInvalid = "rewind"
+    rewind: RewindOptions | None = None
     asynchronous: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on_invalid not in get_args(OnInvalid):
+            names = ", ".join(map(repr, get_args(OnInvalid)))
+            raise ParameterError("on_invalid", self.on_invalid, "is unknown", f"Use one of {names}.")
 
 
 class TypedCall(Generic[T]):
@@ -58,12 +71,16 @@ class TypedCall(Generic[T]):
         self.value: T
         self.completion: Completion
         self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
+        self._judge = Judge(form.spec, context=options.context, strict=options.strict)
+        self._options = options
+        policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
+        self._max_attempts = policy.max_attempts
         self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
         self._loop: Generator[Ask[Prompt], Answer, Outcome[T]] = retry(
             self._instruct(prompt),
-            judge=Judge(form.spec, context=options.context, strict=options.strict),
+            judge=self._judge,
             reask=self._reask,
-            policy=policy_of(options.max_retries),
+            policy=policy,
             hooks=self._observer,
             kwargs=self._shown,
         )
@@ -105,13 +122,35 @@ class TypedCall(Generic[T]):
         """The response type."""
         return self._form.spec
 
-    def next_ticket(self, on_delta: OnDelta | None = None) -> Ticket:
+    def next_ticket(self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None) -> Ticket:
         """The request of the current attempt, checked and not yet submitted."""
-        return self._engine.ticket(self._ask.payload, self._params, self._form.grammar, on_delta, self._request_id)
+        return self._engine.ticket(
+            self._ask.payload,
+            self._params,
+            self._form.grammar,
+            on_delta,
+            self._request_id,
+            guard=self._guard(),
+            on_retract=on_retract,
+        )
+
+    def _guard(self) -> GuardOptions | None:
+        """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind."""
+        options = self._options
+        if options.on_invalid != "rewind" or self._params.stop:
+            return None
+        context = self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
+        return GuardOptions(self._form, options.rewind or RewindOptions(), context, options.strict)
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
-        answer = Answer(completion.text, completion.finish_reason, completion.usage, completion)
+        answer = Answer(
+            completion.text,
+            completion.finish_reason,
+            completion.usage,
+            completion,
+            error=_verdict_on(completion),
+        )
         try:
             self._ask = self._loop.send(answer)
         except StopIteration as stop:
@@ -161,6 +200,12 @@ def start_answers(
         TypedCall(engine, form, i, p, options, request_id) for i, p in zip(items, params, strict=True)
     ]
     return [(call, call.next_ticket()) for call in calls]
+
+
+def _verdict_on(completion: Completion) -> Exception | None:
+    """What ended an answer whose value no rewind could mend."""
+    judged = completion.finish_reason is FinishReason.VALIDATION and isinstance(completion.error, Exception)
+    return completion.error if judged else None  # type: ignore[return-value]
 
 
 def _refuse_second_grammar(params: SamplingParams) -> None:

@@ -39,36 +39,39 @@ class Finisher:
     def __init__(self, grammar: Grammar, matcher: LlgMatcher, compiler: GrammarCompiler, max_tokens: int) -> None:
         self.rest: Sequence[int] = ()
         """Tokens that end the text, once that has been decided."""
+        self._texts = grammar.texts
+        self._hints = grammar.texts.examples if grammar.texts is not None else ()
         self._matcher = matcher
         self._compiler = compiler
-        self._left = max_tokens
+        self._max_tokens = max_tokens
         self._text = bytearray()
-        self._path = OpenPath(grammar.texts) if grammar.texts is not None else None
-        self._state, self._stated = self._start(), 0  # where the text stands after so many bytes of it
-        self._hints = grammar.texts.examples if grammar.texts is not None else ()
-        self._lacks = self._path.lacks() if self._path is not None else 0.0
+        self._sizes: list[int] = []  # bytes of the text after each token
+        self._path: OpenPath | None = None
+        self._lacks = 0.0
+        self._most = 0.0
+        """Tokens of the shortest end at most."""
         self._way: Sequence[int] | None = None
         """The end that is known for the text as it is, if one was looked for."""
-        self._hopeless = self._ending = self._followed = False
-        self._most = self._lacks
-        """Tokens of the shortest end at most."""
+        self._state, self._stated = TextState(), 0  # where the text stands after so many bytes of it
+        self._hopeless = self._never = self._ending = self._followed = False
+        self._go_to(0)
         if self._path is None or max_tokens < _AMPLE * self._lacks + _MARGIN:
             self._way = grammar.shortest(compiler.vocabulary)
-            self._hopeless = self._way is None or len(self._way) > max_tokens
+            self._hopeless = self._never = self._way is None or len(self._way) > max_tokens
             self._most = self._bound(self._way or ())
 
     @property
     def is_near(self) -> bool:
         """Whether the text may have to be ended now, so that nothing should be appended without `choose`."""
-        return not self._hopeless and self._left <= self._most + _MARGIN
+        return not self._hopeless and self._max_tokens - len(self._sizes) <= self._most + _MARGIN
 
     def choose(self, token: int) -> int:
         """The token to append where `token` was sampled: that, or the first one of an end that has to come now."""
         if self._hopeless or self._matcher.ended or token in self._matcher.eos_ids:
             return token
-        known, length = self._way, len(self._text)
+        known, size = self._way, len(self._text)
         self._follow(token)
-        left = self._left - 1
+        left = self._max_tokens - len(self._sizes) - 1
         if left >= self._most + _MARGIN:
             return token
         way = self._way_after(token, known, left)
@@ -76,11 +79,12 @@ class Finisher:
             self._way, self._most = way, self._bound(way)
             return token
         if known is None:
-            known = self._search(length)
-        if known is None or len(known) > self._left:
+            known = self._search(size)
+        if known is None or len(known) > left + 1:
             self._hopeless = True
             return token
         self._ending = True
+        self._go_to(size)
         if not known:
             return min(self._matcher.eos_ids)
         self.rest = known
@@ -88,20 +92,29 @@ class Finisher:
 
     def take(self, token: int) -> None:
         """A token was appended."""
-        if not self._followed and not self._ending:
+        if not self._followed:
             self._follow(token)
         self._followed = False
-        self._left -= 1
+        self._sizes.append(len(self._text))
         self.rest = self.rest[1:]
+
+    def cut(self, num_tokens: int) -> None:
+        """All but the first tokens were taken back."""
+        size = self._sizes[num_tokens - 1] if num_tokens else 0
+        del self._sizes[num_tokens:]
+        self.rest, self._way = (), None
+        self._hopeless, self._ending = self._never, False
+        self._go_to(size)
 
     @property
     def is_over(self) -> bool:
         """Whether the text is complete and may not go on: its end was forced, or no token is left."""
-        return not self.rest and (self._ending or self._left == 0) and self._matcher.is_accepting()
+        return not self.rest and (self._ending or len(self._sizes) == self._max_tokens) and self._matcher.is_accepting()
 
     def _follow(self, token: int) -> None:
         """Notes how much more the text lacks with a token more."""
-        data = bytes(self._compiler.tokenizer.decode_bytes([token]))
+        is_end = token in self._matcher.eos_ids
+        data = b"" if is_end else bytes(self._compiler.tokenizer.decode_bytes([token]))
         self._text += data
         self._followed, self._way = True, None
         if self._path is None:
@@ -110,6 +123,18 @@ class Finisher:
         lacks = self._path.lacks()
         self._most += max(0.0, lacks - self._lacks)
         self._lacks = lacks
+
+    def _go_to(self, size: int) -> None:
+        """Follows the first bytes of the text anew."""
+        del self._text[size:]
+        self._state, self._stated = self._start(), 0
+        self._path, self._lacks = None, float(_PLAIN_WINDOW)
+        if self._texts is not None:
+            self._path = OpenPath(self._texts)
+            self._path.feed(bytes(self._text))
+            self._lacks = self._path.lacks()
+        self._most = self._lacks
+        self._followed = False
 
     def _bound(self, way: Sequence[int]) -> float:
         """How many tokens the shortest end has at most, until the text is known to lack more."""
@@ -122,24 +147,24 @@ class Finisher:
         if not self._matcher.accept(token):
             return None
         try:
-            if known is not None and len(known) <= left and self._ends(known):
+            if known is not None and len(known) <= left and self._is_complete_after(known):
                 return known
             return self._search(len(self._text))
         finally:
             self._matcher.rollback(1)
 
-    def _ends(self, tokens: Sequence[int]) -> bool:
+    def _is_complete_after(self, tokens: Sequence[int]) -> bool:
         with self._matcher.watch:
             return ends(self._matcher, tokens)
 
-    def _search(self, length: int) -> list[int] | None:
-        """The shortest end after the first `length` bytes, which is where the matcher stands."""
+    def _search(self, size: int) -> list[int] | None:
+        """The shortest end after the first `size` bytes, which is where the matcher stands."""
         with self._matcher.watch:
-            if length < self._stated:
+            if size < self._stated:
                 self._state, self._stated = self._start(), 0
-            self._state = self._state.after(bytes(self._text[self._stated : length]))
-            self._stated = length
+            self._state = self._state.after(bytes(self._text[self._stated : size]))
+            self._stated = size
             return shortest_end(self._matcher, self._state, self._compiler.vocabulary, _STATES, self._hints)
 
     def _start(self) -> TextState:
-        return TextState("" if self._path is not None else "plain")
+        return TextState("" if self._texts is not None else "plain")

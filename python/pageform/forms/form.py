@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from ..structured.spec import Spec
+from .checks import Check
 from .grammar import Grammar, GrammarCompiler
 from .plan import Plan, plan
 
@@ -46,6 +47,11 @@ class Form(Generic[T]):
         """
         shortest = self.grammar.shortest(self._compiler.vocabulary)
         return self.plan.min_tokens if shortest is None else len(shortest)
+
+    @cached_property
+    def check(self) -> Check:
+        """Judges the values of an answer one by one."""
+        return Check.of(self.spec.adapter)
 
     def accepts(self, json_text: str) -> bool:
         """Whether the grammar admits exactly this text (compact JSON, properties in order)."""

@@ -70,7 +70,7 @@ def bad_word_ids(words: Sequence[str], encoder: Encoder) -> list[list[int]]:
 class RowState:
     """What one request's next row of logits needs beyond constants: a function of its prompt and output tokens."""
 
-    __slots__ = ("_base_bias", "_counts", "_params", "_sequences", "_stops")
+    __slots__ = ("_base_bias", "_counts", "_params", "_prompt", "_sequences", "_stops", "forbidden")
 
     def __init__(
         self,
@@ -90,11 +90,21 @@ class RowState:
             params.repetition_penalty != 1.0 or params.presence_penalty != 0.0 or params.frequency_penalty != 0.0
         )
         self._counts: dict[int, int] | None = dict.fromkeys(prompt_ids, 0) if penalized else None
+        self._prompt = frozenset(prompt_ids) if penalized else frozenset()
+        self.forbidden: frozenset[int] = frozenset()
+        """Tokens that may not come next, for a reason of the moment."""
 
     def push(self, token: int) -> None:
         """Counts a sampled token."""
         if self._counts is not None:
             self._counts[token] = self._counts.get(token, 0) + 1
+
+    def pop(self, token: int) -> None:
+        """Takes the last sampled token back."""
+        if self._counts is not None:
+            self._counts[token] -= 1
+            if not self._counts[token] and token not in self._prompt:
+                del self._counts[token]
 
     def counts(self, drafts: Sequence[int] = ()) -> dict[int, int] | None:
         """Occurrences in the output, were it followed by `drafts`; None when no penalty needs them."""
@@ -109,9 +119,10 @@ class RowState:
         """Additions to the logits of the token after `output_ids` and `drafts`; None when there are none."""
         length = len(output_ids) + len(drafts)
         waiting = length < self._params.min_tokens
-        if not self._base_bias and not self._sequences and not waiting:
+        if not self._base_bias and not self._sequences and not waiting and not self.forbidden:
             return None
         bias = dict(self._base_bias)
+        bias.update(dict.fromkeys(self.forbidden, -math.inf))
         for ids in self._sequences:
             head = ids[:-1]
             if length >= len(head) and [*output_ids[-len(head) :], *drafts][-len(head) :] == head:

@@ -6,6 +6,7 @@ may use it. `loop.retry` says what to send next and never sends anything itself.
 """
 
 from .answer import Answer, Assembler, Delta, Mode, ToolCall
+from .codecs import Codec, Codecs
 from .errors import (
     BatchFailed,
     BrokeOff,
@@ -30,12 +31,16 @@ from .events import CallAbandoned, Event, EventName, HookName
 from .hooks import Hooks
 from .items import Item, ItemFailed, ItemReader
 from .json_text import JSONError, NestingTooDeep, UnexpectedEnd
+from .json_tree import Repair
 from .judge import AttemptInfo, Judge, current_attempt
+from .leniency import Leniency
 from .logs import JsonFormatter
 from .loop import Ask, Outcome, Rejection, retry
 from .markers import Partial
 from .maybe import Maybe
 from .observe import Observer
+from .parse import Report, parse, parse_report, read
+from .parse_errors import ParseError
 from .partial import PartFault, PartialBuilder
 from .policy import Backoff, CountedPolicy, Limits, Policy, TenacityPolicy, policy_of
 from .prompt import add_to_messages, add_to_prompt, complaint, instructions, reask_messages, reask_suffix
@@ -53,6 +58,8 @@ __all__ = [
     "BrokeOff",
     "CallAbandoned",
     "ClientError",
+    "Codec",
+    "Codecs",
     "ConfigurationError",
     "CountedPolicy",
     "Delta",
@@ -68,6 +75,7 @@ __all__ = [
     "JSONError",
     "JsonFormatter",
     "Judge",
+    "Leniency",
     "Limits",
     "ManyToolCalls",
     "Maybe",
@@ -78,6 +86,7 @@ __all__ = [
     "NoToolCall",
     "Observer",
     "Outcome",
+    "ParseError",
     "PartFault",
     "Partial",
     "PartialBuilder",
@@ -86,6 +95,8 @@ __all__ = [
     "Refused",
     "Rejected",
     "Rejection",
+    "Repair",
+    "Report",
     "Spec",
     "Stream",
     "StructuredError",
@@ -103,7 +114,10 @@ __all__ = [
     "instructions",
     "on_error",
     "opentelemetry_hooks",
+    "parse",
+    "parse_report",
     "policy_of",
+    "read",
     "reask_messages",
     "reask_suffix",
     "retry",

@@ -36,7 +36,8 @@ class Answer:
 
     `response` is the SDK's own object, None for a stream. `turn` is what a provider needs to echo the turn when it asks
     again, in order, empty if that can be rebuilt from the rest. An `anchored` turn may be echoed only behind the very
-    messages that it answered (some reasoning is signed together with them).
+    messages that it answered (some reasoning is signed together with them). `error` is what rejected the answer before
+    it had ended.
     """
 
     text: str = ""
@@ -47,6 +48,7 @@ class Answer:
     refusal: str | None = None
     turn: tuple[Any, ...] = ()
     anchored: bool = False
+    error: Exception | None = None
 
     @property
     def payload(self) -> str:
@@ -58,9 +60,9 @@ class Answer:
 class Delta:
     """What one event of a stream adds to an answer.
 
-    `call` numbers the tool call that `call_id`, `name` and `arguments` belong to; what never gets a name is none of the
-    caller's tools. `usage` holds running totals: of each count the largest that was told is true. `turn` is a piece of
-    the answer's, and `anchored` holds for all of it.
+    `call` numbers the tool call that `call_id`, `name` and `arguments` belong to; without a number they are a whole
+    call. What never gets a name is none of the caller's tools. `usage` holds running totals: of each count the largest
+    that was told is true. `turn` is a piece of the answer's, and `anchored` holds for all of it.
     """
 
     text: str = ""
@@ -108,12 +110,14 @@ class Assembler:
         if delta.turn is not None:
             self._turn.append(delta.turn)
         self._anchored |= delta.anchored
-        return None if delta.call is None else self._add_to_call(delta.call, delta)
+        return None if delta.call is None and not delta.name else self._add_to_call(delta)
 
-    def _add_to_call(self, number: int, delta: Delta) -> int | None:
-        call = self._growing.get(number)
+    def _add_to_call(self, delta: Delta) -> int | None:
+        call = None if delta.call is None else self._growing.get(delta.call)
         if call is None or (delta.call_id and delta.name and call.id not in ("", delta.call_id)):
-            call = self._growing[number] = _GrowingCall()
+            call = _GrowingCall()
+            if delta.call is not None:
+                self._growing[delta.call] = call
         call.id = call.id or delta.call_id
         if delta.name and delta.name not in call.names:  # some servers repeat it in each event
             call.names.append(delta.name)

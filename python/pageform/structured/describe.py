@@ -10,12 +10,11 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-_DOCUMENTS_FIELDS = re.compile(
-    r"^[ \t]*(?:(?:(?:keyword )?(?:args|arguments)|params|(?:other )?parameters|attributes)[ \t]*:?[ \t]*$"
-    r"|[:@](?:param|parameter|arg|argument|attribute|key|keyword|var|ivar|cvar)\b)",
-    re.IGNORECASE | re.MULTILINE,
-)
-"""What a docstring that documents fields has in it: a Google or NumPy heading, or a field of reST or Epydoc."""
+_HEADING = r"(?:(?:keyword )?(?:args|arguments)|params|(?:other )?parameters|attributes)"
+_SECTION = re.compile(rf"{_HEADING}[ \t]*:?[ \t]*", re.IGNORECASE)
+"""A Google or NumPy heading of a section about fields."""
+_FIELD = re.compile(r"[:@](?:param|parameter|arg|argument|attribute|key|keyword|var|ivar|cvar|type|vartype)\b.*:")
+"""A field of reST or Epydoc."""
 
 
 class DescribedSchema(GenerateJsonSchema):
@@ -50,15 +49,15 @@ class DescribedSchema(GenerateJsonSchema):
         properties: dict[str, Any] = described.get("properties", {})
         names = _names_by_key(fields_schema) if self.by_alias else {}
         own, notes = read_docstring(cls)
+        known = {*properties, *names.values()}
+        whole = bool(notes) and not notes.keys() <= known  # it documents more than the fields
         for base in cls.__mro__[1:] if inspect.isclass(cls) else ():
             notes = {**read_docstring(base)[1], **notes}
-        taken = False
         for key, value in properties.items():
             note = notes.get(names.get(key, key), notes.get(key))
             if note is not None and "description" not in value:
                 value["description"] = note
-                taken = True
-        if taken and described.get("description", "").strip() == inspect.cleandoc(cls.__doc__ or ""):
+        if not whole and described.get("description", "").strip() == inspect.cleandoc(cls.__doc__ or ""):
             described.pop("description", None)
             if own:
                 described["description"] = own
@@ -68,7 +67,8 @@ class DescribedSchema(GenerateJsonSchema):
 def read_docstring(documented: Any) -> tuple[str | None, dict[str, str]]:
     """The docstring without what it says of single fields, and that by field. Google, NumPy, reST and Epydoc styles."""
     text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
-    if not _DOCUMENTS_FIELDS.search(text):
+    rest = _without_fields(text)
+    if rest == text:
         return text or None, {}
     import docstring_parser  # 30 ms: only for docstrings that have something for it
 
@@ -77,10 +77,25 @@ def read_docstring(documented: Any) -> tuple[str | None, dict[str, str]]:
     except docstring_parser.ParseError:  # it looks like a section and is none
         return text, {}
     notes = {param.arg_name: _one_line(param.description) for param in parsed.params if param.description}
-    if not notes:
-        return text, {}
-    parsed.meta = [part for part in parsed.meta if not isinstance(part, docstring_parser.DocstringParam)]
-    return docstring_parser.compose(parsed).strip() or None, notes
+    return (rest or None, notes) if notes else (text, {})
+
+
+def _without_fields(text: str) -> str:
+    """The docstring without sections and entries about fields; all else stays as it is."""
+    kept: list[str] = []
+    lines = text.splitlines()
+    inside = ""
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
+        underlined = following.startswith("---")
+        if _SECTION.fullmatch(line) and (underlined or line.rstrip().endswith(":")):
+            inside = "numpy" if underlined else "indented"
+        elif _FIELD.match(line):
+            inside = "indented"
+        elif (inside == "indented" and line and not line[0].isspace()) or (inside == "numpy" and underlined):
+            inside = ""
+        if not inside:
+            kept.append(line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
 
 
 def _names_by_key(fields_schema: Any) -> dict[str, str]:

@@ -51,7 +51,8 @@ def diagnose(error: BaseException | None, spec: Spec[Any] | None = None) -> tupl
     if error is None:
         return ()
     if not isinstance(error, ValidationError):
-        return (Fault((), "", type(error).__name__, cut(str(error), _MESSAGE)),)
+        own: Sequence[Fault] = getattr(error, "faults", ())  # a ParseError knows more than its message
+        return tuple(own) or (Fault((), "", type(error).__name__, cut(str(error), _MESSAGE)),)
     count = error.error_count()
     if count > COUNTED:
         return (Fault((), "", "too_many_faults", f"{count} values are not valid, too many to list"),)

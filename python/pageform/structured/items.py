@@ -103,7 +103,7 @@ class ItemReader(Generic[T]):
         self.count = 0
         self._spec, self._envelope, self._lines = spec, envelope, layout == "lines"
         self._context, self._strict = context, strict
-        self._machine = JsonFinder(then="values") if skip_prose else JsonMachine(then="values")
+        self._machine = self._finder() if skip_prose else JsonMachine(then="values")
         self._tape = Tape()
         self._depth = 0  # how many containers are open
         self._list: int | None = None  # how many are while items of an array begin; None: outside of such an array
@@ -116,6 +116,14 @@ class ItemReader(Generic[T]):
         self._empty = True
         self._items: list[Item[T]] = []
         self._error: JSONError | None = None
+
+    def _finder(self) -> JsonFinder:
+        """What finds items among words."""
+        beginnings = self._spec.shape.beginnings
+        if self._lines:
+            return JsonFinder("".join(first for first in "{[" if first in beginnings), "values")
+        objects = self._envelope is not None or "{" in beginnings
+        return JsonFinder("{[" if objects else "[", "values", second=beginnings)
 
     @property
     def complete(self) -> bool:

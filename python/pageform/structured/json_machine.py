@@ -26,8 +26,11 @@ from .json_table import (
     END_NUMBER,
     END_PAIR,
     END_STRING,
+    ENDS_NUMBER,
     ESCAPES,
     EXPECTED,
+    IN_SCALAR,
+    IN_UNIT,
     KEY,
     LITERAL,
     MAX_DEPTH,
@@ -52,6 +55,9 @@ from .json_text import JSONError, NestingTooDeep, UnexpectedEnd
 
 Event = tuple[int, int, int, str]
 
+Mark = tuple[int, int, int, tuple[tuple[int, int], ...], tuple[bytes, ...], int, tuple[int, int, bool, bytes]]
+"""A state of a machine; see `JsonMachine.mark`."""
+
 _STRING: Final = STATE["STRING"]
 _END: Final = STATE["END"]
 _COLON: Final = STATE["OBJECT_COLON"]
@@ -59,15 +65,6 @@ _VALUE: Final = STATE["VALUE"]
 _ARRAY_AFTER: Final = STATE["ARRAY_AFTER"]
 _OBJECT_AFTER: Final = STATE["OBJECT_AFTER"]
 _IDLE: Final = frozenset({STATE["BETWEEN"], _END})
-# A number that may end here: these states take the byte after one.
-_NUMBERS: Final = frozenset(
-    STATE[name] for name, rules in RULES.items() if any(rule[2] == END_NUMBER for rule in rules)
-)
-# Inside an escape or a character of several bytes: such a unit is read again from its start when the rest has come.
-_UNITS: Final = frozenset(
-    STATE[name] for name in RULES if name.startswith(("ESCAPE", "CODE", "HIGH", "PAIR", "LOW", "UTF8"))
-)
-
 # Runs that the automaton would take byte by byte. All of them end in a state that they began in or can name.
 _SPACE = rb"[ \t\n\r]*+"
 _ASCII = rb"[ !#-\[\]-\x7f]"
@@ -109,6 +106,7 @@ class JsonMachine:
         self._last = STATE["BETWEEN"] if then == "values" else _END
         self._after = self._last  # the state after a value that ends now
         self._state = STATE["BETWEEN"] if then == "values" else STATE["START"]
+        self._reached = self._state  # the same, but inside of an escape or character that was cut
         self._stack: list[tuple[int, int]] = []  # of each open container: its start, and the state after its values
         self._offset = offset  # of the next byte
         self._mark = 0  # where the current string, key, number or word began
@@ -155,15 +153,29 @@ class JsonMachine:
         """The last events: a number at the top ends here. Raises `UnexpectedEnd` if a value is open or none came."""
         if self._error is not None:
             raise self._error
-        if self._state in _NUMBERS and not self._stack:
+        if ENDS_NUMBER[self._state] and not self._stack:
             text = b"".join(self._pieces).decode()
             self._pieces.clear()
             self._state = self._last
             return [(NUMBER, self._mark, self._offset, text)]
         if self._state not in _IDLE:
-            wanted = EXPECTED[self._state]
+            wanted = EXPECTED[self._reached]
             raise UnexpectedEnd(f"the text ends at byte {self._offset}, where {wanted} is expected", self._offset)
         return []
+
+    def mark(self) -> Mark:
+        """Where the machine stands, to come back to. Costs time in proportion to the nesting."""
+        stack, pieces, tolerated = tuple(self._stack), tuple(self._pieces), len(self.tolerated)
+        inside = (self._mark, self._chunk, self._in_key, self._rest)
+        return (self._state, self._after, self._offset, stack, pieces, tolerated, inside)
+
+    def reset(self, mark: Mark) -> None:
+        """Forget what came after a mark of this machine."""
+        self._state, self._after, self._offset, stack, pieces, tolerated, inside = mark
+        self._stack, self._pieces = list(stack), list(pieces)
+        self._mark, self._chunk, self._in_key, self._rest = inside
+        del self.tolerated[tolerated:]
+        self._error = None
 
     def _run(self, data: bytes, events: list[Event]) -> None:
         rows, transitions = TABLE
@@ -265,13 +277,14 @@ class JsonMachine:
             elif state == _END and self._ignore_rest:
                 break
             else:
-                if (state == _STRING or state in _UNITS) and not self._in_key:
+                if (state == _STRING or IN_UNIT[state]) and not self._in_key:
                     pieces.append(data[run:unit])
                     self._end_chunk(base + unit, events)
                 raise _unexpected(data[at], base + at, state)
             at += 1
 
-        if state in _UNITS:
+        self._reached = state
+        if IN_UNIT[state]:
             self._rest = data[unit:]
             size = unit
             state = _STRING
@@ -279,7 +292,7 @@ class JsonMachine:
             pieces.append(data[run:size])
             if not self._in_key:
                 self._end_chunk(base + size, events)
-        elif _IN_SCALAR[state]:
+        elif IN_SCALAR[state]:
             pieces.append(data[run:size])
         self._state, self._after = state, after
 
@@ -290,11 +303,6 @@ class JsonMachine:
         if text:
             events.append((STRING_CHUNK, self._chunk, end, text))
         self._chunk = end
-
-
-_IN_SCALAR: Final = [
-    name in ("MINUS", "ZERO", "INTEGER", "POINT", "FRACTION") or name.startswith(("EXPONENT", "WORD")) for name in RULES
-]
 
 
 def _unescaped(escape: bytes, action: int) -> str:

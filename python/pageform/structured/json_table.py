@@ -207,6 +207,15 @@ STATE = {name: number for number, name in enumerate(STATES)}
 EXPECTED = tuple(_EXPECTED.get(name) or _EXPECTED_BY_PREFIX.get(name.split("_")[0], "a number") for name in STATES)
 """What each state waits for, in words for error messages."""
 
+IN_UNIT = tuple(name.startswith(("ESCAPE", "CODE", "HIGH", "PAIR", "LOW", "UTF8")) for name in STATES)
+"""By state: whether it is inside an escape or a character of several bytes, which is told as a whole or not at all."""
+IN_SCALAR = tuple(
+    name.startswith(("MINUS", "ZERO", "INTEGER", "POINT", "FRACTION", "EXPONENT", "WORD")) for name in STATES
+)
+"""By state: whether it is inside a number or word."""
+ENDS_NUMBER = tuple(any(rule[2] == END_NUMBER for rule in rules) for rules in RULES.values())
+"""By state: whether a number may end here."""
+
 
 class Table(NamedTuple):
     """`transitions[rows[state][byte]]` is (next state, action)."""

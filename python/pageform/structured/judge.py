@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails
 
 from ..core.completion import FinishReason
 from .answer import Answer, Mode, ToolCall
-from .errors import BrokeOff, EmptyAnswer, ManyToolCalls, NoToolCall, Refused, WrongTool
+from .dialects import restore_text
+from .errors import BrokeOff, EmptyAnswer, ManyToolCalls, NoToolCall, Refused, Rejected, WrongTool
+from .faults import failed, relocated
 from .partial import PartialBuilder
 from .spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 T = TypeVar("T")
+
+TEXT_INSTEAD = "the model answered with text where it had to call a tool; the text was taken for the tool's arguments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +46,59 @@ def current_attempt() -> AttemptInfo | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict(Generic[T]):
+    """A value, what was repaired of the answer to read it, and what else its reader should know."""
+
+    value: T
+    repairs: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Judge(Generic[T]):
     """Validates answers as values of a spec.
 
     `context` and `strict` go to Pydantic. A context that is a mapping, or none at all, reaches validators with
-    `attempt`, `max_attempts` and `is_last_attempt` added.
+    `attempt`, `max_attempts` and `is_last_attempt` added. `restores`: the answer follows a provider's strict schema, in
+    which null may stand for what was not given. `tools_beside`: the model may also call tools that are none of ours,
+    and a call of another name is one of those.
     """
 
     spec: Spec[T]
     mode: Mode = Mode.TEXT
     context: Any = None
     strict: bool | None = None
+    restores: bool = False
+    tools_beside: bool = False
 
-    def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> T:
+    def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
         """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
         `ManyToolCalls`, `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
-        info = info or AttemptInfo()
+        self.check(answer)
+        with self.attempt(info or AttemptInfo()) as context:
+            if self.mode is Mode.TOOLS:
+                return self._from_tools(answer, context)
+            return self.read(answer.text, self.spec, context, enveloped=self.mode is Mode.SCHEMA)
+
+    def check(self, answer: Answer) -> None:
+        """Raises `Refused`, `BrokeOff` or `EmptyAnswer` for an answer without a value, or what rejected it before."""
+        if answer.error is not None:
+            raise answer.error
         if answer.refusal:
             raise Refused(answer.refusal)
         if answer.finish_reason is not FinishReason.STOP:
             raise BrokeOff(answer.finish_reason)
         if not answer.tool_calls and not answer.text.strip():
             raise EmptyAnswer
-        with _attempt(info):
-            context = self._context(info)
-            if self.mode is Mode.TOOLS:
-                return self._from_tools(answer, context)
-            return self.spec.validate(answer.text, context=context, strict=self.strict)
+
+    @contextmanager
+    def attempt(self, info: AttemptInfo) -> Iterator[Any]:
+        """Gives the context that validators get; inside, they are told of the attempt."""
+        token = _current.set(info)
+        try:
+            yield self.context_in(info)
+        finally:
+            _current.reset(token)
 
     def partial(self, answer: Answer) -> Any:
         """What an answer that broke off holds of the value; None if not even that can be read."""
@@ -79,31 +109,68 @@ class Judge(Generic[T]):
         except ValueError:
             return None
 
-    def _from_tools(self, answer: Answer, context: Any) -> T:
-        call = self._one_call(answer)
-        return self.spec.validate(call.arguments, context=context, strict=self.strict)
+    # --- tools -------------------------------------------------------------------------------------------------------
 
-    def _one_call(self, answer: Answer) -> ToolCall:
-        if not answer.tool_calls:
-            raise NoToolCall(self.spec.name)
-        if len(answer.tool_calls) > 1:
-            raise ManyToolCalls(self.spec.name, [call.name for call in answer.tool_calls])
-        [call] = answer.tool_calls
-        if call.name != self.spec.name:
-            raise WrongTool(call.name, [self.spec.name])
-        return call
+    def _from_tools(self, answer: Answer, context: Any) -> Verdict[T]:
+        calls, offered = answer.tool_calls, list(self.spec.members) or [self.spec.tool_name]
+        if not calls:
+            return self._from_text_instead(answer, context, offered)
+        if self.spec.members or (self.spec.item is not None and len(calls) > 1):
+            return self._from_calls(calls, context, offered)
+        if len(calls) > 1:
+            raise ManyToolCalls(offered[0], [call.name for call in calls])
+        name, arguments = calls[0].name, calls[0].arguments
+        if self.tools_beside and name not in offered:
+            raise WrongTool(name, offered)
+        if name in offered:
+            return self.read(arguments, self.spec, context, enveloped=True)
+        try:  # some models change the name of the only tool that there is
+            verdict = self.read(arguments, self.spec, context, enveloped=True)
+        except (ValidationError, Rejected):
+            raise WrongTool(name, offered) from None
+        return replace(verdict, notes=(*verdict.notes, f"the model called {name}, where only {offered[0]} was offered"))
 
-    def _context(self, info: AttemptInfo) -> Any:
+    def _from_calls(self, calls: tuple[ToolCall, ...], context: Any, offered: list[str]) -> Verdict[T]:
+        """A list from several calls: each an item of a `parallel` type, or each some items of the same list. One error
+        tells the faults of all calls, each under the number of its call."""
+        wrong = [call.name for call in calls if call.name not in offered]
+        if wrong:
+            raise WrongTool(wrong[0], offered)
+        several = self.spec.members or {offered[0]: self.spec.unbounded}
+        verdicts: list[Verdict[Any]] = []
+        faults: list[InitErrorDetails] = []
+        for number, call in enumerate(calls):
+            try:
+                verdicts.append(self.read(call.arguments, several[call.name], context, enveloped=True))
+            except ValidationError as error:
+                faults += relocated(error, before=(number,))
+        if faults:
+            raise failed(self.spec.name, faults)
+        values = [verdict.value for verdict in verdicts]
+        if not self.spec.members:
+            values = [item for value in values for item in value]
+        repairs = tuple(repair for verdict in verdicts for repair in verdict.repairs)
+        return Verdict(self.spec.gathered(values, context), repairs)
+
+    def _from_text_instead(self, answer: Answer, context: Any, offered: list[str]) -> Verdict[T]:
+        """Some models write a tool's arguments as text. Only an object that fits is taken for that."""
+        try:
+            verdict = self.read(answer.text, self.spec, context, enveloped=True)
+        except (ValidationError, Rejected):
+            raise NoToolCall(" or ".join(offered)) from None
+        return replace(verdict, notes=(*verdict.notes, TEXT_INSTEAD))
+
+    # --- text --------------------------------------------------------------------------------------------------------
+
+    def read(self, text: str, spec: Spec[Any], context: Any, enveloped: bool) -> Verdict[Any]:
+        """The value of a spec that text stands for, which is in the envelope where the provider takes only objects."""
+        if self.restores:
+            text = restore_text(text, spec.object_schema if enveloped else spec.json_schema)
+        return Verdict(spec.validate(text, context, self.strict, envelope=enveloped))
+
+    def context_in(self, info: AttemptInfo) -> Any:
+        """The validation context of one attempt."""
         if self.context is not None and not isinstance(self.context, Mapping):
             return self.context
         told = {"attempt": info.number, "max_attempts": info.max_attempts, "is_last_attempt": info.is_last}
         return {**told, **(self.context or {})}
-
-
-@contextmanager
-def _attempt(info: AttemptInfo) -> Iterator[None]:
-    token = _current.set(info)
-    try:
-        yield
-    finally:
-        _current.reset(token)

@@ -89,11 +89,15 @@ Reask = Callable[[P, Answer, Rejection], P]
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
     """A validated value and how it came about. The last of `attempts` is the accepted one; `response` is what the
-    provider sent for it."""
+    provider sent for it, `repairs` what was changed to read it, `notes` what else happened that the caller should know
+    (a constraint that the provider does not enforce, text where a tool call was due), `answer` the accepted answer."""
 
     value: T
     attempts: list[Attempt] = field(default_factory=list)
     response: Any = None
+    repairs: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+    answer: Answer | None = field(default=None, compare=False, repr=False)
 
     @property
     def usage(self) -> Usage:
@@ -158,13 +162,13 @@ class _Loop(Generic[P, T]):
             answer = yield ask
             self.observer.answered(answer)
             try:
-                value = self.judge(answer, AttemptInfo(ask.number, limit))
+                verdict = self.judge(answer, AttemptInfo(ask.number, limit))
             except Exception as raised:  # validators are the caller's code: anything may come out
                 error = raised
             else:
                 self._note(ask, answer, None, ())
-                self.observer.accepted(value)
-                return Outcome(value, self.attempts, answer.response)
+                self.observer.accepted(verdict.value)
+                return Outcome(verdict.value, self.attempts, answer.response, verdict.repairs, verdict.notes, answer)
             faults = diagnose(error, self.judge.spec)
             self._note(ask, answer, error, faults)
             following = self._next(ask, original, answer, error, faults)

@@ -12,26 +12,32 @@ from .spec import Spec
 T = TypeVar("T")
 
 
-class MaybeBase(BaseModel, Generic[T]):
-    """What the classes of `Maybe` derive from. Truthy if and only if there is a result."""
+if TYPE_CHECKING:
 
-    maybe_of: ClassVar[Any] = None
-    """The response type of `result`."""
+    class MaybeBase(BaseModel, Generic[T]):
+        """What is known of the classes of `Maybe`."""
 
-    if TYPE_CHECKING:
+        maybe_of: ClassVar[Any]
         result: T | None
         error: bool
         message: str | None
 
+
+class _Maybe:
+    """What the classes of `Maybe` can do, besides being models. No model itself, which takes 40 ms to import."""
+
+    maybe_of: ClassVar[Any] = None
+    """The response type of `result`."""
+
     def __bool__(self) -> bool:
-        return self.result is not None
+        return self.result is not None  # type: ignore[attr-defined]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_unpickled, (self.maybe_of, dict(self), set(self.model_fields_set)))
+        return (_unpickled, (self.maybe_of, dict(self), set(self.model_fields_set)))  # type: ignore[call-overload,attr-defined]
 
 
 def Maybe(response_type: type[T]) -> type[MaybeBase[T]]:
-    """A model class for an answer of the type, or none with a message why.
+    """A model class for an answer of the type, or none with a message why. Truthy if and only if there is a result.
 
         person = engine.generate(prompt, response_model=Maybe(Person))
         if person: use(person.result)
@@ -49,7 +55,7 @@ def _made(spec: Spec[Any]) -> Any:
     optional: Any = Optional[spec.annotation]  # noqa: UP045 - not everything takes `|`
     made: Any = create_model(
         f"Maybe_{spec.name}"[:64],
-        __base__=MaybeBase,
+        __base__=(_Maybe, BaseModel),
         __doc__="An answer, or the reason why there is none.",
         result=(optional, Field(None, description=f"{described}Null if it can't be given.")),
         error=(bool, Field(False, description="Whether the result can't be given.")),

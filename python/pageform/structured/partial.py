@@ -86,8 +86,7 @@ class PartialBuilder:
         self._spec, self._live, self._envelope, self._validate = spec, live, envelope, validate
         self._context, self._strict = context, strict
         self._root = spec.shape
-        first = "{" if envelope is not None else "".join(c for c in '{["0tfn' if self._root.may_begin(c))
-        self._machine = JsonFinder(first) if skip_prose else JsonMachine()
+        self._machine = _finder(self._root, envelope) if skip_prose else JsonMachine()
         self._tape = Tape()
         self._handlers = [getattr(self, f"_on_{name.lower()}") for name in EVENTS]
         self._begin()
@@ -369,6 +368,13 @@ class PartialBuilder:
         shown = self._base.made.get(ROOT) if as_it_is else self._snapshots.take(path, must)
         self._changed = self._changed and shown is None
         return shown
+
+
+def _finder(root: Shape, envelope: str | None) -> JsonFinder:
+    """What finds the value of a type among words."""
+    form, _ = root.grown("[")
+    first = "{" if envelope is not None else root.beginnings
+    return JsonFinder(first, second=form.item.beginnings) if isinstance(form, ListOf) else JsonFinder(first)
 
 
 class _TextAt(GrowingText):

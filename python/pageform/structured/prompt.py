@@ -40,10 +40,21 @@ def instructions(spec: Spec[Any]) -> str:
 
 def add_to_messages(spec: Spec[Any], messages: Sequence[Message]) -> list[dict[str, Any]]:
     """A copy of the messages whose system message (a new one if there is none) ends with the instructions."""
-    copied = [dict(message) for message in messages]
-    text = instructions(spec)
-    if copied and copied[0].get("role") == "system" and isinstance(copied[0].get("content"), str):
-        copied[0]["content"] = f"{copied[0]['content'].rstrip()}\n\n{text}"
+    return add_to_system(messages, instructions(spec))
+
+
+def add_to_system(messages: Sequence[Any], text: str) -> list[Any]:
+    """A copy of the messages whose system message (a new one if there is none) ends with the text.
+
+    Messages that are no mappings (objects of an SDK) are kept as they are.
+    """
+    copied = [dict(message) if isinstance(message, Mapping) else message for message in messages]
+    first = copied[0] if copied and isinstance(copied[0], dict) and copied[0].get("role") == "system" else {}
+    content = first.get("content")
+    if isinstance(content, str):
+        first["content"] = f"{content.rstrip()}\n\n{text}"
+    elif isinstance(content, (list, tuple)):
+        first["content"] = [*content, {"type": "text", "text": text}]
     else:
         copied.insert(0, {"role": "system", "content": text})
     return copied
@@ -57,6 +68,11 @@ def add_to_prompt(spec: Spec[Any], prompt: str) -> str:
 def complaint(faults: str) -> str:
     """What to tell the model about its last answer."""
     return f"That answer is not valid:\n{faults}\nAnswer again with the corrected JSON only."
+
+
+def call_complaint(faults: str) -> str:
+    """What to tell the model about its last answer, which calls no tool."""
+    return f"That answer is not valid:\n{faults}\nAnswer again with a call of the tool."
 
 
 def tool_complaint(faults: str) -> str:

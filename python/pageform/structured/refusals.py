@@ -24,6 +24,13 @@ def refuse_values(response_type: Any) -> None:
             "it is a value, not a type",
             "Give the class itself, or a JSON schema as a dict.",
         )
+    if inspect.isroutine(response_type):  # Pydantic would call it with what the model says
+        raise SchemaError(
+            FIELD,
+            response_type,
+            "it is a function, not a type",
+            "Give a model with the function's parameters as fields, and call the function with its values.",
+        )
 
 
 def refuse_async_validators(response_type: Any, core_schema: Any) -> None:

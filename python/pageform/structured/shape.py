@@ -139,9 +139,16 @@ class Shape:
         except Exception:  # a type's own schema hook may raise anything
             return None
 
+    @cached_property
+    def beginnings(self) -> str:
+        """All of what `may_begin` knows that the JSON of a value may begin with."""
+        return "".join(first for first in '{["0tfnNI' if self.may_begin(first))
+
     def may_begin(self, first: str) -> bool:
         """Whether the JSON of a value can begin with `first`, which is one of `{["0tfnNI` (0 for any number)."""
         form = self.form
+        if first == "n" and type(None) in get_args(self.bare):
+            return True
         if isinstance(form, Root):
             return form.inner.may_begin(first)
         if isinstance(form, OneOf):

@@ -185,6 +185,11 @@ class Spec(Generic[T]):
         return Spec.of(args[0]) if get_origin(bare) is list and args else None
 
     @cached_property
+    def unbounded(self) -> Spec[Any]:
+        """The spec of a list without bounds on the number of its items and the like: one part of several."""
+        return self if self.item is None else Spec.of(list[self.item.annotation])  # type: ignore[name-defined]
+
+    @cached_property
     def members(self) -> dict[str, Spec[Any]]:
         """Tool name → spec of each class that the items of a `parallel` type may be of; empty for every other kind."""
         if self.kind != "parallel" or self.item is None:
@@ -254,10 +259,13 @@ class Spec(Generic[T]):
                 faults += relocated(error, before=(number,))
         if faults:
             raise failed(self.name, faults)
+        return self.gathered(values, context)
+
+    def gathered(self, values: list[Any], context: Any = None) -> T:
+        """The list of items that are valid already: what is left to check are bounds on their number and the like."""
         _, around = peel(self.annotation)
         if not around:
             return cast(T, values)
-        # The items are valid; what is left are bounds on their number and the like.
         listed: TypeAdapter[T] = TypeAdapter(wrap(list[Any], around))
         return listed.validate_python(values, context=context)
 

@@ -21,6 +21,9 @@ MAX_ITEMS = 1 << 20
 MAX_NUMBER_BITS = 1 << 14
 MAX_WORK = 1 << 28
 """Of all values together."""
+MAX_TOKENS = 50_000
+"""Of a template's code. Compiling takes 40 µs for each (`{{ a ~ a ~ … }}`, Python 3.11), and a large chat template has
+5,000."""
 
 
 class Exhausted(Exception):
@@ -85,15 +88,16 @@ def check_size(size: int) -> None:
 
 def check_operation(operator: str, left: Any, right: Any) -> None:
     """Raises Exhausted when `left operator right` would be too large, for the operators that make much of little."""
-    if operator == "%" and isinstance(left, str):
-        check_size(_format_size(left, right if isinstance(right, tuple) else (right,)))
+    if operator == "%" and isinstance(left, (str, bytes)):
+        pattern = left if isinstance(left, str) else left.decode("latin-1")
+        check_size(_format_size(pattern, right if isinstance(right, tuple) else (right,)))
     elif isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length() * max(right, 1) if operator == "**" else left.bit_length() + right.bit_length()
         if bits > MAX_NUMBER_BITS:
             raise Exhausted(f"it makes a number of more than {MAX_NUMBER_BITS} bits")
     elif operator == "*":
         for value, count in ((left, right), (right, left)):
-            if isinstance(value, (str, list, tuple)) and isinstance(count, int):
+            if isinstance(value, (str, bytes, list, tuple)) and isinstance(count, int):
                 check_size(len(value) * count)
 
 
@@ -108,7 +112,7 @@ def _argument(args: list[Any], kwargs: dict[str, Any], position: int, name: str,
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+    return value if isinstance(value, str) else value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _replaced(budget: Budget, subject: Any, args: list[Any], kwargs: dict[str, Any]) -> int:
@@ -124,7 +128,7 @@ def _joined(budget: Budget, items: Any, separator: Any) -> int:
 
 def _joined_by_method(budget: Budget, subject: Any, args: list[Any], kwargs: dict[str, Any]) -> int:
     """`separator.join(items)`; the filter of this name has them the other way round."""
-    if isinstance(subject, str) and args:
+    if isinstance(subject, (str, bytes)) and args:
         return _joined(budget, args[0], subject)
     return _joined(budget, subject, _argument(args, kwargs, 0, "d", ""))
 
@@ -141,7 +145,23 @@ def _indented(budget: Budget, subject: Any, args: list[Any], kwargs: dict[str, A
 
 
 def _wrapped(budget: Budget, subject: Any, args: list[Any], kwargs: dict[str, Any]) -> int:
-    return len(_text(subject)) * max(len(_text(_argument(args, kwargs, 2, "wrapstring", None) or "\n")), 1)
+    """What is made, and what textwrap copies: it cuts a long word off line by line, moving the rest each time."""
+    text, width = _text(subject), _argument(args, kwargs, 0, "width", 79)
+    longest = max(map(len, text.split()), default=0)
+    copied = longest * longest // max(width if isinstance(width, int) else 1, 1)
+    return max(copied, len(text) * max(len(_text(_argument(args, kwargs, 2, "wrapstring", None) or "\n")), 1))
+
+
+def _translated(budget: Budget, subject: Any, args: list[Any], kwargs: dict[str, Any]) -> int:
+    table = args[0] if args and isinstance(args[0], dict) else {}
+    return len(_text(subject)) * max((len(to) for to in table.values() if isinstance(to, str)), default=1)
+
+
+def _encoded(budget: Budget, subject: Any, args: list[Any], kwargs: dict[str, Any]) -> int:
+    """Some codecs take time that grows with the square of the text (punycode: a minute for 20,000 characters)."""
+    codec = _text(_argument(args, kwargs, 0, "encoding", "utf-8")).lower().replace("_", "-")
+    size = len(subject) if isinstance(subject, (str, bytes)) else 1
+    return 4 * size if codec in ("utf-8", "utf8", "utf-16", "utf-32", "ascii", "latin-1") else size * size
 
 
 def _expanded(budget: Budget, subject: Any, args: list[Any], kwargs: dict[str, Any]) -> int:
@@ -174,6 +194,10 @@ _GROWING: dict[str, _Estimate] = {
     "indent": _indented,
     "wordwrap": _wrapped,
     "expandtabs": _expanded,
+    "translate": _translated,
+    "encode": _encoded,
+    "decode": _encoded,
+    "to_bytes": _padded,
     "format": _formatted,
     "format_map": _formatted,
     "tojson": _json,

@@ -1,4 +1,4 @@
-"""Rendering untrusted Jinja templates, as chat templates from the net are.
+"""Rendering untrusted Jinja templates: chat templates from the net, and messages with variables in them.
 
 Jinja's immutable sandbox keeps templates away from Python's internals and from changing their arguments. It does not
 limit what they spend, so the environment here charges a `Budget` wherever a template repeats or makes something: loops,
@@ -13,47 +13,68 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from ..core.errors import ParameterError
-from .budget import Budget, Exhausted, check_operation, check_size, size_of_call
+from .budget import MAX_TOKENS, Budget, Exhausted, check_operation, check_size, size_of_call
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
+Kind = Literal["chat", "text", "lenient text"]
+"""What a template is. `chat`: the names and the white space that transformers gives chat templates. `text`: Jinja's
+own, where an unknown variable is an error; `lenient text`: where it is empty."""
 
-class _Rejected(Exception):
+
+class Rejected(Exception):
     """The template called raise_exception: it doesn't accept the messages."""
+
+
+class Broken(Exception):
+    """The template could not be rendered; the text says why."""
+
+
+class UnknownVariable(Broken):
+    """The template uses what is not there."""
 
 
 _budget: ContextVar[Budget] = ContextVar("pageform_template_budget")
 
 
 def render(source: str, variables: Mapping[str, Any]) -> str:
-    """Renders a template. Raises ParameterError about `messages` (rejected by it) or `chat_template` (all else)."""
-    from jinja2 import TemplateError
-
-    token = _budget.set(Budget())
+    """Renders a chat template. Raises ParameterError on `messages` (rejected by it) or `chat_template` (all else)."""
     try:
-        return "".join(_within_size(compile_template(source).generate(**variables)))
-    except _Rejected as error:
+        return run(source, variables, "chat", Budget())
+    except Rejected as error:
         raise ParameterError(
             "messages", variables.get("messages"), f"the chat template rejects them: {error}", "Change the messages."
         ) from error
+    except Broken as error:
+        raise ParameterError("chat_template", source, str(error), "Pass a working chat_template.") from error.__cause__
+
+
+def run(source: str, variables: Mapping[str, Any], kind: Kind, budget: Budget) -> str:
+    """Renders a template within a budget, which several may share. Raises Rejected or Broken."""
+    from jinja2 import TemplateError, UndefinedError
+
+    token = _budget.set(budget)
+    try:
+        budget.spend(len(source))
+        return "".join(_within_size(compile_template(source, kind).generate(variables)))
+    except Rejected:
+        raise
+    except UndefinedError as error:
+        raise UnknownVariable(str(error)) from error
     except TemplateError as error:
-        raise _broken(source, f"{type(error).__name__}: {error}") from error
+        raise Broken(f"{type(error).__name__}: {error}") from error
     except Exhausted as error:
-        raise _broken(source, str(error)) from error
+        raise Broken(str(error)) from error
     except (RecursionError, MemoryError) as error:
-        raise _broken(source, "it nests too deeply or needs too much memory") from error
+        raise Broken("it nests too deeply or needs too much memory") from error
     except Exception as error:  # a template can raise anything that its expressions can
-        raise _broken(source, f"it failed with {type(error).__name__}: {error}") from error
+        raise Broken(f"it failed with {type(error).__name__}: {error}") from error
     finally:
         _budget.reset(token)
-
-
-def _broken(source: str, reason: str) -> ParameterError:
-    return ParameterError("chat_template", source, reason, "Pass a working chat_template.")
 
 
 def _within_size(pieces: Iterable[str]) -> Iterator[str]:
@@ -65,16 +86,21 @@ def _within_size(pieces: Iterable[str]) -> Iterator[str]:
 
 
 @lru_cache(maxsize=64)
-def compile_template(source: str) -> Template:
-    """Compiles a template in the sandbox; compiled ones are kept. Raises jinja2.TemplateError."""
-    template: Template = _environment().from_string(source)
+def compile_template(source: str, kind: Kind = "chat") -> Template:
+    """Compiles a template in the sandbox; compiled ones are kept. Raises jinja2.TemplateError, or Exhausted for one
+    that would take long to compile."""
+    environment = _environment(kind)
+    code = (token for _, token, _ in environment.lex(source) if token not in ("data", "whitespace"))
+    if any(number >= MAX_TOKENS for number, _ in enumerate(code)):
+        raise Exhausted(f"it has more than {MAX_TOKENS} tokens of code")
+    template: Template = environment.from_string(source)
     return template
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
-    """The one environment of all chat templates, with the names that transformers gives them."""
-    from jinja2 import nodes
+@lru_cache(maxsize=3)
+def _environment(kind: Kind) -> Any:
+    """The one environment of all templates of a kind."""
+    from jinja2 import StrictUndefined, Undefined, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -98,7 +124,7 @@ def _environment() -> Any:
         def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
             # Jinja wraps str.format in a function that keeps it as __wrapped__.
             subject = getattr(getattr(function, "__wrapped__", function), "__self__", None)
-            if isinstance(subject, str):
+            if isinstance(subject, (str, bytes, int)):
                 check_size(size_of_call(_budget.get(), function.__name__, subject, args, kwargs))
             return charge(super().call(context, function, *args, **kwargs))
 
@@ -119,13 +145,23 @@ def _environment() -> Any:
             check_size(sum(map(len, texts)))
             return str(charge("".join(texts)))
 
-    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols], finalize=charge)
+    chat = kind == "chat"
+    environment = Sandbox(
+        trim_blocks=chat,
+        lstrip_blocks=chat,
+        keep_trailing_newline=not chat,
+        extensions=[Generation, loopcontrols] if chat else [],
+        undefined=StrictUndefined if kind == "text" else Undefined,
+        finalize=charge,
+    )
+    del environment.globals["lipsum"]  # makes text for as long as it is told to, beyond the reach of a budget
     environment.filters["tojson"] = _tojson
     tables: Any = (environment.filters, environment.tests)
     for functions in tables:
         functions.update({name: _charged(name, function) for name, function in functions.items()})
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
+    if chat:
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
     return environment
 
 
@@ -198,7 +234,7 @@ def _tojson(
 
 
 def _raise_exception(message: object) -> NoReturn:
-    raise _Rejected(str(message))
+    raise Rejected(str(message))
 
 
 def _strftime_now(pattern: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .base import Limits, Rules
 
 _RANGES = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
@@ -29,23 +31,7 @@ OPENAI = Rules(
 
 # "Structured outputs" in Groq's guides: strict mode asks for all properties, closed objects and null for the optional
 # ones, as OpenAI's does. It names no keywords beyond, so only those that OpenAI names are sent.
-GROQ = Rules(
-    provider="Groq's strict mode",
-    string=frozenset({"pattern", "format"}),
-    number=_RANGES,
-    array=frozenset({"minItems", "maxItems"}),
-    object=_NONE,
-    formats=OPENAI.formats,
-    lookaround=False,
-    tuples=False,
-    one_of=False,
-    closed=True,
-    all_required=True,
-    anything=False,
-    beside_references=False,
-    annotations=frozenset({"title"}),
-    limits=Limits(properties=5000, depth=10, enum_values=1000, characters=120_000),
-)
+GROQ = replace(OPENAI, provider="Groq's strict mode")
 
 # "Structured outputs" in Anthropic's guides, and what its SDK puts into words (anthropic.lib._parse._transform).
 ANTHROPIC = Rules(
