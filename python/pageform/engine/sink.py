@@ -6,6 +6,7 @@ thread, in the step that sampled the token, so that a stop takes effect in the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..core.request import Request
+    from ..forms.finisher import Finisher
     from ..forms.grammar import Matcher
     from ..forms.kept import Keeper
     from ..text.detokenizer import IncrementalDetokenizer
@@ -45,6 +47,7 @@ class OutputSink:
         eos_ids: frozenset[int],
         detokenizer: IncrementalDetokenizer | None,
         matcher: Matcher | None,
+        finisher: Finisher | None,
         allowed: NDArray[np.uint32] | None,
         on_delta: OnDelta | None,
         on_finish: Callable[[Request, Completion], None],
@@ -59,6 +62,8 @@ class OutputSink:
         self.fault: Exception | None = None
         self._stop_ids = stop_ids
         self._eos_ids = eos_ids
+        self._finisher = finisher
+        self._detail: str | None = None
         self._detokenizer = detokenizer
         self._stops = StopStrings(params.stop, params.include_stop_str_in_output) if params.stop else None
         self._on_delta = on_delta
@@ -87,14 +92,18 @@ class OutputSink:
         """
         self._ids.append(token_id)
         self.rows.push(token_id)
-        if self._logprobs is not None and row is not None:
-            self._logprobs.append(_logprob(row))
+        if self._logprobs is not None:
+            self._logprobs.append(_logprob(row) if row is not None else TokenLogprob(token_id, math.nan, 0))
         if self.matcher is not None and not self.matcher.accept(token_id):
             raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
+        if self._finisher is not None:
+            self._finisher.take(token_id)
         reason = self._stop_token(token_id)
         if reason is None:
             reason = self._text(token_id)
             if reason is None and self.matcher is not None and self.matcher.is_stopped():
+                reason = FinishReason.STOP
+            if reason is None and self._finisher is not None and self._finisher.is_over:
                 reason = FinishReason.STOP
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
@@ -106,15 +115,26 @@ class OutputSink:
             )
         return reason
 
+    def choose(self, token_id: int) -> int:
+        """The sampled token, or the first of the shortest end of the text if nothing longer fits into max_tokens."""
+        if self._finisher is None:
+            return token_id
+        chosen = self._finisher.choose(token_id)
+        if chosen != token_id:
+            self._detail = "max_tokens: the shortest end of the text was forced"
+        return chosen
+
     def cut(self, num_tokens: int) -> None:
         """Forgets all but the first tokens of the output: text, penalties, grammar and log-probabilities with them."""
         removed = self._ids[num_tokens:]
         for token in reversed(removed):
             self.rows.pop(token)
         del self._ids[num_tokens:]
-        self._stopped_by = None
+        self._stopped_by = self._detail = None
         if self.matcher is not None:
             self.matcher.rollback(len(removed))
+        if self._finisher is not None:
+            self._finisher.cut(num_tokens)
         if self._detokenizer is not None:
             self._detokenizer.truncate(num_tokens)
         if self._keeper is not None:
@@ -132,13 +152,18 @@ class OutputSink:
         return self._parts[-1]
 
     def forced(self) -> Sequence[int]:
-        """What comes after the last token without the model being asked: text put back after a rewind, what is kept
-        of an earlier answer, and what the grammar forces where the caller wants that accepted."""
+        """What comes after the last token without the model being asked: text put back after a rewind, the rest of an
+        end that is forced, what is kept of an earlier answer, and what the grammar forces where the caller wants that
+        accepted."""
         if self._guard is not None and (again := self._guard.take_again()):
             return again
+        if self._finisher is not None and self._finisher.rest:
+            return self._finisher.rest
         if self._keeper is not None and (kept := self._keeper.take()):
             return kept
         if self.matcher is None or self.params.forced != "accept":
+            return ()
+        if self._finisher is not None and self._finisher.is_near:
             return ()
         return [token for token in self.matcher.forced() if token not in self._eos_ids]
 
@@ -221,7 +246,7 @@ class OutputSink:
             ),
             request_id=request.request_id,
             prompt_token_ids=list(request.prompt_ids),
-            detail=request.detail,
+            detail=request.detail or self._detail,
             stop=self._stopped_by,
             error=self.fault or request.error or (self._guard.error if self._guard is not None else None),
             rewinds=self._guard.rewinds if self._guard is not None else [],

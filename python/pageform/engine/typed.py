@@ -70,8 +70,6 @@ class TypedCall(Generic[T]):
         _refuse_second_grammar(params)
         if params.n != 1:
             raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
-        if params.max_tokens is not None:
-            form.check_max_tokens(params.max_tokens)
         self.value: T
         self.completion: Completion
         self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
