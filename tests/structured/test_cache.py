@@ -59,7 +59,7 @@ def test_a_value_is_made_anew_of_the_callers_class(tmp_path: Path) -> None:
         slot = Slot(cache, "k")
         assert slot.load() is None
         slot.store(ANSWER)
-        first, second = (Judge(Spec.of(Person))(slot.load()) for _ in range(2))  # type: ignore[arg-type]
+        first, second = (Judge(Spec.of(Person))(slot.load()).value for _ in range(2))  # type: ignore[arg-type]
         assert type(first) is Person
         assert first == Person(name="Ann", age=30)
         first.age = 99

@@ -173,7 +173,12 @@ class _Call:
         call = Call(self.spec, self.mode, kwargs, self.streams, options.strict_schema, endpoint.quirks)
         prepared = endpoint.provider.prepare(call)
         judge: Judge[Any] = Judge(
-            self.spec, prepared.mode or self.mode, options.context, options.strict, restores=prepared.strict
+            self.spec,
+            prepared.mode or self.mode,
+            options.context,
+            options.strict,
+            restores=prepared.strict,
+            leniency=options.parsing,
         )
         observer = Observer(options.hooks, provider=endpoint.name, asynchronous=endpoint.asynchronous)
         seconds = self.limits.timeout

@@ -15,7 +15,10 @@ from ..core.completion import FinishReason
 from .answer import Answer, Mode, ToolCall
 from .dialects import restore_text
 from .errors import BrokeOff, EmptyAnswer, ManyToolCalls, NoToolCall, Refused, Rejected, WrongTool
-from .faults import failed, relocated
+from .faults import failed, fault, relocated
+from .leniency import Leniency
+from .parse import read
+from .parse_errors import Invalid, ParseError
 from .partial import PartialBuilder
 from .spec import Spec
 
@@ -60,7 +63,7 @@ class Judge(Generic[T]):
 
     `context` and `strict` go to Pydantic. A context that is a mapping, or none at all, reaches validators with
     `attempt`, `max_attempts` and `is_last_attempt` added. `restores`: the answer follows a provider's strict schema, in
-    which null may stand for what was not given.
+    which null may stand for what was not given. `leniency`: how far from plain JSON of the type it may be (`parse`).
     """
 
     spec: Spec[T]
@@ -68,10 +71,12 @@ class Judge(Generic[T]):
     context: Any = None
     strict: bool | None = None
     restores: bool = False
+    leniency: str | Leniency = "strict"
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
         """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
-        `ManyToolCalls`, `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
+        `ManyToolCalls`, `WrongTool`, a `ParseError` or pydantic's `ValidationError`, which one can; and whatever a
+        validator raises."""
         self.check(answer)
         with self.attempt(info or AttemptInfo()) as context:
             if self.mode is Mode.TOOLS:
@@ -100,7 +105,8 @@ class Judge(Generic[T]):
 
     def partial(self, answer: Answer) -> Any:
         """What an answer that broke off holds of the value; None if not even that can be read."""
-        builder = PartialBuilder(self.spec)
+        in_text = self.mode is Mode.TEXT
+        builder = PartialBuilder(self.spec, envelope=None if in_text else self.spec.envelope, skip_prose=in_text)
         try:
             builder.feed(answer.payload)
             return builder.finish()
@@ -140,6 +146,8 @@ class Judge(Generic[T]):
                 verdicts.append(self.read(call.arguments, several[call.name], context, enveloped=True))
             except ValidationError as error:
                 faults += relocated(error, before=(number,))
+            except ParseError as error:
+                faults += [fault(one.type, one.msg, (number, *one.loc), one.input) for one in error.faults]
         if faults:
             raise failed(self.spec.name, faults)
         values = [verdict.value for verdict in verdicts]
@@ -149,9 +157,11 @@ class Judge(Generic[T]):
         return Verdict(self.spec.gathered(values, context), repairs)
 
     def _from_text_instead(self, answer: Answer, context: Any, offered: list[str]) -> Verdict[T]:
-        """Some models write a tool's arguments as text. Only an object that fits is taken for that."""
+        """Some models write a tool's arguments as text. Only an object that fits is taken for that: any text is a
+        string, but it was not meant as one."""
+        judge = self if self.spec.envelope is None else replace(self, leniency="strict")
         try:
-            verdict = self.read(answer.text, self.spec, context, enveloped=True)
+            verdict = judge.read(answer.text, self.spec, context, enveloped=True)
         except (ValidationError, Rejected):
             raise NoToolCall(" or ".join(offered)) from None
         return replace(verdict, notes=(*verdict.notes, TEXT_INSTEAD))
@@ -162,7 +172,12 @@ class Judge(Generic[T]):
         """The value of a spec that text stands for, which is in the envelope where the provider takes only objects."""
         if self.restores:
             text = restore_text(text, spec.object_schema if enveloped else spec.json_schema)
-        return Verdict(spec.validate(text, context, self.strict, envelope=enveloped))
+        try:
+            report = read(text, spec, self.leniency, context, self.strict, envelope=enveloped)
+        except Invalid as error:  # what Pydantic says is what is told
+            raise error.__cause__ or error from None
+        notes = ("the answer broke off; the value is what had arrived",) if report.truncated else ()
+        return Verdict(report.value, report.repairs, notes)
 
     def context_in(self, info: AttemptInfo) -> Any:
         """The validation context of one attempt."""
