@@ -1,4 +1,4 @@
-"""Runs benchmarks: python -m benchmarks {malformed,streaming,coldstart,memory,extraction,throughput,soak,all}."""
+"""Runs benchmarks: python -m benchmarks NAME [options], where NAME is one of `NAMES` or "all"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .options import Options
 
-NAMES = ("malformed", "streaming", "coldstart", "memory", "extraction", "throughput", "soak")
+NAMES = ("malformed", "streaming", "coldstart", "memory", "extraction", "rewind", "throughput", "soak")
 """In the order of `all`. `soak` lasts as long as one likes and belongs to `all` only as a smoke test."""
 
 

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .clients.cost import Prices, cost_of
     from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, Usage
     from .core.errors import (
         BackendError,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
     from .forms.rewind import RewindOptions
+    from .media import PDF, Audio, Image
+    from .structured.cache import MemoryCache
+    from .structured.cache_disk import DiskCache
     from .structured.citations import CitationMixin
     from .structured.errors import BatchFailed, IncompleteOutput, StructuredError, ValidationFailed
     from .structured.hooks import Hooks
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from .structured.maybe import Maybe
 
 _HOMES = {
+    "clients.cost": ("Prices", "cost_of"),
     "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
     "core.errors": (
         "BackendError",
@@ -54,6 +59,9 @@ _HOMES = {
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
     "forms.rewind": ("RewindOptions",),
+    "media": ("PDF", "Audio", "Image"),
+    "structured.cache": ("MemoryCache",),
+    "structured.cache_disk": ("DiskCache",),
     "structured.errors": ("BatchFailed", "IncompleteOutput", "StructuredError", "ValidationFailed"),
     "structured.citations": ("CitationMixin",),
     "structured.hooks": ("Hooks",),
@@ -65,26 +73,32 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "PDF",
     "AsyncEngine",
     "Attempt",
+    "Audio",
     "BackendError",
     "BatchFailed",
     "CapacityError",
     "CitationMixin",
     "Completion",
+    "DiskCache",
     "Engine",
     "EngineClosedError",
     "EngineStats",
     "FinishReason",
     "Hooks",
+    "Image",
     "IncompleteOutput",
     "Maybe",
+    "MemoryCache",
     "ModelFileError",
     "ModelNotFoundError",
     "NoEngineError",
     "PageformError",
     "ParameterError",
     "Partial",
+    "Prices",
     "RepetitionDetection",
     "RequestError",
     "RewindOptions",
@@ -95,6 +109,7 @@ __all__ = [
     "TokenLogprob",
     "Usage",
     "ValidationFailed",
+    "cost_of",
     "llm_validator",
     "openai_moderation",
 ]

@@ -11,13 +11,22 @@ import pytest
 from conversation import ANN, GOOD, YOUNG, YOUNGER, Person, Search, Weather, assembled, call_of, converse
 from pydantic import BaseModel
 from scripted_server import Cut, ScriptedServer, event, stream_reply
+from strict_types import check_model
 from wire_anthropic import SIGNATURE, AnthropicWire
 from wires import Called, Pieces, Said
 
 from pageform.clients.base import Provider
 from pageform.clients.providers import anthropic as module
 from pageform.core.completion import FinishReason, Usage
-from pageform.structured import EmptyAnswer, IncompleteOutput, Mode, NoToolCall, ProviderError, ValidationFailed
+from pageform.structured import (
+    EmptyAnswer,
+    IncompleteOutput,
+    Mode,
+    NoToolCall,
+    ProviderError,
+    Rejection,
+    ValidationFailed,
+)
 
 provider: Provider = module
 WIRE = AnthropicWire()
@@ -229,6 +238,28 @@ def test_what_is_no_response_is_the_providers_error() -> None:
     for odd in (None, "overloaded", anthropic.types.Message.construct(content=None)):
         with pytest.raises(ProviderError, match="anthropic"):
             provider.read(odd)
+
+
+def test_citations_are_echoed_without_what_requests_have_no_place_for() -> None:
+    cited = {"type": "char_location", "cited_text": "Ann", "document_index": 0, "document_title": None, "file_id": "f"}
+    place = {**cited, "start_char_index": 0, "end_char_index": 3}
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    head = {"id": "1", "type": "message", "role": "assistant", "model": "m", "usage": usage, "stop_reason": "end_turn"}
+    whole = {**head, "content": [{"type": "text", "text": YOUNG, "citations": [place]}]}
+    opened = {"type": "text", "text": "", "citations": None}
+    events = [
+        {"type": "content_block_start", "index": 0, "content_block": opened},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": YOUNG}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": place}},
+    ]
+    read = provider.read(check_model(anthropic.types.Message, whole))
+    streamed = assembled(provider, [check_model(anthropic.types.RawMessageStreamEvent, one) for one in events])
+    for answer in (read, streamed):
+        kwargs = provider.reask(dict(ASKED), answer, Rejection(ValueError("no"), "no"))
+        WIRE.check(kwargs)
+        del place["file_id"]
+        assert kwargs["messages"][1]["content"] == [{"type": "text", "text": YOUNG, "citations": [place]}]
+        place["file_id"] = "f"
 
 
 # --- streams ---------------------------------------------------------------------------------------------------------

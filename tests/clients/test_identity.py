@@ -83,6 +83,27 @@ def test_equal_settings_share_and_others_do_not(make: Callable[..., Any]) -> Non
     assert len(same) == 64
 
 
+METHODS = {
+    openai: lambda client: client.chat.completions.create,
+    async_openai: lambda client: client.responses.create,
+    azure: lambda client: client.chat.completions.create,
+    anthropic: lambda client: client.messages.create,
+    cohere: lambda client: client.v2.chat if hasattr(client, "v2") else client.chat,
+    mistral: lambda client: client.chat.complete,
+    groq: lambda client: client.chat.completions.create,
+    genai: lambda client: client.models.generate_content,
+}
+
+
+@pytest.mark.parametrize("make", SDKS, ids=lambda make: make.__name__)
+def test_a_method_stands_for_its_client(make: Callable[..., Any]) -> None:
+    client = make("secret-key")
+    method = METHODS[make](client)
+    assert scope(method, private="one") == scope(method, private="two")
+    assert scope(method) != scope(METHODS[make](make("other-key")))
+    assert scope(method) != scope(METHODS[make](make("secret-key", "https://b.example/v1")))
+
+
 @pytest.mark.parametrize("make", SDKS, ids=lambda make: make.__name__)
 def test_a_namespace_stands_in_place_of_the_key_but_not_of_the_address(make: Callable[..., Any]) -> None:
     tenant = scope(make("one"), "tenant", "x")

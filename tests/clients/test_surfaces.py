@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +12,12 @@ import anthropic
 import cohere
 import pytest
 from google import genai
+from google.genai import types
 from mistralai.client import Mistral
 from people import ANN, ASK, GOOD, YOUNG, Person
-from scripted_server import ScriptedServer
+from pydantic import BaseModel
+from rigs import RIGS
+from scripted_server import Gate, ScriptedServer, raw_reply, stream_reply
 from wire_anthropic import AnthropicWire
 from wire_cohere import CohereWire
 from wire_genai import GenaiWire
@@ -22,6 +26,8 @@ from wires import Called, Said
 
 from pageform.clients import from_anthropic, from_cohere, from_genai, from_mistral, from_provider, patch
 from pageform.core.errors import ParameterError
+from pageform.media import Image
+from pageform.structured import ValidationFailed, WrongTool
 from pageform.structured.errors import ClientError, ConfigurationError
 
 CALLED = Said(calls=(Called("Person", GOOD),))
@@ -42,7 +48,7 @@ def test_anthropics_own_methods(server: ScriptedServer) -> None:
     sdk = anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=0)
     client = from_anthropic(sdk)
     wire = WIRES["anthropic"]
-    server.say(*[wire.reply(CALLED) for _ in range(3)], wire.reply(Said("Hello.")), wire.reply(Said("Hello.")))
+    server.say(*[wire.reply(CALLED) for _ in range(3)], wire.reply(Said("Hello.")))
     for create in (client.messages.create, client.chat.completions.create):
         assert create(response_model=Person, messages=ASK, **CLAUDE) == ANN
     beta = client.beta.messages.create
@@ -50,6 +56,11 @@ def test_anthropics_own_methods(server: ScriptedServer) -> None:
     assert server.requests[-1].headers["anthropic-beta"] == "context-1m-2025-08-07"
     plain = client.messages.create(messages=ASK, **CLAUDE)
     assert plain.content[0].text == "Hello."
+    system = [{"role": "system", "content": "Be brief."}, *ASK]
+    server.say(wire.reply(Said("Hello.")))
+    assert client.create(messages=system, **CLAUDE).content[0].text == "Hello."
+    assert server.requests[-1].json["system"] == "Be brief."
+    server.say(wire.reply(Said("Hello.")))
     assert client.messages.with_raw_response.create(messages=ASK, **CLAUDE).parse().content[0].text == "Hello."
     assert (client.api_key, client.messages.batches) == ("k", sdk.messages.batches)
 
@@ -140,6 +151,12 @@ async def test_googles_own_methods(server: ScriptedServer) -> None:
     later = from_genai(sdk, use_async=True)
     assert await later.aio.models.generate_content(response_model=Person, **asked) == ANN
     assert client.models.generate_content(**asked).text == "Hello."
+    server.say(wire.reply(Said("Hello.")))
+    system = [{"role": "system", "content": "Be brief."}, *ASK]
+    assert client.create(messages=system, model="gemini-2.5-flash", max_tokens=5).text == "Hello."
+    sent = server.requests[-1].json
+    assert sent["systemInstruction"]["parts"] == [{"text": "Be brief."}]
+    assert sent["generationConfig"] == {"maxOutputTokens": 5}
     assert client.files is sdk.files
     await sdk.aio.aclose()
 
@@ -174,6 +191,73 @@ async def test_clients_by_name(
         assert server.requests[0].json["max_tokens"] == 4096, "what Anthropic requires has a default here"
     if service == "google":
         await client.client.aio.aclose()
+
+
+@pytest.mark.parametrize("name", WIRES)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_timeout_reaches_the_sdk_in_its_own_way(server: ScriptedServer, name: str, stream: bool) -> None:
+    """Each has another argument for it, and other units."""
+    client = RIGS[name].client(server.url, False, max_retries=0)
+    server.say(stream_reply([Gate()]) if stream else raw_reply(Gate(), b"{}"))
+    begun = time.monotonic()
+    with pytest.raises(Exception, match=r"(?i)time") as caught:
+        list(client.create_partial(Person, ASK, timeout=0.3)) if stream else client.create(Person, ASK, timeout=0.3)
+    assert "Timeout" in type(caught.value).__name__
+    assert 0.2 < time.monotonic() - begun < 10
+
+
+def test_a_timeout_joins_the_callers_own_options(server: ScriptedServer) -> None:
+    options = types.HttpOptions(headers={"x-own": "1"})
+    client = RIGS["google"].client(server.url, False, config=types.GenerateContentConfig(http_options=options))
+    server.say(WIRES["google"].reply(CALLED))
+    assert client.create(Person, ASK, timeout=30) == ANN
+    assert server.requests[-1].headers["x-own"] == "1"
+    assert options.timeout is None
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_images_are_sent_as_each_takes_them(server: ScriptedServer, name: str) -> None:
+    server.say(WIRES[name].reply(CALLED))
+    image = Image.from_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 16)
+    client = RIGS[name].client(server.url, False)
+    assert client.create(Person, [{"role": "user", "content": ["Who is this?", image]}]) == ANN
+    assert (image.data or "?") in json.dumps(server.requests[-1].json)
+
+
+OTHERS: dict[str, Any] = {
+    "openai": {"tools": [{"type": "function", "function": {"name": "look"}}], "tool_choice": "auto"},
+    "anthropic": {"tools": [{"name": "look", "input_schema": {"type": "object"}}], "tool_choice": {"type": "auto"}},
+    "cohere": {"tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]},
+    "mistral": {
+        "tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}],
+        "tool_choice": "auto",
+    },
+    "google": {"config": {"tools": [{"function_declarations": [{"name": "look"}]}]}},
+}
+
+
+class Anything(BaseModel):
+    """Any arguments fit."""
+
+    name: str = "nobody"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_of_the_callers_own_tools_are_no_answers(name: str, stream: bool) -> None:
+    """Though their arguments may fit the type."""
+    rig = RIGS[name]
+    with rig.server() as server:
+        client = rig.client(server.url, False, max_retries=0)
+        look = Said(calls=(Called("look", '{"name": "Ann"}'),))
+        server.say(rig.wire.stream(look) if stream else rig.wire.reply(look))
+        shown: list[Any] = []
+        ask = lambda: shown.extend(client.create_partial(Anything, ASK, **OTHERS[name]))  # noqa: E731
+        with pytest.raises(ValidationFailed) as caught:
+            ask() if stream else client.create(Anything, ASK, **OTHERS[name])
+        assert isinstance(caught.value.__cause__, WrongTool)
+        assert shown == []
+        assert "look" in json.dumps(server.requests[0].json)
 
 
 def test_clients_of_others_are_refused() -> None:

@@ -55,16 +55,21 @@ class Prepared:
     """The request that a provider makes of a call. `notes` tells what of the type it could not express (a constraint
     that the provider does not enforce, a fall-back to a weaker mode); nothing is left out silently. `mode` is that of
     the request if it is not the call's; `strict` says that the schema is of a dialect in which null may stand for what
-    was not given (`structured.dialects.restore`)."""
+    was not given (`structured.dialects.restore`); `tools_beside`, that the caller offers tools of their own too."""
 
     kwargs: Kwargs
     notes: tuple[str, ...] = field(default=())
     mode: Mode | None = None
     strict: bool = False
+    tools_beside: bool = False
 
 
 class Provider(Protocol):
-    """A wire format. Modules of `clients.providers` have these names at their top level."""
+    """A wire format. Modules of `clients.providers` have these names at their top level.
+
+    One whose callers may write a conversation in another way than the SDK takes it also has `plain(kwargs)`: the SDK's
+    kwargs of a call without a response type.
+    """
 
     MODES: tuple[Mode, ...]
     """The modes that the provider has, the default first."""

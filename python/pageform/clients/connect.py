@@ -190,7 +190,7 @@ def _endpoint(client: Any, name: str, service: Service, asynchronous: bool) -> E
         stream=reach(client, stream) if stream else None,
         quirks=service.quirks,
         wire=sdk.wire,
-        takes_timeout=sdk.timeout,
+        timeout=sdk.timeout,
         own=reach(client, sdk.place) if sdk.place else None,
     )
 

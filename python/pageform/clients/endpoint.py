@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..structured.answer import Mode
@@ -14,6 +16,9 @@ from ..structured.errors import ProviderError
 from ..structured.observe import Observer
 from .base import Kwargs, Provider, Quirks, thawed
 from .encode import Wire
+
+Way = tuple[str, ...]
+"""To an argument: its name, or that of an argument which holds it and where it is in there."""
 
 _CUT = frozenset(
     {
@@ -35,9 +40,9 @@ _CUT = frozenset(
 class Endpoint:
     """`create` answers a request as a whole; `stream` as events, if that is another method. `asynchronous` says that
     they give awaitables. `provider` is the wire format, `name` the service's name, `modes` those that it has (the
-    default first), `quirks` how far it goes with the format, `wire` how it writes media. `takes_timeout`: the
-    methods have a parameter `timeout` in seconds. `own` takes calls without a response type, if that is another
-    method."""
+    default first), `quirks` how far it goes with the format, `wire` how it writes media. `timeout`: which argument
+    bounds a request, and its units in a second. `own` takes calls without a response type, if that is another method.
+    """
 
     name: str
     provider: Provider
@@ -47,7 +52,9 @@ class Endpoint:
     stream: Callable[..., Any] | None = None
     quirks: Quirks = Quirks()  # noqa: RUF009 - frozen
     wire: Wire = Wire.OPENAI
-    takes_timeout: bool = True
+    timeout: tuple[Way, int] = (("timeout",), 1)
+    private: str = field(default_factory=lambda: os.urandom(16).hex(), compare=False, repr=False)
+    """Stands for this client where its settings can't be told (`identity.cache_scope`)."""
     own: Callable[..., Any] | None = None
 
     def transport(self, observer: Observer, deadline: float | None = None) -> Transport[Kwargs]:
@@ -56,9 +63,7 @@ class Endpoint:
 
         def within(kwargs: Kwargs) -> Kwargs:
             sent: Kwargs = thawed(kwargs)  # some SDKs write into what they are given, and it may be sent again
-            if deadline is not None and self.takes_timeout:
-                sent["timeout"] = max(deadline - time.monotonic(), 0.001)
-            return sent
+            return sent if deadline is None else self._within(sent, max(deadline - time.monotonic(), 0.001))
 
         opened = self.stream or self.create
         return Transport(
@@ -74,10 +79,17 @@ class Endpoint:
 
     def plain(self, kwargs: Mapping[str, Any]) -> Any:
         """A call without a response type, as the SDK takes it."""
+        if hasattr(self.provider, "plain"):
+            kwargs = self.provider.plain(dict(kwargs))
         if self.stream is None:
             return self.create(**kwargs)
         given = {name: value for name, value in kwargs.items() if name != "stream"}
         return self.stream(**given) if kwargs.get("stream") else (self.own or self.create)(**given)
+
+    def _within(self, kwargs: Kwargs, seconds: float) -> Kwargs:
+        way, units = self.timeout
+        bound: Kwargs = _bounded(kwargs, way, seconds if units == 1 else math.ceil(seconds * units))
+        return bound
 
     def _close(self, events: Any) -> Any:
         names = ("aclose", "close") if self.asynchronous else ("close",)
@@ -88,9 +100,21 @@ class Endpoint:
 
     def _told(self, error: Exception) -> Exception:
         """The error to raise: the SDK's own, but for those that say only that some text could not be decoded."""
-        if isinstance(error, (UnicodeDecodeError, json.JSONDecodeError)):
+        if isinstance(error, (UnicodeDecodeError, json.JSONDecodeError, RecursionError)):
             return ProviderError(self.name, f"what came can't be read ({error})")
         return error
+
+
+def _bounded(holder: Any, way: Way, value: float) -> Any:
+    """A copy of arguments, or of an SDK's object with options in them, with a number at the end of the way that is the
+    value at most."""
+    name, *rest = way
+    current = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    if rest:
+        made = _bounded({} if current is None else current, tuple(rest), value)
+    else:
+        made = value if current is None else min(current, value)
+    return {**holder, name: made} if isinstance(holder, Mapping) else holder.model_copy(update={name: made})
 
 
 def was_cut(error: BaseException | None) -> bool:

@@ -40,7 +40,8 @@ _HTTP = ("_client", "client", "httpx_client", "_httpx_client")
 
 
 def cache_scope(client: Any, provider: str, namespace: str | None, private: str) -> str:
-    """Whose answers a cache may share with this client, as a hash. Read for each call: settings may be changed.
+    """Whose answers a cache may share with this client (or a method of it), as a hash. Read for each call: settings may
+    be changed.
 
     Its endpoint, and its credentials or, in their place, the `namespace` that the caller gives to tenants. Where an SDK
     shows neither key nor address, or a key that is made anew for each call, only this very client is meant: by
@@ -61,6 +62,7 @@ def _settings(client: Any) -> dict[str, Any]:
 
     Read off the instance, not as attributes: SDKs make resources, and warn, when some names are looked up.
     """
+    client = _client_of(client)
     holder = next((inner for name in _INNER if (inner := _own(client).get(name)) is not None), client)
     found = {name: value for name, value in _own(holder).items() if name in _ENDPOINT | _CREDENTIALS}
     found = {name: value for name, value in found.items() if value is not None and not _is_resource(name, value)}
@@ -72,6 +74,18 @@ def _settings(client: Any) -> dict[str, Any]:
     found["http hooks"] = [hook for hooks in _hooks(http) for hook in hooks if not _same_package(hook, client)]
     address = getattr(found.get("_http_options"), "base_url", None)  # Google's
     return {name: _readable(value) for name, value in {**found, "_base_url": found.get("_base_url", address)}.items()}
+
+
+def _client_of(method: Any) -> Any:
+    """The client of an SDK's method, such as `client.chat.completions.create`; a client itself is one."""
+    found = getattr(method, "__self__", method)
+    for _ in range(5):
+        own = _own(found)
+        inner = own.get("_client", own.get("_raw_client"))
+        if any(name in own for name in (*_SECRETS, *_INNER)) or inner is None or not _same_package(type(inner), found):
+            break
+        found = inner
+    return found
 
 
 def _hooks(http: Any) -> Iterable[Iterable[Any]]:

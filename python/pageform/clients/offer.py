@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import ParameterError, SchemaError
 from ..structured.dialects import Adapted
+from ..structured.dialects.nodes import words
 from ..structured.errors import EmptyAnswer, NoToolCall
 from ..structured.loop import Rejection
 from ..structured.prompt import call_complaint, complaint
@@ -38,6 +39,8 @@ class Offer:
 
     tools: tuple[Tool, ...]
     notes: tuple[str, ...]
+    beside: bool = False
+    """Whether the caller offers tools of their own too."""
 
     @property
     def adapted(self) -> bool:
@@ -50,8 +53,8 @@ class Offer:
         return all(tool.strict for tool in self.tools)
 
 
-def offer(call: Call, adapt: Adapt, enforced: bool = True) -> Offer:
-    """A tool for each class of a parallel type, one for every other type.
+def offer(call: Call, adapt: Adapt, enforced: bool = True, given: Any = None) -> Offer:
+    """A tool for each class of a parallel type, one for every other type. `given` are the caller's own tools.
 
     `enforced` says whether the model has strict tools at all. Schemas that the dialect can't say are offered as they
     are, with a note. Raises `ParameterError` or `SchemaError` where the caller demands what can't be.
@@ -69,8 +72,11 @@ def offer(call: Call, adapt: Adapt, enforced: bool = True) -> Offer:
             notes += adapted.notes if adapted.sendable else adapted.obstacles
             strict, schema = adapted.sendable, adapted.schema if adapted.sendable else schema
         tools.append(Tool(name, spec.description, thawed(schema), strict))
-    _refuse_clashes(call.kwargs.get("tools"), {tool.name for tool in tools})
-    return Offer(tuple(tools), tuple(notes))
+    if call.spec.members:  # each item is a call
+        counts = {key: call.spec.json_schema[key] for key in ("minItems", "maxItems") if key in call.spec.json_schema}
+        notes += [f"not enforced by the provider: {words(key, count)} of calls" for key, count in counts.items()]
+    _refuse_clashes(given, {tool.name for tool in tools})
+    return Offer(tuple(tools), tuple(notes), bool(given))
 
 
 def adapted_to(spec: Spec[Any], adapt: Adapt, demanded: bool = False) -> Adapted:
@@ -122,8 +128,11 @@ def user_complaint(rejection: Rejection) -> str:
 
 def _refuse_clashes(given: Any, names: set[str]) -> None:
     for tool in given or ():
-        function = tool.get("function", tool) if isinstance(tool, Mapping) else tool
-        name = function.get("name") if isinstance(function, Mapping) else getattr(function, "name", None)
-        if name in names:
+        declared = _get(tool, "function_declarations") or _get(tool, "functionDeclarations") or [tool]
+        for name in {_get(_get(one, "function") or one, "name") for one in declared} & names:
             reason = "is also the name of the tool that the response type makes"
             raise ParameterError("tools", name, reason, "Give your tool another name.")
+
+
+def _get(source: Any, name: str) -> Any:
+    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)

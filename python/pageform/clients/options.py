@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..core.errors import ParameterError
+from ..media.guard import Guard
 from ..structured.answer import Mode
 from ..structured.errors import ModeError
 from ..structured.hooks import Hooks
@@ -30,6 +31,12 @@ class Options:
     token_budget: int | None = None
     leniency: Any = None
     accumulate: Accumulate | None = None
+    cache: Any = None
+    cache_ttl: float | None = None
+    cache_namespace: str | None = None
+    autodetect_images: bool | None = None
+    strict_templates: bool | None = None
+    guard: Guard | None = None
 
     def over(self, others: Options) -> Options:
         """These options, and the others' where these have none; hooks of both."""
@@ -44,7 +51,7 @@ class Options:
 
     @property
     def parsing(self) -> Leniency:
-        """How far from plain JSON an answer may be. Whoever wants strict types wants none aligned, unless they say so."""
+        """How far from plain JSON an answer may be. Who wants strict types wants none aligned, unless they say so."""
         if self.leniency is None:
             return Leniency(align=False) if self.strict else Leniency()
         return Leniency.of(self.leniency)

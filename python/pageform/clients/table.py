@@ -15,6 +15,7 @@ from typing import Any
 from ..structured.answer import Mode
 from .base import Provider, Quirks
 from .encode import Wire
+from .endpoint import Way
 
 ALL = (Mode.TOOLS, Mode.SCHEMA, Mode.TEXT)
 
@@ -26,7 +27,8 @@ class Sdk:
     `stream_path` is the method for streams if that is another one, `async_path` and `async_stream_path` those of async
     clients where they have other names. `place` is where callers look for the method, if elsewhere. `kin` are further
     classes with the same methods, sync and async. A package with one class for both names it twice. `timeout`: the
-    methods take `timeout` in seconds. `address`: the option of the client, or the way into it, that holds the base URL.
+    argument of the methods, or the way into it, that bounds a request, and its units in a second. `address`: likewise
+    the option of the client that holds the base URL.
     """
 
     extra: str
@@ -41,8 +43,8 @@ class Sdk:
     async_stream_path: tuple[str, ...] = ()
     place: tuple[str, ...] = ()
     kin: tuple[tuple[str, str], ...] = ()
-    timeout: bool = True
-    address: tuple[str, ...] = ("base_url",)
+    timeout: tuple[Way, int] = (("timeout",), 1)
+    address: Way = ("base_url",)
     others: Mapping[tuple[str, ...], tuple[str, Wire]] = field(default_factory=lambda: MappingProxyType({}))
     """Further endpoints: path → module of `providers` and how it writes media."""
 
@@ -135,7 +137,7 @@ COHERE = Sdk(
     place=("chat",),
     kin=(("Client", "AsyncClient"),),
     wire=Wire.COHERE,
-    timeout=False,
+    timeout=(("request_options", "timeout_in_seconds"), 1),
 )
 MISTRAL = Sdk(
     extra="mistral",
@@ -148,7 +150,7 @@ MISTRAL = Sdk(
     async_path=("chat", "complete_async"),
     async_stream_path=("chat", "stream_async"),
     wire=Wire.MISTRAL,
-    timeout=False,
+    timeout=(("timeout_ms",), 1000),
     address=("server_url",),
 )
 GENAI = Sdk(
@@ -162,7 +164,7 @@ GENAI = Sdk(
     async_path=("aio", "models", "generate_content"),
     async_stream_path=("aio", "models", "generate_content_stream"),
     wire=Wire.GENAI,
-    timeout=False,
+    timeout=(("config", "http_options", "timeout"), 1000),
     address=("http_options", "base_url"),
 )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from ..core.errors import ParameterError, SchemaError
 from ..structured.attempts import Transport, growing, whole
-from ..structured.drive import AsyncStream, Do, Effect, Program, Stream, run, run_async
+from ..structured.cache import Slot, check_ttl
+from ..structured.cache_key import cache_key
+from ..structured.drive import AsyncStream, Effect, Program, Stream, beside, in_thread, run, run_async
 from ..structured.judge import AttemptInfo, Judge
 from ..structured.loop import Outcome, Rejection, retry
 from ..structured.observe import Observer
@@ -18,8 +20,11 @@ from ..structured.policy import Policy
 from ..structured.spec import Spec
 from ..structured.watch import ItemJudge, PartialWatcher
 from .base import Call, Kwargs, Prepared
+from .cached import cached, check_cache
 from .encode import encode_kwargs, fetches
 from .endpoint import Endpoint
+from .identity import cache_scope
+from .inputs import resolve, waits
 from .options import Options, split
 
 _UNSET: Any = object()
@@ -34,11 +39,18 @@ class Verbs:
       tenacity `Retrying` object, or a `Policy`; with `backoff`, a `Backoff` or True, they wait in between. Errors of
       the SDK are its own to retry; they are raised as they are.
     - `timeout` in seconds bounds all attempts together, `token_budget` their tokens.
-    - `context`, `strict`: go to Pydantic's validation.
+    - `context`, `strict`: go to Pydantic's validation. A context that is a mapping makes templates of the messages:
+      `"Greet {{ name }}."`. `strict_templates=False` renders unknown variables as nothing.
+    - `autodetect_images`: strings in messages of the user that are a URL, a path, a data URI or base64 of an image, a
+      recording or a PDF become that. Not for what strangers wrote: a path is read. `guard`: what pageform may fetch for
+      providers that take no URLs (`media.Guard`).
     - `leniency`: how far from plain JSON an answer may be ("strict", "default", "lenient" or a `Leniency`).
     - `mode`: "tools", "schema" or "text". `strict_schema`: the provider's own strict enforcement: True demands it,
       False leaves it off, None takes it where the service has it and the type allows it.
     - `accumulate`: what the model is shown of its earlier answers: "last", "all" or "summary".
+    - `cache`: a `MemoryCache`, `DiskCache` or the like keeps valid answers, for `cache_ttl` seconds; False uses none.
+      They are shared by clients of the same address and key, or, in place of the key, the same `cache_namespace`. An
+      answer from there has a note in the outcome, no usage, and is told to no hook.
     - `hooks`: `Hooks`, or a mapping from event to handlers, besides the client's own.
 
     Raises ParameterError before anything is sent; ValidationFailed, IncompleteOutput, TokenBudgetExceeded or
@@ -58,7 +70,7 @@ class Verbs:
         if response_model is None:
             options, plain = split(kwargs)
             options.refuse_without_type()
-            return self._endpoint.plain({**self._defaults, **plain})
+            return self._plain({**self._defaults, **plain})
         if not kwargs.get("stream"):
             return self._answer(response_model, kwargs, lambda outcome: outcome.value)
         kind = Spec.of(response_model).kind
@@ -93,8 +105,20 @@ class Verbs:
         An item that is not valid ends the stream; the model is asked again, and the iterator goes on with that item.
         `close` and `outcome` are as of `create_partial`; the outcome's value is the list of all items.
         """
-        call = _Call(self, _list_spec(response_model), _with_messages(messages, kwargs), streams=True)
+        call = _Call(self, list_spec(response_model), _with_messages(messages, kwargs), streams=True)
         return self._streamed(call.items)
+
+    def _plain(self, kwargs: Kwargs) -> Any:
+        """A call of the SDK's method; only media are spelled for it."""
+        endpoint = self._endpoint
+        encode = partial(encode_kwargs, kwargs, endpoint.wire, self._options.guard)
+
+        async def later() -> Any:
+            return await endpoint.plain(await in_thread(encode))
+
+        if endpoint.asynchronous and fetches(kwargs, endpoint.wire):
+            return later()
+        return endpoint.plain(encode())
 
     def _answer(self, response_model: Any, kwargs: Kwargs, pick: Callable[[Outcome[Any]], Any]) -> Any:
         def call() -> Program[Outcome[Any]]:
@@ -123,8 +147,8 @@ class _Call:
         self.mode = self.options.mode_of(self.endpoint)
         self.policy: Policy = self.options.policy
         self.limits = self.options.limits(self.kwargs.get("timeout"))
-        if not self.endpoint.takes_timeout:
-            self.kwargs.pop("timeout", None)
+        if self.limits.timeout is not None:  # each request is told what is left of it
+            del self.kwargs["timeout"]
 
     def whole(self) -> Program[Outcome[Any]]:
         """The answer as a whole."""
@@ -132,7 +156,7 @@ class _Call:
         def program(ready: _Ready) -> Program[Outcome[Any]]:
             return whole(self._loop(ready, ready.judge), ready.transport)
 
-        return self._prepared(program)
+        return self._prepared(program, lambda value: ())
 
     def partials(self) -> Program[Outcome[Any]]:
         """The answer as it grows."""
@@ -141,7 +165,7 @@ class _Call:
             watch = lambda number: PartialWatcher(ready.judge, self._attempt(number))  # noqa: E731
             return growing(self._loop(ready, ready.judge), ready.transport, watch, lambda value: (value,))
 
-        return self._prepared(program)
+        return self._prepared(program, lambda value: (value,))
 
     def items(self) -> Program[Outcome[Any]]:
         """The items of the answer, one by one."""
@@ -152,21 +176,39 @@ class _Call:
             patient = self.limits.token_budget is not None
             return growing(self._loop(ready, judge, judge.EVERY), ready.transport, watch, judge.rest, patient)
 
-        return self._prepared(program)
+        return self._prepared(program, lambda value: value)
 
     def _attempt(self, number: int) -> AttemptInfo:
         return AttemptInfo(number, self.policy.max_attempts)
 
-    def _prepared(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
-        """The program of the call, with what has to be fetched first in it."""
-        if not fetches(self.kwargs, self.endpoint.wire):
-            return self._noted(program, self._ready(encode_kwargs(self.kwargs, self.endpoint.wire)))
-        return self._fetching(program)
+    def _prepared(
+        self, program: Callable[[_Ready], Program[Outcome[Any]]], shows: Callable[[Any], Iterable[Any]]
+    ) -> Program[Outcome[Any]]:
+        """The program of the call, with what has to be waited for first in it. `shows` is what a stream shows of a
+        value that is there at once."""
+        given = (self.kwargs, self.endpoint.wire, self.options.context, bool(self.options.autodetect_images))
+        resolved = partial(resolve, *given, self.options.strict_templates is not False, self.options.guard)
+        if waits(*given) if self.endpoint.asynchronous else fetches(*given[:2]):
+            return self._waiting(program, shows, resolved)
+        return self._noted(program, shows, self._ready(resolved()))
 
-    def _fetching(self, program: Callable[[_Ready], Program[Outcome[Any]]]) -> Program[Outcome[Any]]:
-        encode: Callable[[], Any] = partial(encode_kwargs, self.kwargs, self.endpoint.wire)
-        kwargs = yield Do(partial(_in_thread, encode) if self.endpoint.asynchronous else encode)
-        return (yield from self._noted(program, self._ready(kwargs)))
+    def _waiting(
+        self,
+        program: Callable[[_Ready], Program[Outcome[Any]]],
+        shows: Callable[[Any], Iterable[Any]],
+        resolved: Callable[[], Kwargs],
+    ) -> Program[Outcome[Any]]:
+        kwargs = yield beside(resolved, self.endpoint.asynchronous)
+        return (yield from self._noted(program, shows, self._ready(kwargs)))
+
+    def _slot(self, prepared: Prepared) -> Slot:
+        """Where the cache keeps the answer to this request."""
+        endpoint, options = self.endpoint, self.options
+        check_cache(options.cache)
+        scope = cache_scope(endpoint.create, endpoint.name, options.cache_namespace, endpoint.private)
+        mode = prepared.mode or self.mode
+        key = cache_key(prepared.kwargs, spec=self.spec, mode=mode, provider=endpoint.name, scope=scope)
+        return Slot(options.cache, key, check_ttl("cache_ttl", options.cache_ttl))
 
     def _ready(self, kwargs: Kwargs) -> _Ready:
         endpoint, options = self.endpoint, self.options
@@ -179,6 +221,7 @@ class _Call:
             options.strict,
             restores=prepared.strict,
             leniency=options.parsing,
+            tools_beside=prepared.tools_beside,
         )
         observer = Observer(options.hooks, provider=endpoint.name, asynchronous=endpoint.asynchronous)
         seconds = self.limits.timeout
@@ -202,10 +245,17 @@ class _Call:
         )
 
     def _noted(
-        self, program: Callable[[_Ready], Program[Outcome[Any]]], ready: _Ready
+        self,
+        program: Callable[[_Ready], Program[Outcome[Any]]],
+        shows: Callable[[Any], Iterable[Any]],
+        ready: _Ready,
     ) -> Generator[Effect, Any, Outcome[Any]]:
-        """The program's outcome with the provider's notes."""
-        running = program(ready)
+        """The program's outcome with the provider's notes, from the cache if it is there."""
+        if self.options.cache is None or self.options.cache is False:
+            running = program(ready)
+        else:
+            slot = self._slot(ready.prepared)
+            running = cached(lambda: program(ready), slot, ready.judge, shows, self.endpoint.asynchronous)
 
         def noted() -> Program[Outcome[Any]]:
             outcome = yield from running
@@ -228,16 +278,10 @@ def _with_messages(messages: Any, kwargs: Kwargs) -> Kwargs:
     return kwargs if messages is _UNSET else {"messages": messages, **kwargs}
 
 
-def _list_spec(response_model: Any) -> Spec[Any]:
+def list_spec(response_model: Any) -> Spec[Any]:
     """The spec of a list, given it or the type of its items."""
     if isinstance(response_model, dict):
         reason, remedy = "items of a JSON schema can't be streamed", "Give a type, or use create_partial."
         raise SchemaError("response_model", response_model, reason, remedy)
     spec = Spec.of(response_model)
     return spec if spec.kind in ("iterable", "parallel") else Spec.of(Iterable[response_model])
-
-
-def _in_thread(function: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-    import asyncio  # whoever awaits this has loaded it
-
-    return asyncio.to_thread(function)

@@ -49,13 +49,16 @@ def detect_messages(messages: Sequence[Any]) -> list[Any]:
     """A conversation with the strings that are media replaced by them, in new messages.
 
     A part of a content list may be a URL, a data URI, a path or base64 text, or `{"type": "image", "source": …,
-    "cache_control": …}`; a content that is one string is looked at too. Text stays text.
+    "cache_control": …}`; a content that is one string is looked at too. Text stays text, and so does what the user did
+    not write: what a model or a tool said names no file to read.
     """
     return [_detected_in(message) for message in messages]
 
 
 def _detected_in(message: Any) -> Any:
-    content = message.get("content") if isinstance(message, Mapping) else None
+    if not isinstance(message, Mapping) or message.get("role", "user") != "user":
+        return message
+    content = message.get("content")
     if isinstance(content, (list, tuple)):
         parts: Any = [_detected(part) for part in content]
     else:

@@ -129,7 +129,7 @@ class Slot:
 
     def store(self, answer: Answer) -> None:
         """Keep an answer that was found valid. One that broke off or was refused is not kept."""
-        if answer.finish_reason is not FinishReason.STOP or answer.refusal:
+        if answer.finish_reason is not FinishReason.STOP or answer.refusal or answer.error is not None:
             return
         try:
             self.cache.set(self.key, entry_of(answer), self.ttl)

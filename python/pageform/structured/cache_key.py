@@ -21,8 +21,8 @@ from ..core.errors import ParameterError
 from .answer import Mode
 from .spec import Spec
 
-_NOT_SENT = ("timeout",)
-"""Arguments that change when an answer comes, not what it is."""
+_OF_TRANSPORT = ("timeout", "stream", "stream_options")
+"""Arguments that change how and when an answer comes, not what it is."""
 _PLACEHOLDERS = ("NotGiven", "Omit", "Unset")
 """Classes by which SDKs say that an argument was not given."""
 
@@ -37,7 +37,7 @@ def cache_key(request: Mapping[str, Any], *, spec: Spec[Any], mode: Mode, provid
     sent = {
         name: value
         for name, value in request.items()
-        if name not in _NOT_SENT and type(value).__name__ not in _PLACEHOLDERS
+        if name not in _OF_TRANSPORT and type(value).__name__ not in _PLACEHOLDERS
     }
     parts = {
         "version": 1,

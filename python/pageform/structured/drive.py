@@ -54,6 +54,18 @@ class Left(BaseException):
     """Whoever iterated has left. (`GeneratorExit` itself would end a program without letting it close anything.)"""
 
 
+def beside(function: Callable[[], Any], asynchronous: bool) -> Do:
+    """Calls a function that takes its time: in async in a thread, beside the event loop."""
+    return Do((lambda: in_thread(function)) if asynchronous else function)
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """The result of a function that ran in a thread."""
+    import asyncio  # whoever awaits this has loaded it
+
+    return await asyncio.to_thread(function)
+
+
 Effect = Do | Wait | Pull | Show
 Program = Generator[Effect, Any, T]
 

@@ -64,6 +64,7 @@ class Judge(Generic[T]):
     `context` and `strict` go to Pydantic. A context that is a mapping, or none at all, reaches validators with
     `attempt`, `max_attempts` and `is_last_attempt` added. `restores`: the answer follows a provider's strict schema, in
     which null may stand for what was not given. `leniency`: how far from plain JSON of the type it may be (`parse`).
+    `tools_beside`: the model may also call tools that are none of ours, and a call of another name is one of those.
     """
 
     spec: Spec[T]
@@ -72,6 +73,7 @@ class Judge(Generic[T]):
     strict: bool | None = None
     restores: bool = False
     leniency: str | Leniency = "strict"
+    tools_beside: bool = False
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
         """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
@@ -124,6 +126,8 @@ class Judge(Generic[T]):
         if len(calls) > 1:
             raise ManyToolCalls(offered[0], [call.name for call in calls])
         name, arguments = calls[0].name, calls[0].arguments
+        if self.tools_beside and name not in offered:
+            raise WrongTool(name, offered)
         if name in offered:
             return self.read(arguments, self.spec, context, enveloped=True)
         try:  # some models change the name of the only tool that there is

@@ -90,13 +90,14 @@ Reask = Callable[[P, Answer, Rejection], P]
 class Outcome(Generic[T]):
     """A validated value and how it came about. The last of `attempts` is the accepted one; `response` is what the
     provider sent for it, `repairs` what was changed to read it, `notes` what else happened that the caller should know
-    (a constraint that the provider does not enforce, text where a tool call was due)."""
+    (a constraint that the provider does not enforce, text where a tool call was due), `answer` the accepted answer."""
 
     value: T
     attempts: list[Attempt] = field(default_factory=list)
     response: Any = None
     repairs: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
+    answer: Answer | None = field(default=None, compare=False, repr=False)
 
     @property
     def usage(self) -> Usage:
@@ -167,7 +168,7 @@ class _Loop(Generic[P, T]):
             else:
                 self._note(ask, answer, None, ())
                 self.observer.accepted(verdict.value)
-                return Outcome(verdict.value, self.attempts, answer.response, verdict.repairs, verdict.notes)
+                return Outcome(verdict.value, self.attempts, answer.response, verdict.repairs, verdict.notes, answer)
             faults = diagnose(error, self.judge.spec)
             self._note(ask, answer, error, faults)
             following = self._next(ask, original, answer, error, faults)

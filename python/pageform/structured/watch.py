@@ -23,7 +23,7 @@ class _Calls:
     """Which text an answer's deltas bring, of which number and spec: that of its tool calls, or its own as number 0."""
 
     def __init__(self, judge: Judge[Any]) -> None:
-        self._spec, self._in_tools = judge.spec, judge.mode is Mode.TOOLS
+        self._spec, self._in_tools, self._beside = judge.spec, judge.mode is Mode.TOOLS, judge.tools_beside
         self._names: dict[int, str] = {}
 
     def read(self, delta: Delta, call: int | None) -> tuple[int, str]:
@@ -42,6 +42,8 @@ class _Calls:
             return spec
         if spec.members:
             return spec.members.get(self._names[number])
+        if self._beside and self._names[number] != spec.tool_name:
+            return None
         return spec if number == 0 or spec.item is not None else None
 
 

@@ -66,6 +66,11 @@ def prepare(call: Call) -> Prepared:
     return Prepared(_with_instructions(kwargs, instructions(call.spec)))
 
 
+def plain(kwargs: Kwargs) -> Kwargs:
+    """See `Provider`: system messages may stand at the start."""
+    return _with_system_param(kwargs) if kwargs.get("messages") else kwargs
+
+
 def read(response: Any) -> Answer:
     """See `Provider.read`. Thinking is no part of the text."""
     content = getattr(response, "content", None)
@@ -136,7 +141,7 @@ def reask(kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
 
 
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    offered = offer(call, anthropic_strict, enforced=not _is_one_of(kwargs, _WITHOUT_STRICT))
+    offered = offer(call, anthropic_strict, not _is_one_of(kwargs, _WITHOUT_STRICT), kwargs.get("tools"))
     kwargs["tools"] = [*(kwargs.get("tools") or ()), *_definitions(offered)]
     notes = offered.notes
     given = kwargs.get("tool_choice")
@@ -151,7 +156,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
         kwargs["tool_choice"] = {"type": "any"}
     else:
         kwargs["tool_choice"] = {"type": "tool", "name": call.spec.tool_name, **_one_call(call)}
-    return Prepared(kwargs, notes, strict=offered.adapted)
+    return Prepared(kwargs, notes, strict=offered.adapted, tools_beside=offered.beside)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
@@ -254,7 +259,13 @@ def _refusal(source: Any) -> str | None:
 def _written(block: Any) -> dict[str, Any]:
     """A block as the API wrote it, but for empty fields, some of which it refuses to take back."""
     dumped: dict[str, Any] = block.model_dump(mode="json", exclude_unset=True, warnings=False)
-    return {name: value for name, value in dumped.items() if value is not None and name != "parsed_output"}
+    kept = {name: value for name, value in dumped.items() if value is not None and name != "parsed_output"}
+    return {**kept, "citations": [*map(_citation, kept["citations"])]} if "citations" in kept else kept
+
+
+def _citation(citation: Mapping[str, Any]) -> dict[str, Any]:
+    """A citation as it may be sent back: the API tells the id of a file, but has no place for it in requests."""
+    return {name: value for name, value in citation.items() if name != "file_id"}
 
 
 def _of_block(index: int, delta: Any) -> list[Delta]:
@@ -268,7 +279,8 @@ def _of_block(index: int, delta: Any) -> list[Delta]:
     if delta.type == "signature_delta":
         return [Delta(turn=(index, {"signature": delta.signature}), anchored=True)]
     if delta.type == "citations_delta":
-        return [Delta(turn=(index, {"citations": [delta.citation.model_dump(mode="json", exclude_unset=True)]}))]
+        cited = _citation(delta.citation.model_dump(mode="json", exclude_unset=True))
+        return [Delta(turn=(index, {"citations": [cited]}))]
     return []
 
 

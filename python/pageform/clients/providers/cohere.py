@@ -135,8 +135,8 @@ def reask(kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
 
 
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    offered = offer(call, cohere_schema)
     given = kwargs.get("tools") or ()
+    offered = offer(call, cohere_schema, given=given)
     notes = offered.notes
     kwargs["tools"] = [*given, *(_definition(tool.name, tool.description, tool.schema) for tool in offered.tools)]
     if offered.strict and (call.strict or not given):
@@ -156,7 +156,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
         names = " or ".join(tool.name for tool in offered.tools)
         kwargs = _with_instructions(kwargs, f"Give your answer by calling the tool {names}, and write no other text.")
         notes = (*notes, f"the model {kwargs.get('model')} can't be required to call a tool: it is asked to")
-    return Prepared(kwargs, notes, strict=offered.adapted)
+    return Prepared(kwargs, notes, strict=offered.adapted, tools_beside=offered.beside)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:

@@ -93,6 +93,14 @@ def prepare(call: Call) -> Prepared:
     return _with_text(call, kwargs, config)
 
 
+def plain(kwargs: Kwargs) -> Kwargs:
+    """See `Provider`: the conversation may be `messages`, and options stand beside `config`."""
+    if not {"messages", "generation_config", *_OPTIONS} & kwargs.keys():
+        return kwargs
+    made, config = _with_contents(*_config_of(kwargs))
+    return {**made, "config": config} if config else made
+
+
 def read(response: Any) -> Answer:
     """See `Provider.read`. Thoughts are no part of the text."""
     if not hasattr(response, "candidates"):
@@ -156,11 +164,12 @@ def _with_tools(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared:
     for one in adapted:
         if not one.sendable:
             return Prepared(_with_text(call, kwargs, config).kwargs, fell_back(one, Mode.TEXT), Mode.TEXT)
-    offered = offer(call, gemini)
+    offered = offer(call, gemini, given=config.get("tools"))
     config["tools"] = [*(config.get("tools") or ()), {"function_declarations": [*_declarations(offered)]}]
     config["tool_config"] = _tool_config(config.get("tool_config"), [tool.name for tool in offered.tools])
     config.setdefault("automatic_function_calling", {"disable": True})
-    return Prepared({**kwargs, "config": config}, offered.notes, strict=offered.adapted)
+    made = {**kwargs, "config": config}
+    return Prepared(made, offered.notes, strict=offered.adapted, tools_beside=offered.beside)
 
 
 def _with_schema(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared:

@@ -100,7 +100,7 @@ def reask(kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
 
 
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    offered = offer(call, mistral_strict)
+    offered = offer(call, mistral_strict, given=kwargs.get("tools"))
     kwargs["tools"] = [*(kwargs.get("tools") or ()), *_definitions(offered)]
     choice = kwargs.get("tool_choice")
     if choice == "none":
@@ -111,7 +111,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
         kwargs["tool_choice"] = "any" if call.spec.members else named
     if not call.spec.members:
         kwargs.setdefault("parallel_tool_calls", False)
-    return Prepared(kwargs, offered.notes, strict=offered.adapted)
+    return Prepared(kwargs, offered.notes, strict=offered.adapted, tools_beside=offered.beside)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:

@@ -102,7 +102,7 @@ def reask(kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
 
 
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    offered = offer(call, openai_strict, enforced=call.quirks.strict or call.strict is True)
+    offered = offer(call, openai_strict, call.quirks.strict or call.strict is True, kwargs.get("tools"))
     kwargs["tools"] = [*(kwargs.get("tools") or ()), *_definitions(offered)]
     choice = kwargs.get("tool_choice")
     if choice == "none":
@@ -118,7 +118,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
             names = " or ".join(tool.name for tool in offered.tools)
             plea = f"Give your answer by calling the tool {names}, and write no other text."
             kwargs["messages"] = add_to_system(kwargs["messages"], plea)
-    return Prepared(kwargs, offered.notes, strict=offered.adapted)
+    return Prepared(kwargs, offered.notes, strict=offered.adapted, tools_beside=offered.beside)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:

@@ -107,7 +107,7 @@ def reask(kwargs: Kwargs, answer: Answer, rejection: Rejection) -> Kwargs:
 
 
 def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
-    offered = offer(call, openai_strict, enforced=call.quirks.strict or call.strict is True)
+    offered = offer(call, openai_strict, call.quirks.strict or call.strict is True, kwargs.get("tools"))
     kwargs["tools"] = [*(kwargs.get("tools") or ()), *_definitions(offered)]
     choice = kwargs.get("tool_choice")
     if choice == "none":
@@ -116,7 +116,7 @@ def _with_tools(call: Call, kwargs: Kwargs) -> Prepared:
     if choice is None:
         one = {"type": "function", "name": offered.tools[0].name}
         kwargs["tool_choice"] = one if len(offered.tools) == 1 else "required"
-    return Prepared(kwargs, offered.notes, strict=offered.adapted)
+    return Prepared(kwargs, offered.notes, strict=offered.adapted, tools_beside=offered.beside)
 
 
 def _with_schema(call: Call, kwargs: Kwargs) -> Prepared:
