@@ -147,7 +147,7 @@ class ItemWatcher:
             return None if spec.envelope is not None else ItemReader(spec, context=context, strict=strict)
         if spec.item is None:
             return None
-        envelope = None if in_text else spec.envelope
+        envelope = spec.envelope  # in text, too, some models put lists into objects
         return ItemReader(spec.item, envelope=envelope, skip_prose=in_text, context=context, strict=strict)
 
     def _taken(self, number: int, read: Callable[[], list[Item[Any]]], context: Any) -> list[Any]:

@@ -83,10 +83,17 @@ def match_keys(value: Mapping[str, Any], node: Mapping[str, Any], rules: frozens
     return Keys(taken, others, log, None)
 
 
-def contents(value: Mapping[str, Any], title: str) -> Iterator[tuple[str, Any, tuple[Repair, ...], float]]:
-    """What an object may be an envelope of: key, content, what goes with the envelope, and what that costs."""
+def contents(
+    value: Mapping[str, Any], title: str, titles: frozenset[str]
+) -> Iterator[tuple[str, Any, tuple[Repair, ...], float]]:
+    """What an object may be an envelope of: key, content, what goes with the envelope, and what that costs.
+
+    `title` is the class that is wanted, `titles` are all of the type: an envelope that names another holds another.
+    """
     named = {squeezed(str(value[key])) for key in CALLED if isinstance(value.get(key), str)}
     wanted = squeezed(title)
+    if named & titles and wanted and wanted not in named:
+        return
     containers = sum(isinstance(content, (dict, list)) for content in value.values())
     for key, content in value.items():
         squeezed_key = squeezed(key)
