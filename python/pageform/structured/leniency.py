@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from ..core.errors import ParameterError
@@ -135,6 +136,8 @@ class Leniency:
     align: bool | Iterable[str] = field(default_factory=lambda: rules("align", careful=True))
     max_characters: int = MAX_CHARACTERS
     max_depth: int = MAX_DEPTH
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """All rules that apply."""
 
     def __post_init__(self) -> None:
         layers: tuple[Layer, ...] = ("find", "repair", "align")
@@ -142,25 +145,18 @@ class Leniency:
             object.__setattr__(self, layer, _names(layer, getattr(self, layer)))
         for name in ("max_characters", "max_depth"):
             _positive(name, getattr(self, name))
+        object.__setattr__(self, "names", self._layer("find") | self._layer("repair") | self._layer("align"))
 
     @classmethod
     def of(cls, leniency: Any) -> Leniency:
         """A preset by its name ("strict", "default", "lenient"), or a `Leniency` as it is."""
         if isinstance(leniency, Leniency):
             return leniency
-        if leniency == "default":
-            return cls()
-        if leniency in ("strict", "lenient"):
-            every = leniency == "lenient"
-            return cls(every, every, every)
+        if leniency in ("strict", "default", "lenient"):
+            return _preset(leniency)
         raise ParameterError(
             "leniency", leniency, "is no preset", 'Give "strict", "default", "lenient" or a Leniency of your own.'
         )
-
-    @property
-    def names(self) -> frozenset[str]:
-        """All rules that apply."""
-        return frozenset(self.find) | frozenset(self.repair) | frozenset(self.align)  # type: ignore[arg-type]
 
     def without(self, *names: str) -> Leniency:
         """The same without some rules."""
@@ -176,6 +172,14 @@ class Leniency:
 
     def _with(self, layers: dict[str, frozenset[str]]) -> Leniency:
         return replace(self, **layers)  # type: ignore[arg-type]
+
+
+@lru_cache
+def _preset(name: str) -> Leniency:
+    if name == "default":
+        return Leniency()
+    every = name == "lenient"
+    return Leniency(every, every, every)
 
 
 def _names(layer: Layer, chosen: Any) -> frozenset[str]:

@@ -118,14 +118,15 @@ def read(
         if refused.errors(include_url=False)[0]["type"] == "json_invalid":
             raise
         raise Invalid.by(refused, spec, plain) from refused  # it is JSON: a number or null for an object
-    if not choice.repairs and not envelope:  # the text itself, which was refused already
+    asked_for = (spec.envelope,) if envelope and spec.envelope is not None else ()
+    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
+    unwrapped = len(repairs) < len(choice.repairs)
+    if not repairs and unwrapped == bool(asked_for):  # the text itself, which was refused already: validators ran once
         raise choice.refusal(refused, spec, plain) from refused
     try:
         value = spec.validate(choice.json, context=context, strict=strict)
     except ValidationError as error:
         raise choice.refusal(error, spec, plain) from error
-    asked_for = (spec.envelope,) if envelope else ()
-    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
     return Report(value, choice.json, repairs, choice.truncated, spec)
 
 
