@@ -37,7 +37,9 @@ def write_model(folder: Path) -> Path:
 def engine_of(model: str) -> EngineBatches:
     from pageform import Engine
 
-    return EngineBatches(Engine(model, threads=2, kv_cache_memory="64MB", max_model_len=512, max_num_seqs=64))
+    engine = Engine(model, threads=2, kv_cache_memory="64MB", max_model_len=512, max_num_seqs=64)
+    # Rewinding would mend most words within the answer; here lines are to be asked again as a whole.
+    return EngineBatches(engine, on_invalid="reask")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ from pageform.batch import Batch, JobBusyError, LineFailed, list_jobs, rounds
 from pageform.batch.store import Store
 from pageform.core.completion import Usage
 from pageform.core.errors import ParameterError
+from pageform.media import Image
 from pageform.structured import Backoff, ClientError, Event
 
 SERVERS: dict[str, type[BatchServer]] = {"openai": OpenAIBatchServer, "anthropic": AnthropicBatchServer}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 POLL = Backoff(0.001, 1.0, jitter=False)
 OPTIONS: dict[str, Any] = {"model": "m", "max_tokens": 50, "response_model": Person}
 
@@ -101,6 +103,28 @@ def test_hooks_are_told_of_each_attempt_once(state: Path, backend: Any, server: 
     assert bad[-1].total_usage.prompt_tokens == 20
     assert {event.provider for event in seen} == {backend.provider}
     assert len(seen) == 8 + 4 * 4
+
+
+def test_lines_are_prepared_as_calls_are(state: Path, backend: Any, server: BatchServer) -> None:
+    content = ["Person {{ which }}", Image.from_raw_base64(PIXEL)]
+    lines = [[{"role": "user", "content": content}]]
+    with Batch.create(state, backend, lines, context={"which": 7}, **OPTIONS) as batch:
+        batch.run(poll=POLL)
+        [result] = batch.results()
+        assert result.value == value_of(7)
+    [body] = server.sent
+    assert "Person 7" in str(body["messages"])
+    assert "iVBOR" in str(body["messages"])
+
+
+def test_answers_are_read_as_leniently_as_asked(state: Path, backend: Any, server: BatchServer) -> None:
+    server.answer = lambda body: Said(text="Sure: ```json\n{'name': 'x', 'age': '44'}\n```")
+    for leniency, done in (("default", 1), (None, 1), ("strict", 0)):
+        options = {**OPTIONS, "mode": "text", "leniency": leniency, "max_retries": 0}
+        with Batch.create(state, backend, asks(1), name=str(leniency), **options) as batch:
+            assert batch.run(poll=POLL).done == done
+        with Batch.open(state, backend, response_model=Person, job=str(leniency)) as batch:
+            assert [one.value for one in batch.results() if one.ok] == [Person(name="x", age=44)] * done
 
 
 def test_failures_are_reported_a_line(state: Path, backend: Any, server: BatchServer) -> None:

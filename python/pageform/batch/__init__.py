@@ -8,7 +8,8 @@ provider's batch service or an engine in this process; it holds the caller's SDK
 from typing import Any
 
 from .engine import EngineBatches
-from .job import Batch, find_job, list_jobs
+from .job import Batch
+from .listing import find_job, list_jobs
 from .results import BatchStatus, LineFailed, LineResult, NoAnswer, ProviderRejected
 from .store import JobBusyError
 

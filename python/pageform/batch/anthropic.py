@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any
 
+from ..clients.encode import Wire
 from ..clients.providers import anthropic as messages
 from .base import NotSent, Outgoing, RemoteJob, RemoteResult, RoundState, RoundStatus, Undecided
 from .requests import Requests, checked_client, refused
@@ -27,7 +28,7 @@ class AnthropicBatches(Requests):
     max_bytes = 200_000_000
 
     def __init__(self, client: Any) -> None:
-        super().__init__("anthropic", messages, _response_type)
+        super().__init__("anthropic", messages, Wire.ANTHROPIC, _response_type)
         self._client = checked_client(client, ("messages", "batches", "create"), "Anthropic()")
         # A request that is sent twice by the SDK would be two batches; whether to send again is decided here.
         self._once = client.with_options(max_retries=0)
@@ -98,7 +99,7 @@ class AnthropicBatches(Requests):
 
 def reader() -> Requests:
     """Enough to read results: needs the SDK's types and no client."""
-    return Requests("anthropic", messages, _response_type)
+    return Requests("anthropic", messages, Wire.ANTHROPIC, _response_type)
 
 
 def _response_type() -> Any:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from ..clients.base import Kwargs, Prepared
+from ..clients.encode import Wire
 from ..core.completion import Attempt
 from ..structured.answer import Answer, Mode
 from ..structured.loop import Rejection
@@ -95,6 +96,8 @@ class RemoteBackend(Protocol):
     """As in `pageform batch create --provider`."""
     provider: str
     """As hooks are told."""
+    wire: Wire
+    """How media are written in messages."""
     max_lines: int
     max_bytes: int
     """Bounds of one round."""
@@ -102,7 +105,7 @@ class RemoteBackend(Protocol):
     def modes(self) -> tuple[Mode, ...]:
         """The modes that the provider has, the default first."""
 
-    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict: bool | None) -> Prepared:
+    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict_schema: bool | None) -> Prepared:
         """The first request of a line. Raises ParameterError."""
 
     def read(self, response: Mapping[str, Any]) -> Answer:
@@ -169,11 +172,12 @@ class LocalBackend(Protocol):
 
     name: str
     provider: str
+    wire: Wire
 
     def modes(self) -> tuple[Mode, ...]:
         """The modes that it has, the default first."""
 
-    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict: bool | None) -> Prepared:
+    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict_schema: bool | None) -> Prepared:
         """Checks a line before anything runs. Raises ParameterError."""
 
     def read(self, response: Mapping[str, Any]) -> Answer:

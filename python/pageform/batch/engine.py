@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ..clients.base import Kwargs, Prepared
+from ..clients.encode import Wire
 from ..core.completion import Attempt, FinishReason, Usage
 from ..core.errors import ParameterError, RequestError
 from ..core.params import SamplingParams
@@ -27,12 +28,13 @@ class EngineRequests:
 
     name = "engine"
     provider = "pageform"
+    wire = Wire.OPENAI
 
     def modes(self) -> tuple[Mode, ...]:
         """The engine's grammar is its one way."""
         return (Mode.SCHEMA,)
 
-    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict: bool | None) -> Prepared:
+    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict_schema: bool | None) -> Prepared:
         """Checks the sampling parameters. Raises ParameterError."""
         kept = {name: value for name, value in kwargs.items() if name != "model"}
         for name in kept.keys() - _SAMPLING - {"messages"}:
@@ -54,16 +56,16 @@ class EngineBatches(EngineRequests):
     """A `LocalBackend` over an `Engine`, or whatever has its `generate_with_completion`.
 
     `concurrency` lines are asked at once. Arguments of a line besides `messages` are those of `SamplingParams`; without
-    a `temperature` answers are greedy.
+    a `temperature` answers are greedy. `options` go to the engine's method, such as `on_invalid="reask"`.
     """
 
-    def __init__(self, engine: Any, concurrency: int = 64) -> None:
+    def __init__(self, engine: Any, concurrency: int = 64, **options: Any) -> None:
         if not hasattr(engine, "generate_with_completion"):
             remedy = 'Give an Engine, such as Engine("smollm2").'
             raise ParameterError("engine", type(engine).__name__, "has no generate_with_completion", remedy)
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ParameterError("concurrency", concurrency, "must be an integer of at least 1", "Give 64.")
-        self._engine, self._concurrency = engine, concurrency
+        self._engine, self._concurrency, self._options = engine, concurrency, options
         self.model = str(engine.config.model) if hasattr(engine, "config") else None
 
     def run(self, tasks: Iterator[Task], options: RunOptions) -> Generator[list[Finished], None, None]:
@@ -99,6 +101,7 @@ class EngineBatches(EngineRequests):
                 strict=options.strict,
                 hooks=options.hooks,
                 request_id=request_id,
+                **self._options,
             )
         except StructuredError as error:
             return Finished(task.number, error.attempts, _stored(error.attempts), error)

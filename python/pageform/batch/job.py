@@ -17,13 +17,15 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..clients.base import Prepared
+from ..clients.inputs import resolve
+from ..clients.options import Options
 from ..core.errors import ParameterError
 from ..structured.answer import Mode
 from ..structured.errors import ValidationFailed
@@ -32,9 +34,10 @@ from ..structured.policy import Backoff
 from ..structured.spec import Spec
 from .base import Backend, RunOptions, Task
 from .judging import Bench
-from .lines import Line, read_lines
+from .lines import Line, check_json, read_lines
+from .listing import existing
 from .progress import Progress
-from .records import Job, LineRow, NewLine, Recorded
+from .records import Job, LineRow, NewLine, Reading, Recorded
 from .results import BatchStatus, LineFailed, LineResult
 from .rounds import Rounds
 from .store import Store
@@ -71,6 +74,8 @@ class Batch:
         name: str | None = None,
         mode: Mode | str | None = None,
         strict: bool | None = None,
+        strict_schema: bool | None = None,
+        leniency: str | None = None,
         max_retries: int = 2,
         context: Any = None,
         hooks: Any = None,
@@ -81,8 +86,9 @@ class Batch:
 
         `lines` is a JSONL file's path or an iterable; see `lines.read_lines` for what a line may be. `defaults`
         (`model`, `temperature`, …) hold for every line that doesn't say otherwise. An answer that doesn't validate is
-        asked for again with its errors up to `max_retries` times; `context` and `strict` go to Pydantic, `hooks` are
-        told of every attempt. `imports_as` is `module:name` of the response type, for the command line; that of a class
+        asked for again with its errors up to `max_retries` times. `context` (validation, and variables of templates in
+        messages), `strict`, `strict_schema` and `leniency` are as of a client's `create`; `hooks` are told of every
+        attempt. `imports_as` is `module:name` of the response type, for the command line; that of a class
         need not be told. All lines are read and checked before the job exists: one that can't be sent raises
         ParameterError.
         """
@@ -92,14 +98,14 @@ class Batch:
             raise ParameterError(
                 "max_retries", max_retries, "must be an integer of at least 0", "Give 0 for one attempt."
             )
-        bench = _bench(backend, spec, context, strict, hooks)
+        bench = _bench(backend, spec, context, strict, leniency, hooks)
         notes: dict[str, None] = {}
 
         def prepared() -> Iterator[NewLine]:
             for line in read_lines(lines, defaults):
-                made = _prepared(backend, spec, mode, line, strict)
+                made = _prepared(backend, spec, mode, line, context, strict_schema)
                 notes.update(dict.fromkeys(made.notes))
-                yield NewLine(line.key, made.kwargs, made.mode or mode, made.strict)
+                yield NewLine(line.key, made.kwargs, Reading(made.mode or mode, made.strict, made.tools_beside))
 
         settings = {
             "backend": backend.name,
@@ -107,6 +113,7 @@ class Batch:
             "response_model": imports_as or import_path(response_model),
             "fingerprint": _fingerprint(spec),
             "strict": strict,
+            "leniency": leniency,
             "max_retries": max_retries,
             "model": defaults.get("model") or getattr(backend, "model", None),
         }
@@ -134,7 +141,7 @@ class Batch:
     ) -> Batch:
         """A job that was made before: by id or name, or the only one of the file. Backend and response type must be as
         they were then (ParameterError)."""
-        store = _existing(state)
+        store = existing(state)
         try:
             found = store.job(job)
             spec = Spec.of(response_model)
@@ -144,7 +151,8 @@ class Batch:
             if found.settings["fingerprint"] != _fingerprint(spec):
                 reason = f"has another schema than the type of the job {found.id}"
                 raise ParameterError("response_model", response_model, reason, "Give the type that it was made with.")
-            return cls(store, found, backend, _bench(backend, spec, context, found.settings["strict"], hooks))
+            strict, leniency = found.settings["strict"], found.settings["leniency"]
+            return cls(store, found, backend, _bench(backend, spec, context, strict, leniency, hooks))
         except BaseException:
             store.close()
             raise
@@ -325,9 +333,12 @@ def _recorded(one: Any) -> Recorded:
     return Recorded(one.number, state, one.attempts, one.response, error=one.error)
 
 
-def _bench(backend: Backend, spec: Spec[Any], context: Any, strict: bool | None, hooks: Any) -> Bench:
+def _bench(
+    backend: Backend, spec: Spec[Any], context: Any, strict: bool | None, leniency: str | None, hooks: Any
+) -> Bench:
     told = Observer(hooks).hooks  # which refuses what can't be called from here
-    return Bench(spec, backend.provider, backend.read, backend.reask, context, strict, told)
+    layers = Options(strict=strict, leniency=leniency).layers
+    return Bench(spec, backend.provider, backend.read, backend.reask, context, strict, layers, told)
 
 
 def _mode(mode: Any, known: tuple[Mode, ...]) -> Mode:
@@ -339,10 +350,13 @@ def _mode(mode: Any, known: tuple[Mode, ...]) -> Mode:
     raise ParameterError("mode", mode, "is none that the provider has", f"Use one of {', '.join(known)}.")
 
 
-def _prepared(backend: Backend, spec: Spec[Any], mode: Mode, line: Line, strict: bool | None) -> Prepared:
+def _prepared(
+    backend: Backend, spec: Spec[Any], mode: Mode, line: Line, context: Any, strict_schema: bool | None
+) -> Prepared:
     try:
-        made = backend.prepare(spec, mode, line.kwargs, strict)
-        json.dumps(made.kwargs, allow_nan=False)
+        given = resolve(line.kwargs, backend.wire, context)
+        check_json(given, "request")
+        made = backend.prepare(spec, mode, given, strict_schema)
     except ParameterError as error:
         raise type(error)(f"line {line.key}: {error.field}", error.value, error.reason, error.remedy) from error
     return made
@@ -363,30 +377,3 @@ def import_path(response_model: Any) -> str | None:
     if response_model.__module__ in ("__main__", "builtins"):
         return None
     return f"{response_model.__module__}:{response_model.__qualname__}"
-
-
-def list_jobs(state: str | Path) -> list[Mapping[str, Any]]:
-    """The jobs of a state file, the newest first: id, name, created, settings, notes, lines by state, rounds, usage."""
-    with closing(_existing(state)) as store:
-        return [_told(store, job) for job in store.jobs()]
-
-
-def find_job(state: str | Path, name: str | None = None) -> Mapping[str, Any]:
-    """The job of that id or name, or the only one, told as by `list_jobs`. Raises ParameterError."""
-    with closing(_existing(state)) as store:
-        return _told(store, store.job(name))
-
-
-def _existing(state: str | Path) -> Store:
-    if not Path(state).exists():
-        raise ParameterError("state", str(state), "does not exist", "Make a job with Batch.create.")
-    return Store(state)
-
-
-def _told(store: Store, job: Job) -> Mapping[str, Any]:
-    return {
-        **{name: getattr(job, name) for name in ("id", "name", "created", "cancelled", "settings", "notes")},
-        "lines": store.counts(job.id),
-        "rounds": store.rounds(job.id),
-        "usage": store.usage(job.id),
-    }

@@ -13,6 +13,7 @@ from ..structured.answer import Answer
 from ..structured.errors import StructuredError
 from ..structured.hooks import Hooks
 from ..structured.judge import AttemptInfo, Judge
+from ..structured.leniency import Leniency
 from ..structured.loop import Earlier, Rejection, retry
 from ..structured.observe import Observer
 from ..structured.policy import CountedPolicy
@@ -30,11 +31,21 @@ class Bench:
     reask: Callable[[Kwargs, Answer, Rejection], Kwargs]
     context: Any = None
     strict: bool | None = None
+    leniency: Leniency = Leniency()  # noqa: RUF009 - frozen
     hooks: Hooks | None = None
 
     def judge_of(self, line: LineRow) -> Judge[Any]:
         """What reads a line's answers."""
-        return Judge(self.spec, line.mode, self.context, self.strict, restores=line.restores)
+        reading = line.reading
+        return Judge(
+            self.spec,
+            reading.mode,
+            self.context,
+            self.strict,
+            restores=reading.restores,
+            tools_beside=reading.tools_beside,
+            leniency=self.leniency,
+        )
 
     def rule(self, line: LineRow, earlier: Sequence[Attempt], response: dict[str, Any]) -> Recorded:
         """What a response makes of a line that had these attempts before: done, to be asked again, or failed."""

@@ -90,7 +90,6 @@ def _line(item: Any, number: int, where: str, defaults: Mapping[str, Any]) -> Li
             raise ParameterError(f"{where}.prompt", prompt, "is no text", _REMEDY)
         kwargs["messages"] = [{"role": "user", "content": prompt}]
     _check_messages(kwargs.get("messages"), where)
-    _check_json(kwargs, where)
     return Line(key, kwargs)
 
 
@@ -99,8 +98,8 @@ def _check_messages(messages: Any, where: str) -> None:
         raise ParameterError(f"{where}.messages", messages, "is no list of messages", _REMEDY)
 
 
-def _check_json(kwargs: Mapping[str, Any], where: str) -> None:
-    """A request that waits in a file, and in the provider's queue, is JSON."""
+def check_json(kwargs: Mapping[str, Any], where: str) -> None:
+    """Raises ParameterError unless a request is JSON: it will wait in a file, and in the provider's queue."""
     for name, value in kwargs.items():
         try:
             json.dumps(value, allow_nan=False)

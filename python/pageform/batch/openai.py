@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import IO, Any
 
+from ..clients.encode import Wire
 from ..clients.providers import openai_chat
 from .base import NotSent, Outgoing, RemoteJob, RemoteResult, RoundState, RoundStatus
 from .requests import Requests, checked_client, passing, refused
@@ -34,7 +35,7 @@ class OpenAIBatches(Requests):
     max_bytes = 190_000_000
 
     def __init__(self, client: Any, completion_window: str = "24h") -> None:
-        super().__init__("openai", openai_chat, _response_type)
+        super().__init__("openai", openai_chat, Wire.OPENAI, _response_type)
         # A request that is sent twice by the SDK would be two batches; whether to send again is decided here.
         self._client = checked_client(client, ("batches", "create"), "OpenAI()")
         self._once = client.with_options(max_retries=0)
@@ -130,7 +131,7 @@ class OpenAIBatches(Requests):
 
 def reader() -> Requests:
     """Enough to read results: needs the SDK's types and no client."""
-    return Requests("openai", openai_chat, _response_type)
+    return Requests("openai", openai_chat, Wire.OPENAI, _response_type)
 
 
 def _response_type() -> Any:

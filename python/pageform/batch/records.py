@@ -30,13 +30,21 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How the answers of a line are to be read; see `Judge`."""
+
+    mode: Mode
+    restores: bool = False
+    tools_beside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NewLine:
     """A line to be stored: the caller's name for it, its first request, and how its answers are to be read."""
 
     key: str
     payload: dict[str, Any]
-    mode: Mode
-    restores: bool
+    reading: Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,7 @@ class LineRow:
     key: str
     original: dict[str, Any]
     payload: dict[str, Any]
-    mode: Mode
-    restores: bool
+    reading: Reading
     state: str
     attempts: int
     allowed: int
@@ -131,7 +138,8 @@ def line_of(row: Any) -> LineRow:
     """A row of `line`."""
     told = {field.name: row[field.name] for field in fields(LineRow)}
     told |= {name: json.loads(told[name]) for name in ("original", "payload")}
-    return LineRow(**{**told, "mode": Mode(told["mode"]), "restores": bool(told["restores"])})
+    reading = json.loads(told["reading"])
+    return LineRow(**{**told, "reading": Reading(**{**reading, "mode": Mode(reading["mode"])})})
 
 
 def round_of(row: Any) -> Round:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..clients.base import Call, Kwargs, Prepared, Provider
+from ..clients.encode import Wire
 from ..core.errors import ParameterError
 from ..structured.answer import Answer, Mode
 from ..structured.errors import ClientError
@@ -23,8 +24,9 @@ class Requests:
     By itself it is enough to read the results of a batch, and to prepare what is sent later.
     """
 
-    def __init__(self, name: str, provider: Any, response_type: Callable[[], Any]) -> None:
+    def __init__(self, name: str, provider: Any, wire: Wire, response_type: Callable[[], Any]) -> None:
         self.name = self.provider = name
+        self.wire = wire
         self._provider: Provider = provider
         self._response_type = response_type
 
@@ -32,7 +34,7 @@ class Requests:
         """See `RemoteBackend.modes`."""
         return self._provider.MODES
 
-    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict: bool | None) -> Prepared:
+    def prepare(self, spec: Spec[Any], mode: Mode, kwargs: Mapping[str, Any], strict_schema: bool | None) -> Prepared:
         """See `RemoteBackend.prepare`."""
         given = dict(kwargs)
         for name in _OF_THE_CLIENT:
@@ -43,7 +45,7 @@ class Requests:
         given |= given.pop("extra_body", None) or {}
         if not isinstance(given.get("model"), str) or not given["model"]:
             raise ParameterError("model", given.get("model"), "is missing", 'Give model="…" for all lines, or in each.')
-        return self._provider.prepare(Call(spec, mode, given, strict=strict))
+        return self._provider.prepare(Call(spec, mode, given, strict=strict_schema))
 
     def read(self, response: Mapping[str, Any]) -> Answer:
         """See `RemoteBackend.read`."""

@@ -18,6 +18,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ CREATE TABLE job (
     notes TEXT NOT NULL DEFAULT '[]', cancelled INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE line (
     job TEXT NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, original TEXT NOT NULL, payload TEXT NOT NULL,
-    mode TEXT NOT NULL, restores INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'pending',
+    reading TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'pending',
     attempts INTEGER NOT NULL DEFAULT 0, allowed INTEGER NOT NULL, lost INTEGER NOT NULL DEFAULT 0, round INTEGER,
     error_type TEXT, error TEXT,
     PRIMARY KEY (job, number), UNIQUE (job, key)) WITHOUT ROWID;
@@ -146,9 +147,9 @@ class Store:
             for number, line in enumerate(lines):
                 first = dump(line.payload)
                 self._db.execute(
-                    "INSERT INTO line (job, number, key, original, payload, mode, restores, allowed) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (job.id, number, line.key, first, first, line.mode, line.restores, allowed),
+                    "INSERT INTO line (job, number, key, original, payload, reading, allowed) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (job.id, number, line.key, first, first, dump(asdict(line.reading)), allowed),
                 )
 
     def set_notes(self, job: str, notes: Sequence[str]) -> None:

@@ -58,6 +58,7 @@ def create(
     name: Annotated[str | None, typer.Option(help="What to call the job; by default the file's name.")] = None,
     mode: Annotated[str | None, typer.Option(help="tools, schema or text.")] = None,
     max_retries: Annotated[int, typer.Option(help="How often an answer that is not valid is asked for again.")] = 2,
+    leniency: Annotated[str | None, typer.Option(help="How answers are read: strict, default or lenient.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A further argument for all lines: name=value.")
     ] = None,
@@ -79,6 +80,7 @@ def create(
             imports_as=path,
             name=name,
             mode=mode,
+            leniency=leniency,
             max_retries=max_retries,
             **options,
         ) as job,
