@@ -21,11 +21,14 @@ from .connect import (
     from_provider,
     patch,
 )
+from .local import EngineClient, from_engine
 
 __all__ = [
     "Client",
+    "EngineClient",
     "from_anthropic",
     "from_cohere",
+    "from_engine",
     "from_genai",
     "from_groq",
     "from_litellm",

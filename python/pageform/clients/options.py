@@ -11,6 +11,7 @@ from ..media.guard import Guard
 from ..structured.answer import Mode
 from ..structured.errors import ModeError
 from ..structured.hooks import Hooks
+from ..structured.leniency import Leniency
 from ..structured.loop import Accumulate
 from ..structured.policy import Backoff, Limits, Policy, policy_of
 from .endpoint import Endpoint
@@ -47,6 +48,14 @@ class Options:
     def policy(self) -> Policy:
         """When to ask again."""
         return policy_of(3 if self.max_retries is None else self.max_retries, self.backoff)
+
+    @property
+    def layers(self) -> Leniency:
+        """How far from plain JSON an answer may be. Who asks for strict validation gets broken JSON mended, but no
+        value changed."""
+        if self.leniency is None:
+            return Leniency(align=False) if self.strict else Leniency()
+        return Leniency.of(self.leniency)
 
     def limits(self, timeout: Any) -> Limits:
         """What bounds all attempts together. A timeout that is no number is the SDK's affair."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..core.completion import Completion, FinishReason
 from ..core.errors import EngineClosedError, ParameterError, RequestError
 from ..core.params import SamplingParams
-from .build import build
+from .build import EngineParts, build
 from .config import EngineConfig
 from .loop import EngineLoop
 from .prepare import Messages, Prompt
@@ -108,6 +108,11 @@ class BaseEngine:
     def max_model_len(self) -> int:
         """Longest prompt plus answer, in tokens."""
         return self._parts.preparer.limits.max_model_len
+
+    @property
+    def parts(self) -> EngineParts:
+        """What the engine is made of. For its drivers."""
+        return self._parts
 
     def stats(self) -> EngineStats:
         """Counters and gauges, taken between steps."""

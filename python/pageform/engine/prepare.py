@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..forms.finisher import Finisher
     from ..forms.form import Form
     from ..forms.grammar import Grammar, GrammarCompiler, Matcher
+    from ..forms.kept import Keeper, KeptText
     from ..text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -100,15 +101,19 @@ class Preparer:
 
     def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
         """Token ids of a conversation under the model's chat template, ending where the answer begins."""
-        from ..text.chat import render_chat
-
         if self.tokenizer is None:
             raise ParameterError(
                 "messages", messages, "need a tokenizer, but tokenizer=None", "Make the engine with one."
             )
+        return self.tokenizer.encode(self.render_chat(messages, tools), add_special_tokens=False)
+
+    def render_chat(self, messages: Messages, tools: Any = None) -> str:
+        """The text of a conversation under the model's chat template, ending where the answer begins."""
+        from ..text.chat import render_chat
+
+        assert self.tokenizer is not None
         variables: dict[str, Any] = dict(self.tokenizer.special_tokens)
-        text = render_chat(messages, self.tokenizer.chat_template, tools, **variables)
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        return render_chat(messages, self.tokenizer.chat_template, tools, **variables)
 
     def ticket(
         self,
@@ -120,10 +125,12 @@ class Preparer:
         now: float = 0.0,
         guard: GuardOptions | None = None,
         on_retract: OnRetract | None = None,
+        kept: KeptText | None = None,
     ) -> Ticket:
         """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError.
 
         With a `guard` the values of the answer are judged as they close, and `on_retract` hears of text taken back.
+        What is `kept` of an earlier answer is put in without asking the model.
         """
         prompt_ids = self.encode(prompt)
         max_tokens = check_against_model(params, prompt_ids, self.limits)
@@ -158,6 +165,7 @@ class Preparer:
                 on_finish=finish,
                 guard=self._guard(guard, matcher),
                 on_retract=on_retract,
+                keeper=self._keeper(kept),
             )
             ticket.requests.append(
                 Request(
@@ -195,6 +203,11 @@ class Preparer:
         if options is None or matcher is None:
             return None
         return FieldGuard(options.rewinder(matcher, self.prefixes, self.limits.vocab_size), self.spell)
+
+    def _keeper(self, kept: KeptText | None) -> Keeper | None:
+        from ..forms.kept import Keeper
+
+        return None if kept is None else Keeper(kept, self.spell)
 
     def prefixes(self) -> TokenPrefixes:
         """The vocabulary in order. Making it takes some tenths of a second, once."""

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, Usage
 from ..core.errors import RequestError
+from ..core.log import TokenOrigin
 from ..core.params import SamplingParams
 from ..core.plan import RowResult
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
-from .guard import FieldGuard, Verdict
+from .guard import Cutter, FieldGuard, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..core.request import Request
     from ..forms.finisher import Finisher
     from ..forms.grammar import Matcher
+    from ..forms.kept import Keeper
     from ..text.detokenizer import IncrementalDetokenizer
 
 OnDelta = Callable[[str, int], None]
@@ -51,6 +53,7 @@ class OutputSink:
         on_finish: Callable[[Request, Completion], None],
         guard: FieldGuard | None = None,
         on_retract: OnRetract | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.params = params
         self.rows = rows
@@ -67,11 +70,20 @@ class OutputSink:
         self._on_finish = on_finish
         self._on_retract = on_retract
         self._guard = guard
+        self._keeper = keeper
         self._parts: list[str] = []
         self._ids: list[int] = []
         self._stopped_by: str | int | None = None
         self._logprobs: list[TokenLogprob] | None = [] if params.logprobs is not None else None
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
+
+    def start(self, request: Request, cut: Cutter) -> None:
+        """Called once, before the request is scheduled. `cut` takes back a running request's output."""
+        if self._guard is not None:
+            self._guard.bind(request, cut)
+        for token in self._keeper.beginning if self._keeper is not None else ():
+            request.append(token, TokenOrigin.FORCED)
+            self.token(token, None)
 
     def token(self, token_id: int, row: RowResult | None) -> FinishReason | None:
         """Takes one sampled or, without `row`, forced token.
@@ -95,8 +107,9 @@ class OutputSink:
                 reason = FinishReason.STOP
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
+        is_kept = self._keeper is not None and self._keeper.feed(self.last_text.encode())
         if self._guard is not None and reason in (None, FinishReason.STOP):
-            verdict = self._guard.token(self)
+            verdict = self._guard.token(self, is_kept)
             reason = (
                 reason if verdict is Verdict.FINE else None if verdict is Verdict.REWOUND else FinishReason.VALIDATION
             )
@@ -124,6 +137,8 @@ class OutputSink:
             self._finisher.cut(num_tokens)
         if self._detokenizer is not None:
             self._detokenizer.truncate(num_tokens)
+        if self._keeper is not None:
+            self._keeper.cut(num_tokens)
         gone = sum(map(len, self._parts[num_tokens:]))
         del self._parts[num_tokens:]
         if self._logprobs is not None:
@@ -136,23 +151,24 @@ class OutputSink:
         """What the last token added to the text."""
         return self._parts[-1]
 
-    @property
-    def guard(self) -> FieldGuard | None:
-        """What judges the fields of the answer while they close, if anything does."""
-        return self._guard
-
     def forced(self) -> Sequence[int]:
         """What comes after the last token without the model being asked: text put back after a rewind, the rest of an
-        end that is forced, and what the grammar forces where the caller wants that accepted."""
+        end that is forced, what is kept of an earlier answer, and what the grammar forces where the caller wants that
+        accepted."""
         if self._guard is not None and (again := self._guard.take_again()):
             return again
         if self._finisher is not None and self._finisher.rest:
             return self._finisher.rest
+        if self._keeper is not None and (kept := self._keeper.take(self._has_room)):
+            return kept
         if self.matcher is None or self.params.forced != "accept":
             return ()
-        if self._finisher is not None and self._finisher.is_near:
-            return ()
-        return [token for token in self.matcher.forced() if token not in self._eos_ids]
+        forced = [token for token in self.matcher.forced() if token not in self._eos_ids]
+        return forced if self._has_room(len(forced)) else ()
+
+    def _has_room(self, num_tokens: int) -> bool:
+        """Whether so many tokens may be appended without looking for an end of the text."""
+        return self._finisher is None or self._finisher.has_room(num_tokens)
 
     def _stop_token(self, token_id: int) -> FinishReason | None:
         is_eos = token_id in self._eos_ids and not self.params.ignore_eos
@@ -223,7 +239,7 @@ class OutputSink:
             text="".join(self._parts),
             token_ids=list(self._ids),
             finish_reason=request.finish_reason,
-            usage=Usage(len(request.prompt_ids), len(self._ids), request.num_cached),
+            usage=Usage(len(request.prompt_ids), len(self._ids), min(request.num_cached, len(request.prompt_ids))),
             logprobs=self._logprobs,
             prompt_logprobs=self._prompt_logprobs,
             timings=Timings(

@@ -15,12 +15,16 @@ from ..core.completion import FinishReason
 from .answer import Answer, Mode, ToolCall
 from .dialects import restore_text
 from .errors import BrokeOff, EmptyAnswer, ManyToolCalls, NoToolCall, Refused, Rejected, WrongTool
-from .faults import failed, relocated
+from .faults import failed, fault, relocated
+from .leniency import Leniency
+from .parse import read
+from .parse_errors import Invalid, ParseError
 from .partial import PartialBuilder
 from .spec import Spec
 
 T = TypeVar("T")
 
+BROKE_OFF = "the answer broke off inside its JSON; the value is what had arrived"
 TEXT_INSTEAD = "the model answered with text where it had to call a tool; the text was taken for the tool's arguments"
 
 
@@ -61,7 +65,8 @@ class Judge(Generic[T]):
     `context` and `strict` go to Pydantic. A context that is a mapping, or none at all, reaches validators with
     `attempt`, `max_attempts` and `is_last_attempt` added. `restores`: the answer follows a provider's strict schema, in
     which null may stand for what was not given. `tools_beside`: the model may also call tools that are none of ours,
-    and a call of another name is one of those.
+    and a call of another name is one of those. `leniency` says how far from plain JSON of the type an answer may be
+    (see `parse`); one that is valid as it is is never touched.
     """
 
     spec: Spec[T]
@@ -70,10 +75,12 @@ class Judge(Generic[T]):
     strict: bool | None = None
     restores: bool = False
     tools_beside: bool = False
+    leniency: str | Leniency = "strict"
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
         """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
-        `ManyToolCalls`, `WrongTool` or pydantic's `ValidationError`, which one can; and whatever a validator raises."""
+        `ManyToolCalls`, `WrongTool`, pydantic's `ValidationError` or a `ParseError` (what there is can't be read as one
+        value), which one can; and whatever a validator raises."""
         self.check(answer)
         with self.attempt(info or AttemptInfo()) as context:
             if self.mode is Mode.TOOLS:
@@ -142,8 +149,8 @@ class Judge(Generic[T]):
         for number, call in enumerate(calls):
             try:
                 verdicts.append(self.read(call.arguments, several[call.name], context, enveloped=True))
-            except ValidationError as error:
-                faults += relocated(error, before=(number,))
+            except (ValidationError, ParseError) as error:
+                faults += placed(error, (number,))
         if faults:
             raise failed(self.spec.name, faults)
         values = [verdict.value for verdict in verdicts]
@@ -153,9 +160,11 @@ class Judge(Generic[T]):
         return Verdict(self.spec.gathered(values, context), repairs)
 
     def _from_text_instead(self, answer: Answer, context: Any, offered: list[str]) -> Verdict[T]:
-        """Some models write a tool's arguments as text. Only an object that fits is taken for that."""
+        """Some models write a tool's arguments as text. Only an object that fits is taken for that: to a lenient reader
+        any words are a text."""
+        reader = self if self.spec.envelope is None else replace(self, leniency="strict")
         try:
-            verdict = self.read(answer.text, self.spec, context, enveloped=True)
+            verdict = reader.read(answer.text, self.spec, context, enveloped=True)
         except (ValidationError, Rejected):
             raise NoToolCall(" or ".join(offered)) from None
         return replace(verdict, notes=(*verdict.notes, TEXT_INSTEAD))
@@ -166,7 +175,11 @@ class Judge(Generic[T]):
         """The value of a spec that text stands for, which is in the envelope where the provider takes only objects."""
         if self.restores:
             text = restore_text(text, spec.object_schema if enveloped else spec.json_schema)
-        return Verdict(spec.validate(text, context, self.strict, envelope=enveloped))
+        try:
+            report = read(text, spec, self.leniency, context, self.strict, enveloped)
+        except Invalid as error:  # there is one reading: what is wrong with it is Pydantic's to say
+            raise (error.__cause__ or error) from None
+        return Verdict(report.value, report.repairs, (BROKE_OFF,) if report.truncated else ())
 
     def context_in(self, info: AttemptInfo) -> Any:
         """The validation context of one attempt."""
@@ -174,3 +187,10 @@ class Judge(Generic[T]):
             return self.context
         told = {"attempt": info.number, "max_attempts": info.max_attempts, "is_last_attempt": info.is_last}
         return {**told, **(self.context or {})}
+
+
+def placed(error: ValidationError | ParseError, before: tuple[int | str, ...]) -> list[InitErrorDetails]:
+    """The faults of an error, each at its place below `before`."""
+    if isinstance(error, ValidationError):
+        return relocated(error, before=before)
+    return [fault(one.type, one.msg, (*before, *one.loc), one.input) for one in error.faults]
