@@ -356,3 +356,25 @@ def test_streams_of_lists_and_unions(chat: ScriptedServer, wire: OpenAIChatWire,
     assert list(shown)[-1] == [ANN]
     chat.say(wire.stream(Said(calls=two)))
     assert list(client.create(Iterable[int], ASK, stream=True)) == [1, 2]
+
+
+def test_leniency_mends_and_tells(chat: ScriptedServer, wire: OpenAIChatWire, client: Any) -> None:
+    odd = "{'name': 'Ann', 'age': '30 years',}"
+    chat.say(*[wire.reply(said(Mode.TOOLS, "Person", odd)) for _ in range(2)])
+    outcome = client.create_result(Person, ASK)
+    assert outcome.value == ANN
+    assert {repair.rule for repair in outcome.repairs} >= {"quotes", "trailing_comma"}
+    with pytest.raises(ValidationFailed):
+        client.create(Person, ASK, leniency="strict", max_retries=0)
+    items = '{"tasks":[{"name":"Ann","age":"30 years"},{"name":"Bob","age":40}]}'
+    chat.say(wire.stream(said(Mode.TOOLS, "Iterable_Person", items)))
+    stream = client.create_iterable(Person, ASK)
+    assert [person.age for person in stream] == [30, 40]
+    assert stream.outcome.repairs
+    prose = f"Here you are: {GOOD} Anything else?"
+    chat.say(wire.reply(Said(prose)), wire.reply(Said(prose)))
+    assert client.create(Person, ASK, mode="text") == ANN
+    with pytest.raises(ValidationFailed):
+        client.create(Person, ASK, mode="text", leniency="strict", max_retries=0)
+    with pytest.raises(ParameterError, match="leniency"):
+        client.create(Person, ASK, leniency="very")

@@ -140,7 +140,7 @@ def test_parallel(rig: Rig, mode: Mode, server: ScriptedServer, client: Any) -> 
         server.say(rig.wire.reply(Said(text)), rig.wire.stream(Said(text)))
     else:
         calls = (Called("Weather", '{"city":"Oslo"}', "call_1"), Called("Search", '{"query":"rain"}', "call_2"))
-        wrong = (calls[0], Called("Search", '{"query":1}', "call_2"))
+        wrong = (calls[0], Called("Search", '{"query":null}', "call_2"))
         server.say(rig.wire.reply(Said(calls=wrong)), rig.wire.reply(Said(calls=calls)))
         assert list(client.create(both, ASK)) == wanted
         assert "Input should be a valid string" in json.dumps(server.requests[-1].json)

@@ -1,75 +1,118 @@
-"""The engine behind a client's verbs: the same programs as over an SDK."""
+"""The engine behind a client's verbs: programs written for a provider's client run on it."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
 
-from pageform import AsyncEngine, Completion, Engine, ParameterError
+from pageform import AsyncEngine, Completion, Engine, ParameterError, SamplingParams
 from pageform.clients import from_engine
-from pageform.structured import Partial
+from pageform.structured import Outcome, Partial, ValidationFailed
 from pageform.structured.errors import ClientError
 
-ASK = [{"role": "user", "content": "Ann is 30, Bo is 41. Both feel good."}]
+ASK = [{"role": "user", "content": "Ann Smith is 30 years old. Bob Jones is 41."}]
 
 
 class Person(BaseModel):
-    name: str = Field(max_length=12)
+    name: str = Field(max_length=20)
     age: int = Field(ge=0, le=120)
-    mood: Literal["good", "bad"]
 
 
-def test_the_verbs_of_a_client(engine: Engine) -> None:
-    client = from_engine(engine, max_tokens=200, seed=1)
-    person = client.chat.completions.create(model="any", response_model=Person, messages=ASK)
+class People(BaseModel):
+    people: list[Person] = Field(max_length=3)
+
+
+@pytest.fixture(scope="module")
+def client(engine: Engine) -> Any:
+    return from_engine(engine)
+
+
+def test_values_results_and_completions(client: Any) -> None:
+    person = client.chat.completions.create(response_model=Person, messages=ASK, model="any", max_tokens=60)
     assert type(person) is Person
-    value, completion = client.create_with_completion(Person, messages=ASK)
-    assert value == person
-    assert isinstance(completion, Completion)
-    outcome = client.create_result(Person, messages=ASK)
+    same, completion = client.create_with_completion(Person, ASK, max_tokens=60)
+    assert (same, type(completion)) == (person, Completion)
+    outcome = client.messages.create_result(Person, ASK, max_completion_tokens=60)
+    assert isinstance(outcome, Outcome)
     assert outcome.value == person
-    assert outcome.usage.completion_tokens == completion.usage.completion_tokens
-    assert [one.number for one in outcome.attempts] == [1]
-    plain = client.create(messages=ASK, max_tokens=4)
-    assert isinstance(plain, Completion)
-    assert len(plain.token_ids) <= 4
-    assert client.create(Person, prompt="Ann is 30.", temperature=0.5)
+    assert outcome.usage == completion.usage
+    assert outcome.usage.completion_tokens > 5
+
+
+def test_what_streams_is_what_is_given_at_once(client: Any) -> None:
+    person = client.create(Person, ASK, max_tokens=60)
+    stream = client.create_partial(Person, ASK, max_tokens=60)
+    shown = list(stream)
+    assert len(shown) > 3
+    assert shown[-1] == stream.outcome.value == person
+    assert list(client.create(Partial[Person], ASK, max_tokens=60, stream=True))[-1] == person
+    several: Any = list[Person]
+    wanted = client.create(several, ASK, sampling=SamplingParams(max_tokens=150, temperature=0))
+    assert list(client.create_iterable(Person, ASK, max_tokens=150)) == wanted
+    assert list(client.create(Iterable[Person], ASK, max_tokens=150, stream=True)) == wanted
+
+
+def test_leaving_a_stream_aborts_the_request(client: Any, engine: Engine) -> None:
+    with client.create_partial(People, ASK, max_tokens=150) as stream:
+        next(stream)
+    assert engine.generate("1", SamplingParams(max_tokens=1)).text is not None
+
+
+def test_without_a_type_it_is_the_engines_own(client: Any, engine: Engine) -> None:
+    completion = client.chat.completions.create(messages=ASK, max_tokens=4)
+    assert isinstance(completion, Completion)
+    assert completion.usage.completion_tokens == 4
     assert client.tokenizer is engine.tokenizer
+    assert isinstance(client.chat(ASK, SamplingParams(max_tokens=2)), Completion)
+    assert "".join(client.create(messages=ASK, max_tokens=4, temperature=0, stream=True))
 
 
-def test_streams_of_a_client(engine: Engine) -> None:
-    client = from_engine(engine)
-    partials = list(client.create_partial(Person, messages=ASK))
-    assert len(partials) > 3
-    assert partials[-1] == client.create(Person, messages=ASK)
-    assert list(client.create(Partial[Person], messages=ASK, stream=True))[-1] == partials[-1]
-    people = list(client.create_iterable(Person, messages=ASK, max_tokens=300))
-    assert people == client.create(Iterable[Person], messages=ASK, max_tokens=300)
-    assert all(type(one) is Person for one in people)
+def test_hooks_and_retries(client: Any) -> None:
+    seen: list[str] = []
+    client.on("end", lambda event: seen.append(str(event.name)))
+    client.create(Person, ASK, max_tokens=60)
+    client.clear()
+    assert seen == ["end"]
+
+    class Never(BaseModel):
+        age: int = Field(ge=0, le=9)
+
+        def model_post_init(self, context: Any) -> None:
+            raise ValueError("never")
+
+    with pytest.raises(ValidationFailed, match="never"):
+        client.create(Never, ASK, max_retries=1, max_tokens=20, on_invalid="reask")
 
 
-async def test_an_async_engine_gives_awaitables() -> None:
-    async with AsyncEngine("smollm2", threads=2, kv_cache_memory="64MB", max_model_len=1024) as engine:
-        client = from_engine(engine)
-        one, two = await asyncio.gather(*[client.create(Person, messages=ASK) for _ in range(2)])
-        assert one == two
-        partials = [part async for part in client.create_partial(Person, messages=ASK)]
-        assert partials[-1] == one
-        items = [item async for item in client.create_iterable(Person, messages=ASK, max_tokens=300)]
-        assert all(type(item) is Person for item in items)
-
-
-def test_what_an_engine_does_not_know_is_refused(engine: Engine) -> None:
-    client = from_engine(engine)
-    for wrong in ({"messages": ASK, "tools": []}, {}, {"messages": ASK, "prompt": "both"}):
-        arguments: dict[str, Any] = wrong
-        with pytest.raises(ParameterError):
-            client.create(Person, **arguments)
-    with pytest.raises(ParameterError):
-        from_engine(engine, nonsense=1)
+def test_what_the_engine_does_not_know_is_refused(client: Any) -> None:
+    for match, ask in (
+        ("tools", lambda: client.create(Person, ASK, tools=[])),
+        ("given besides sampling", lambda: client.create(Person, ASK, sampling=SamplingParams(), top_p=0.5)),
+        ("messages", lambda: client.create(Person)),
+        ("needs one", lambda: client.create_result(None, ASK)),
+        ("needs a response_model", lambda: client.create(messages=ASK, context={})),
+        ("neither Partial nor Iterable", lambda: client.create(Person, ASK, stream=True)),
+        ("temperature", lambda: client.create(Person, ASK, temperature=-1)),
+    ):
+        with pytest.raises(ParameterError, match=match):
+            ask()
     with pytest.raises(ClientError):
         from_engine(object())
+    with pytest.raises(AttributeError):
+        _ = client.nothing
+
+
+async def test_the_async_engine(engine: Engine) -> None:
+    async with AsyncEngine("smollm2", threads=2, kv_cache_memory="64MB", max_model_len=2048) as other:
+        client = from_engine(other, max_tokens=60)
+        person = await client.create(Person, ASK)
+        assert person == from_engine(engine).create(Person, ASK, max_tokens=60)
+        assert [one async for one in client.create_partial(Person, ASK)][-1] == person
+        wanted = await client.create(list[Person], ASK, max_tokens=150)
+        assert [one async for one in client.create_iterable(Person, ASK, max_tokens=150)] == wanted
+        stream = await client.create(Iterable[Person], ASK, max_tokens=150, stream=True)
+        await anext(stream)
+        await stream.aclose()

@@ -21,7 +21,7 @@ from .connect import (
     from_provider,
     patch,
 )
-from .local import EngineClient, from_engine
+from .engine_client import EngineClient, from_engine
 
 __all__ = [
     "Client",

@@ -15,7 +15,7 @@ from .verbs import Verbs
 Path = tuple[str, ...]
 
 
-class _View:
+class View:
     """Attributes of an SDK's object, those at the paths of `own` replaced."""
 
     def __init__(self, target: Any, own: Mapping[Path, Any], at: Path = ()) -> None:
@@ -27,7 +27,7 @@ class _View:
         if path in self.__own and not inside:
             return self.__own[path]
         if inside:
-            return _View(getattr(self.__target, name, None), self.__own, path)
+            return View(getattr(self.__target, name, None), self.__own, path)
         if self.__target is None:
             raise AttributeError(f"the SDK's client has no {'.'.join(path)}")
         return getattr(self.__target, name)
@@ -82,7 +82,7 @@ class Client(Verbs):
         own: dict[Path, Any] = {(*place, "create"): self for place in (("chat", "completions"), ("messages",))}
         for where, one in {**(others or {}), path: endpoint}.items():
             own[where] = Verbs(one, self._options, self._defaults)
-        self._view = _View(client, dict(_standing(where, verbs, client) for where, verbs in own.items() if where))
+        self._view = View(client, dict(_standing(where, verbs, client) for where, verbs in own.items() if where))
 
     def on(self, name: str, handler: Handler) -> None:
         """Call `handler` at each event of that name; see `Hooks.on`."""

@@ -105,7 +105,7 @@ class Verbs:
         An item that is not valid ends the stream; the model is asked again, and the iterator goes on with that item.
         `close` and `outcome` are as of `create_partial`; the outcome's value is the list of all items.
         """
-        call = _Call(self, _list_spec(response_model), _with_messages(messages, kwargs), streams=True)
+        call = _Call(self, list_spec(response_model), _with_messages(messages, kwargs), streams=True)
         return self._streamed(call.items)
 
     def _plain(self, kwargs: Kwargs) -> Any:
@@ -279,7 +279,7 @@ def _with_messages(messages: Any, kwargs: Kwargs) -> Kwargs:
     return kwargs if messages is _UNSET else {"messages": messages, **kwargs}
 
 
-def _list_spec(response_model: Any) -> Spec[Any]:
+def list_spec(response_model: Any) -> Spec[Any]:
     """The spec of a list, given it or the type of its items."""
     if isinstance(response_model, dict):
         reason, remedy = "items of a JSON schema can't be streamed", "Give a type, or use create_partial."
