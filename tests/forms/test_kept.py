@@ -47,6 +47,11 @@ def test_a_fault_of_the_whole_keeps_nothing(places: list[tuple[int | str, ...]])
     assert KeptText.of(CHECK, TEXT, places) is None
 
 
+def always(num_tokens: int) -> bool:
+    """There is room for so many tokens."""
+    return True
+
+
 def test_an_answer_that_ended_early_keeps_its_beginning() -> None:
     kept = KeptText.of(CHECK, TEXT[:46], [("cats", 0, "lives")])
     assert kept is not None
@@ -67,7 +72,7 @@ def run(keeper: Keeper, decoded: str) -> str:
     for byte in decoded.encode():
         assert not keeper.feed(bytes([byte]))
         text += bytes([byte])
-        kept = bytes(keeper.take())
+        kept = bytes(keeper.take(always))
         assert all(keeper.feed(bytes([byte])) for byte in kept)
         text += kept
     return text.decode()
@@ -89,11 +94,25 @@ def test_a_value_may_be_cut_and_decoded_again_but_nothing_before_it() -> None:
     for byte in run_to:
         one.feed(bytes([byte]))
     one.cut(start)
-    assert one.take() == []
+    assert one.take(always) == []
     for byte in b'"Cy"':
         one.feed(bytes([byte]))
-    assert bytes(one.take()).startswith(b',"cats"')
+    assert bytes(one.take(always)).startswith(b',"cats"')
     one.cut(3)
     for byte in TEXT[3:].encode():
         one.feed(bytes([byte]))
-    assert one.take() == []
+    assert one.take(always) == []
+
+
+def test_kept_text_that_does_not_fit_is_given_up() -> None:
+    asked: list[int] = []
+
+    def never(num_tokens: int) -> bool:
+        asked.append(num_tokens)
+        return False
+
+    one = keeper(("name",), ("cats", 1, "lives"))
+    for byte in bytes(one.beginning) + b'"Bo"' + TEXT[len('{"name":"Ann"') :].encode():
+        one.feed(bytes([byte]))
+        assert one.take(never) == []
+    assert len(asked) == 1

@@ -159,13 +159,16 @@ class OutputSink:
             return again
         if self._finisher is not None and self._finisher.rest:
             return self._finisher.rest
-        if self._keeper is not None and (kept := self._keeper.take()):
+        if self._keeper is not None and (kept := self._keeper.take(self._has_room)):
             return kept
         if self.matcher is None or self.params.forced != "accept":
             return ()
-        if self._finisher is not None and self._finisher.is_near:
-            return ()
-        return [token for token in self.matcher.forced() if token not in self._eos_ids]
+        forced = [token for token in self.matcher.forced() if token not in self._eos_ids]
+        return forced if self._has_room(len(forced)) else ()
+
+    def _has_room(self, num_tokens: int) -> bool:
+        """Whether so many tokens may be appended without looking for an end of the text."""
+        return self._finisher is None or self._finisher.has_room(num_tokens)
 
     def _stop_token(self, token_id: int) -> FinishReason | None:
         is_eos = token_id in self._eos_ids and not self.params.ignore_eos

@@ -60,10 +60,9 @@ class Finisher:
             self._hopeless = self._never = self._way is None or len(self._way) > max_tokens
             self._most = self._bound(self._way or ())
 
-    @property
-    def is_near(self) -> bool:
-        """Whether the text may have to be ended now, so that nothing should be appended without `choose`."""
-        return not self._hopeless and self._max_tokens - len(self._sizes) <= self._most + _MARGIN
+    def has_room(self, num_tokens: int) -> bool:
+        """Whether so many tokens may be appended without `choose`: the text can be ended after them, too."""
+        return self._hopeless or self._max_tokens - len(self._sizes) - num_tokens > self._most + _MARGIN
 
     def choose(self, token: int) -> int:
         """The token to append where `token` was sampled: that, or the first one of an end that has to come now."""

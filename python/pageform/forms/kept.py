@@ -79,9 +79,12 @@ class Keeper:
                     self._go_on(bytes(self._tracker.text[one.end :]))
         return False
 
-    def take(self) -> list[int]:
-        """The tokens to put in now, once."""
+    def take(self, fits: Callable[[int], bool]) -> list[int]:
+        """The tokens to put in now, once. Where so many don't fit, the answer has to go another way."""
         queue, self._queue = self._queue, []
+        if queue and not fits(len(queue)):
+            self._hole = len(self._kept.holes)
+            return []
         if queue:
             self._coming = len(queue)
             self._hole += 1
