@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .options import Options
 
-NAMES = ("malformed", "streaming", "coldstart", "memory", "extraction", "rewind", "throughput", "soak")
+NAMES = ("malformed", "streaming", "coldstart", "memory", "extraction", "rewind", "forms", "throughput", "soak")
 """In the order of `all`. `soak` lasts as long as one likes and belongs to `all` only as a smoke test."""
 
 
@@ -19,7 +19,9 @@ def main() -> int:
     parser.add_argument("name", choices=(*NAMES, "all"))
     parser.add_argument("--model", default="smollm2", help="smollm2 or a GGUF file (smollm2)")
     parser.add_argument("--threads", type=int, default=2, help="threads of pageform and of its baseline (2)")
-    parser.add_argument("--data", type=Path, help="folder of *.jsonl with questions or turns to make prompts of")
+    parser.add_argument(
+        "--data", type=Path, help="folder of *.jsonl: questions or turns to make prompts of; forms: wnut17 and BFCL"
+    )
     parser.add_argument("--full", action="store_true", help="throughput: transformers runs all requests (minutes)")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of a soak (10)")
     parser.add_argument("--seed", type=int, default=0, help="of lengths, prompts and random load (0)")

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def run(options: Options) -> Report:
     """Counts of right values, wrong values and errors by class of fault; fails if pageform gives any wrong one."""
     sys.path.insert(0, str(TABLE))
     try:
-        malformed = importlib.import_module("malformed")
+        malformed, damage = (importlib.import_module(name) for name in ("malformed", "malformed_damage"))
     finally:
         sys.path.remove(str(TABLE))
     cases = list(malformed.cases())
@@ -56,6 +56,12 @@ def run(options: Options) -> Report:
         ]
         + [["all", str(len(cases)), *(_shown(_sum(by_group)) for by_group in counts.values())]],
     )
+    chance = list(damage.damaged())[:: 20 if options.smoke else 1]
+    report.table(
+        ["one character wrong", "texts", *OUTCOMES],
+        [[name, str(len(chance)), *_by_chance(parser, chance)] for name, parser in parsers().items()],
+    )
+    report.note("one character wrong: right is the value of the text without the mistake")
     report.note("right: the value that is meant, or an error where none is; wrong: any other value; error: no value")
     report.note("where pageform's presets differ by design, either's result counts as right, for every parser")
     report.note("the table was written along pageform's rules; the others were not made for all of it")
@@ -101,6 +107,16 @@ def outcome(parser: Parser, case: Any, is_error: Callable[[Any], bool]) -> str:
         return "right" if any(map(is_error, meant)) else "error"
     right = any(not is_error(one) and type(one) is type(value) and one == value for one in meant)
     return "right" if right else "wrong"
+
+
+def _by_chance(parser: Parser, texts: Sequence[Any]) -> list[str]:
+    counts: Counter[str] = Counter()
+    for one in texts:
+        try:
+            counts["right" if parser(one.text, one.type) == one.value else "wrong"] += 1
+        except Exception:  # as above
+            counts["error"] += 1
+    return [str(counts[name]) for name in OUTCOMES]
 
 
 def _sum(by_group: dict[str, Counter[str]]) -> Counter[str]:

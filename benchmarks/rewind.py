@@ -82,6 +82,18 @@ async def rewound(engine: AsyncEngine, text: str, model: type[BaseModel], stubbo
     return len(completion.attempts)
 
 
+async def reasked(engine: AsyncEngine, text: str, model: type[BaseModel], stubborn: Stubborn) -> int:
+    """One object, asked for again as a child of the request that failed, which keeps its valid values."""
+    _, completion = await engine.generate_with_completion(
+        text,
+        response_model=model,
+        context={"stubborn": stubborn},
+        sampling=SamplingParams(temperature=0),
+        on_invalid="reask",
+    )
+    return len(completion.attempts)
+
+
 async def asked_again(engine: AsyncEngine, text: str, model: type[BaseModel], stubborn: Stubborn) -> int:
     """One object, asked for as a whole until it is valid: the last answer and its errors follow the question."""
     asked = text
@@ -108,6 +120,7 @@ Way = Callable[[AsyncEngine, str, type[BaseModel], Stubborn], Awaitable[int]]
 WAYS: dict[str, tuple[Way, int, int]] = {
     "no retry": (rewound, 0, 1),
     "rewind": (rewound, 2, 1),
+    "child reask": (reasked, 2, 3),
     "whole answer asked for again": (asked_again, 2, 3),
 }
 """How, with how many rejections, and the number of attempts that must come of it."""

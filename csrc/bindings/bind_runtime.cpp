@@ -239,7 +239,8 @@ void bind_runtime(py::module_& m) {
       .def("fail", &pf::MaskGate::fail, py::arg("message"),
            "The masks could not be filled: the step raises BackendError.")
       .def("wait", &pf::MaskGate::wait, py::call_guard<py::gil_scoped_release>(), "Blocks; False after fail().")
-      .def_property_readonly("failure", &pf::MaskGate::failure);
+      .def_property_readonly("failure", &pf::MaskGate::failure)
+      .def_property_readonly("waited", &pf::MaskGate::waited, "Seconds that all waits took.");
 
   py::class_<pf::Runner>(m, "Runner", "Runs the steps of one program on one device.")
       .def(py::init(&make_runner), py::arg("device"), py::arg("program"), py::arg("weights"), py::arg("vectors"),

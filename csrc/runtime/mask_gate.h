@@ -1,5 +1,6 @@
 // A gate between the thread that fills a step's grammar masks and the step that reads them. Used once.
 #pragma once
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -17,8 +18,16 @@ class MaskGate {
   // Blocks until one of the two was called; false after fail().
   bool wait() {
     std::unique_lock<std::mutex> lock(mutex_);
+    const auto start = std::chrono::steady_clock::now();
     decided_.wait(lock, [this] { return state_ != State::closed; });
+    waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return state_ == State::open;
+  }
+
+  // Seconds that all calls of wait() took: by so much the masks came too late.
+  double waited() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return waited_;
   }
 
   std::string failure() {
@@ -46,6 +55,7 @@ class MaskGate {
   std::condition_variable decided_;
   State state_ = State::closed;
   std::string failure_;
+  double waited_ = 0.0;
 };
 
 }  // namespace pf

@@ -10,7 +10,7 @@ import anthropic
 import pytest
 from conversation import ANN, GOOD, YOUNG, YOUNGER, Person, Search, Weather, assembled, call_of, converse
 from pydantic import BaseModel
-from scripted_server import Cut, ScriptedServer, event, stream_reply
+from scripted_server import Cut, ScriptedServer, event, raw_reply, stream_reply
 from strict_types import check_model
 from wire_anthropic import SIGNATURE, AnthropicWire
 from wires import Called, Pieces, Said
@@ -126,6 +126,28 @@ def test_thinking_is_echoed_with_its_signature_behind_all_it_follows(
         thought, use = turn["content"]
         assert thought == {"type": "thinking", "thinking": THINKS.thinking, "signature": SIGNATURE}
         assert use == {"type": "tool_use", "id": id, "name": "Person", "input": {"name": "Ann", "age": age}}
+
+
+def test_redacted_thinking_is_echoed_too(server: ScriptedServer, create: Any) -> None:
+    redacted = {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3pzix"}
+    [whole] = WIRE.reply(called(YOUNG)).parts
+    message = json.loads(bytes(whole))  # type: ignore[arg-type]
+    message["content"].insert(0, redacted)
+    answer = provider.read(check_model(anthropic.types.Message, message))
+    assert answer.anchored
+    kwargs = provider.reask(dict(ASKED), answer, Rejection(ValueError("no"), "no"))
+    assert kwargs["messages"][1]["content"][0] == redacted
+
+
+def test_deep_input_is_read_and_echoed(server: ScriptedServer, create: Any) -> None:
+    """Deeper than Pydantic's serializer goes."""
+    deep = b"[" * 300 + b"]" * 300
+    [whole] = WIRE.reply(called('{"name": "Ann", "age": "deep"}')).parts
+    server.say(raw_reply(bytes(whole).replace(b'"deep"', deep)), WIRE.reply(called(GOOD)))  # type: ignore[arg-type]
+    outcome, _ = converse(provider, create, call_of(**ASKED))
+    assert outcome.value == ANN
+    assert deep.decode() in outcome.attempts[0].text
+    assert deep in server.requests[1].body
 
 
 def test_without_thinking_only_the_last_answer_is_shown(server: ScriptedServer, create: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import traceback
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from people import ANN, ASK, GOOD, Person
 from rigs import RIGS, Rig, said
-from scripted_server import Cut, Reply, ScriptedServer, raw_reply, stream_reply
+from scripted_server import Cut, Gate, Reply, ScriptedServer, raw_reply, stream_reply
 from wires import Called, Pieces, Said
 
 from pageform.core.errors import PageformError
@@ -138,3 +139,18 @@ def test_calls_of_other_tools_and_none(rig: Rig, mode: Mode, server: ScriptedSer
 
 def _at_once(rig: Rig, mode: Mode) -> bool:
     return rig.calls_at_once and mode is Mode.TOOLS
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_who_leaves_a_stream_hangs_up(rig: Rig, mode: Mode, server: ScriptedServer, asynchronous: bool) -> None:
+    text = json.dumps([{"name": "Ann", "age": 30}, {"name": "Bob", "age": 40}])
+    text = text if mode is Mode.TEXT else f'{{"tasks": {text}}}'
+    calls = (Called("list_Person", text),)
+    answer = Said(calls=calls) if mode is Mode.TOOLS else Said(text)
+    held = rig.wire.stream(answer, Pieces(text.index("Bob"), {1: Gate()}))
+    server.say(held)
+    client = rig.client(server.url, asynchronous, mode=mode)
+    people = client.create_iterable(Person, ASK)
+    assert (await anext(people) if asynchronous else next(people)) == ANN
+    await people.aclose() if asynchronous else people.close()
+    assert await asyncio.to_thread(held.hung_up.wait, 10)

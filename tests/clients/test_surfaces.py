@@ -260,6 +260,12 @@ def test_calls_of_the_callers_own_tools_are_no_answers(name: str, stream: bool) 
         assert "look" in json.dumps(server.requests[0].json)
 
 
+def test_either_of_two_keys_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+    monkeypatch.setenv("GEMINI_API_KEY", "k")
+    assert from_provider("google/gemini-2.5-flash").client is not None
+
+
 def test_clients_of_others_are_refused() -> None:
     with pytest.raises(ClientError, match=r"anthropic\.Anthropic"):
         from_anthropic(cohere.ClientV2("k"))

@@ -27,6 +27,7 @@ class Gate:
     """A gate nobody waits at."""
 
     failure = ""
+    waited = 0.0
 
     def open(self) -> None: ...
 
@@ -72,7 +73,7 @@ def _engine(executor: FaultyExecutor) -> tuple[EngineCore, Preparer]:
     cache = KVCacheManager(64, 16)
     config = SchedulerConfig(max_num_seqs=16, max_num_batched_tokens=64, max_model_len=256)
     core = EngineCore(Scheduler(config, cache), executor, lambda rows, masks: None, VOCAB, check_invariants=True)
-    preparer = Preparer(None, ModelLimits(VOCAB, 256, 16), frozenset(), None, 0, core.counters.count)
+    preparer = Preparer(None, ModelLimits(VOCAB, 256, 16), frozenset(), None, 0, core.counters.count, core.grammar_time)
     return core, preparer
 
 

@@ -189,7 +189,6 @@ def test_what_the_masks_allow_validates(annotation: Any, compiler: GrammarCompil
         text = walk(form.grammar, compiler, rng)
         form.spec.validate(text)
         assert form.accepts(text)
-        assert len(compiler.tokenizer.tokenize_str(text)) >= form.min_tokens
 
 
 _LEAVES = st.one_of(
@@ -240,4 +239,3 @@ def test_drawn_types_validate(compiler: GrammarCompiler, annotation: Any, seed: 
     assert form.plan.unenforced == ()
     text = walk(form.grammar, compiler, random.Random(seed))
     form.spec.validate(text)
-    assert len(compiler.tokenizer.tokenize_str(text)) >= form.min_tokens

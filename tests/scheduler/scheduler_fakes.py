@@ -43,6 +43,11 @@ def forced_after(token: int) -> list[int]:
     return [10 + token, 20 + token] if token % 10 == 3 and token < 20 else []
 
 
+def instead_of(token: int) -> int:
+    """What such requests append where `token` was sampled."""
+    return 31 if token == 29 else token
+
+
 def expected_tokens(prompt: list[int], salt: str | None, stream: int, limit: int, forcing: bool = False) -> list[int]:
     """What a request must produce, up to `limit` tokens or the stop token."""
     state = root(salt)
@@ -51,6 +56,7 @@ def expected_tokens(prompt: list[int], salt: str | None, stream: int, limit: int
     output: list[int] = []
     while len(output) < limit:
         token = sample(state, stream, len(output))
+        token = instead_of(token) if forcing else token
         output.append(token)
         if token == STOP_TOKEN:
             break
@@ -128,6 +134,10 @@ class RecordingSink:
         if len(self.request.output_ids) == self.raise_at:
             raise RuntimeError("a sink that fails")
         return FinishReason.STOP if token_id == STOP_TOKEN else None
+
+    def choose(self, token_id: int) -> int:
+        assert self.request is not None
+        return instead_of(token_id) if self.request.params.forced == "accept" else token_id
 
     def forced(self) -> list[int]:
         assert self.request is not None

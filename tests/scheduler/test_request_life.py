@@ -214,6 +214,9 @@ def test_a_sink_may_rewind_or_abort_from_within_its_call() -> None:
             if len(told) == 5:
                 b.scheduler.rewind(rewinding, 2)
 
+        def choose(self, token_id: int) -> int:
+            return token_id
+
         def forced(self) -> list[int]:
             return []
 
@@ -244,6 +247,9 @@ def test_a_row_of_a_request_rewound_by_another_means_nothing() -> None:
         def token(self, token_id: int, row: object) -> None:
             if len(meddler.output_ids) == 4:
                 b.scheduler.rewind(other, 1)
+
+        def choose(self, token_id: int) -> int:
+            return token_id
 
         def forced(self) -> list[int]:
             return []

@@ -44,7 +44,7 @@ def test_the_class_is_made_once_and_its_values_are_equal_and_picklable() -> None
 
 def test_models_are_told_what_it_is_for() -> None:
     spec = Spec.of(Maybe(Person))
-    assert spec.name == "Maybe_Person"
+    assert spec.name == "MaybePerson"
     assert (
         spec.json_schema["properties"]["result"]["description"] == "Somebody who is named. Null if it can't be given."
     )

@@ -6,7 +6,8 @@ import pickle
 import subprocess
 import sys
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
@@ -71,6 +72,36 @@ def test_dropped_keys_are_told() -> None:
         e for e in parse_report('{"name": "Ann", "age": 31, "hobby": "chess",}', User).repairs if e.rule == "extra"
     )
     assert (entry.path, entry.before) == (("hobby",), "chess")
+
+
+def test_keys_that_pydantic_passes_over_can_be_asked_for() -> None:
+    text = '{"name": "top", "colour": 1, "nodes": [{"name": "a", "sise": 2, "nodes": []}]}'
+    report = parse_report(text, Node)
+    assert (report.repairs, report.ignored) == ((), (("colour",), ("nodes", 0, "sise")))
+    assert parse_report('{name: "a", sise: 2}', Node).ignored == (("sise",),)
+    assert parse_report('{"name": "a"}', Node, "strict").ignored == ()
+
+
+def test_an_envelope_that_names_another_class_is_not_opened() -> None:
+    class Search(BaseModel):
+        query: str
+
+    class Weather(BaseModel):
+        city: str
+
+    assert parse('{"name": "Weather", "arguments": {"city": "Rome"}}', Search | Weather) == Weather(city="Rome")
+    assert parse('{"tool": "weather", "input": {"city": "Rome"}}', Search | Weather) == Weather(city="Rome")
+    with pytest.raises(Invalid):
+        parse('{"name": "Search", "arguments": {"city": "Rome"}}', Search | Weather)
+
+
+def test_keys_of_a_map_are_aligned_with_the_options_that_they_may_be() -> None:
+    marks = dict[Literal["red", "dark blue"], int]
+    report = parse_report('{"Red": 1, "DARK_BLUE": "2",}', marks)
+    assert report.value == {"red": 1, "dark blue": 2}
+    assert ("enum_case", ("red",)) in {(entry.rule, entry.path) for entry in report.repairs}
+    with pytest.raises(Invalid):
+        parse('{"Red": 1, "RED": 2}', marks)
 
 
 def test_context_and_strict_reach_pydantic() -> None:
@@ -298,3 +329,11 @@ def test_json_repair_is_loaded_where_it_is_needed() -> None:
         "assert s.parse('{\"a\" \"b\"}', dict, 'lenient') == {'a': 'b'} and 'json_repair' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_page_lists_every_rule_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "design" / "lenient-parsing.md").read_text(encoding="utf-8")
+    for name, rule in RULES.items():
+        preset = "default" if rule.careful else "lenient"
+        assert f"| `{name}` | {rule.layer} | {rule.cost:g} | {preset} | {rule.text} |" in page
+    assert page.count("\n| `") == len(RULES) + 4  # the presets are listed in the same way

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from malformed import Case, cases, is_error
+from malformed_damage import damaged
 
 from pageform.structured import Spec
 from pageform.structured.leniency import RULES
 from pageform.structured.parse import parse_report, read
+from pageform.structured.parse_errors import ParseError
 
 CASES = list(cases())
 
@@ -57,3 +59,20 @@ def _repairs(case: Case) -> Any:
 
 
 NOT_IN_THE_TABLE: set[str] = set()
+
+
+def test_one_wrong_character_gives_the_same_value_or_an_error() -> None:
+    outcomes: Counter[str] = Counter()
+    for annotation, text, value in damaged():
+        try:
+            report = parse_report(text, annotation)
+        except ParseError:
+            outcomes["error"] += 1
+            continue
+        rules = {entry.rule for entry in report.repairs}
+        # 1,2 is a number to many, and \x has no meaning in JSON: both are told
+        assert report.value == value or rules & {"thousands", "escape"}, text
+        outcomes["same" if report.value == value else "other"] += 1
+    assert outcomes.total() > 2000
+    assert outcomes["same"] > 400
+    assert outcomes["other"] <= 3

@@ -247,10 +247,12 @@ def _key(service: Service, name: str, given: str | None) -> dict[str, str]:
         return {"api_key": given}
     if service.key is None:
         return {"api_key": "none"}  # SDKs insist on one
-    if not os.environ.get(service.key):
-        remedy = f"Set {service.key} in the environment, or give api_key."
+    names = (service.key,) if isinstance(service.key, str) else service.key
+    found = next(filter(None, map(os.environ.get, names)), None)
+    if found is None:
+        remedy = f"Set {' or '.join(names)} in the environment, or give api_key."
         raise ConfigurationError("api_key", None, f"{name} needs a key", remedy)
-    return {"api_key": os.environ[service.key]}
+    return {"api_key": found}
 
 
 def _sdk(module: str, extra: str, model: str) -> Any:

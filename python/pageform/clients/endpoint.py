@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +93,8 @@ class Endpoint:
         return bound
 
     def _close(self, events: Any) -> Any:
+        if inspect.isasyncgen(events):
+            return _close_all(events)
         names = ("aclose", "close") if self.asynchronous else ("close",)
         for name in names:
             if hasattr(events, name):
@@ -103,6 +106,19 @@ class Endpoint:
         if isinstance(error, (UnicodeDecodeError, json.JSONDecodeError, RecursionError)):
             return ProviderError(self.name, f"what came can't be read ({error})")
         return error
+
+
+async def _close_all(events: AsyncGenerator[Any, Any]) -> None:
+    """Closes an async generator, and those that it iterates over: else they wait for the garbage collector, and the
+    connection with them. (PEP 525: only exhausting them, or `aclose`, ends them at once.)"""
+    chain: list[Any] = [events]
+    for one in chain:
+        held = () if one.ag_frame is None else one.ag_frame.f_locals.values()
+        # google-genai's responses hold the generator that reads from the connection, and are held by it.
+        inner = (getattr(value, "segment_iterator", value) for value in held)
+        chain += [value for value in inner if inspect.isasyncgen(value) and value not in chain]
+    for one in chain:
+        await one.aclose()
 
 
 def _bounded(holder: Any, way: Way, value: float) -> Any:

@@ -50,8 +50,9 @@ class Options:
         return policy_of(3 if self.max_retries is None else self.max_retries, self.backoff)
 
     @property
-    def parsing(self) -> Leniency:
-        """How far from plain JSON an answer may be. Who wants strict types wants none aligned, unless they say so."""
+    def layers(self) -> Leniency:
+        """How far from plain JSON an answer may be. Who asks for strict validation gets broken JSON mended, but no
+        value changed."""
         if self.leniency is None:
             return Leniency(align=False) if self.strict else Leniency()
         return Leniency.of(self.leniency)

@@ -56,11 +56,12 @@ class Sdk:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One row. `base_url` None is the SDK's own; `key` the environment's variable with the API key, None if no key is
-    needed. `modes`: those that the service has, the default first. `defaults`: arguments that `from_provider` gives."""
+    """One row. `base_url` None is the SDK's own; `key` the environment's variable with the API key, or several of which
+    one will do, None if no key is needed. `modes`: those that the service has, the default first. `defaults`: arguments
+    that `from_provider` gives."""
 
     sdk: Sdk
-    key: str | None
+    key: str | tuple[str, ...] | None
     base_url: str | None = None
     modes: tuple[Mode, ...] = ALL
     quirks: Quirks = Quirks()  # noqa: RUF009 - frozen
@@ -179,7 +180,7 @@ SERVICES: Mapping[str, Service] = MappingProxyType(
         "anthropic": Service(ANTHROPIC, "ANTHROPIC_API_KEY", defaults=MappingProxyType({"max_tokens": 4096})),
         "cohere": Service(COHERE, "CO_API_KEY"),
         "mistral": Service(MISTRAL, "MISTRAL_API_KEY"),
-        "google": Service(GENAI, "GOOGLE_API_KEY"),
+        "google": Service(GENAI, ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
         "groq": Service(GROQ, "GROQ_API_KEY", quirks=Quirks(strict=False, stream_usage=False)),
         # Local servers do not show the model the schema that they enforce. Ollama demands no tool call.
         "ollama": Service(

@@ -50,7 +50,7 @@ class Verbs:
     - `accumulate`: what the model is shown of its earlier answers: "last", "all" or "summary".
     - `cache`: a `MemoryCache`, `DiskCache` or the like keeps valid answers, for `cache_ttl` seconds; False uses none.
       They are shared by clients of the same address and key, or, in place of the key, the same `cache_namespace`. An
-      answer from there has a note in the outcome, no usage, and is told to no hook.
+      answer from there is `cached` in the outcome and in what hooks are told, and has no usage.
     - `hooks`: `Hooks`, or a mapping from event to handlers, besides the client's own.
 
     Raises ParameterError before anything is sent; ValidationFailed, IncompleteOutput, TokenBudgetExceeded or
@@ -220,8 +220,8 @@ class _Call:
             options.context,
             options.strict,
             restores=prepared.strict,
-            leniency=options.parsing,
             tools_beside=prepared.tools_beside,
+            leniency=options.layers,
         )
         observer = Observer(options.hooks, provider=endpoint.name, asynchronous=endpoint.asynchronous)
         seconds = self.limits.timeout
@@ -255,7 +255,8 @@ class _Call:
             running = program(ready)
         else:
             slot = self._slot(ready.prepared)
-            running = cached(lambda: program(ready), slot, ready.judge, shows, self.endpoint.asynchronous)
+            told = (ready.judge, self._attempt(1), ready.observer)
+            running = cached(lambda: program(ready), slot, *told, shows, self.endpoint.asynchronous)
 
         def noted() -> Program[Outcome[Any]]:
             outcome = yield from running

@@ -23,6 +23,9 @@ class TokenSink(Protocol):
         An exception ends it with reason `error` and `request.error` set; no other request notices.
         """
 
+    def choose(self, token_id: int) -> int:
+        """The token to append where this one was sampled. Another one only where the answer must come to its end."""
+
     def forced(self) -> Sequence[int]:
         """Tokens to append after the last one without asking the model. Each is passed to `token`."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..core.completion import Completion, FinishReason
 from ..core.errors import EngineClosedError, ParameterError, RequestError
 from ..core.params import SamplingParams
-from .build import build
+from .build import EngineParts, build
 from .config import EngineConfig
 from .loop import EngineLoop
 from .prepare import Messages, Prompt
@@ -49,6 +49,14 @@ class EngineStats:
     rewound_tokens: int
     """Tokens that were decoded and thrown away, because a value that they made was not valid."""
     step_faults: int
+    step_seconds: float
+    """Seconds of all steps, planning and delivering included."""
+    grammar_seconds: float
+    """Those of them that grammars cost: following texts, drafting, waiting for masks."""
+    grammar_share: float
+    """What share of a step that is, as the median of the last 512 steps with a grammar in them."""
+    mask_seconds: float
+    """Seconds that masks took on their own thread, most of it beside the running step."""
     drafted_tokens: dict[str, int]
     """Tokens proposed without a forward pass and put into a step, by kind: "forced", "ngram"."""
     accepted_tokens: dict[str, int]
@@ -100,6 +108,11 @@ class BaseEngine:
     def max_model_len(self) -> int:
         """Longest prompt plus answer, in tokens."""
         return self._parts.preparer.limits.max_model_len
+
+    @property
+    def parts(self) -> EngineParts:
+        """What the engine is made of. For its drivers."""
+        return self._parts
 
     def stats(self) -> EngineStats:
         """Counters and gauges, taken between steps."""

@@ -87,6 +87,7 @@ def build(config: EngineConfig) -> EngineParts:
         eos_ids=eos_ids,
         compiler=compiler,
         engine_seed=config.seed,
+        grammar_time=core.grammar_time,
         drafts=config.drafts,
         count=core.counters.count,
     )
@@ -151,6 +152,10 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
         computed_tokens=counters.computed_tokens,
         rewound_tokens=counters.rewound_tokens,
         step_faults=counters.step_faults,
+        step_seconds=counters.step_seconds,
+        grammar_seconds=counters.grammar_seconds,
+        grammar_share=counters.grammar_share,
+        mask_seconds=counters.mask_seconds,
         drafted_tokens=scheduler.drafted,
         accepted_tokens=scheduler.accepted,
         kv_blocks_total=cache.num_blocks,

@@ -6,22 +6,23 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import RequestError
 from ..core.plan import RowPlan, StepPlan, StepResult
 from ..core.request import Request
+from ..core.stopwatch import Stopwatch
+from .counters import Counters
 from .sink import OutputSink
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..executor import Executor
+    from ..executor import Executor, MaskGate
     from ..forms.grammar import Matcher
     from ..scheduler import Scheduler
 
@@ -39,31 +40,6 @@ class MaskedRows:
     @property
     def end(self) -> int:
         return self.first + 1 + len(self.drafts)
-
-
-@dataclass(slots=True)
-class Counters:
-    """Counts since the engine was made. Tokens are counted when their request finishes."""
-
-    steps: int = 0
-    mixed_steps: int = 0
-    max_step_tokens: int = 0
-    computed_tokens: int = 0
-    step_faults: int = 0
-    prompt_tokens: int = 0
-    generation_tokens: int = 0
-    rewound_tokens: int = 0
-    cached_tokens: int = 0
-    finished: Counter[str] = field(default_factory=Counter)
-
-    def count(self, request: Request) -> None:
-        """Counts a finished request; the prompt of several samples once."""
-        self.finished[str(request.finish_reason)] += 1
-        self.generation_tokens += len(request.output_ids)
-        self.rewound_tokens += request.num_rewound
-        if request.sample == 0:
-            self.prompt_tokens += request.num_prompt_tokens
-            self.cached_tokens += request.num_cached
 
 
 class EngineCore:
@@ -84,6 +60,9 @@ class EngineCore:
         self.scheduler = scheduler
         self.executor = executor
         self.counters = Counters()
+        self.grammar_time = Stopwatch()
+        """What grammar work takes of the step loop's own time: what the matchers of its requests add, and waiting for
+        masks."""
         self._fill_masks = fill_masks
         self._mask_words = (vocab_size + 31) // 32
         self._check = check_invariants
@@ -98,10 +77,12 @@ class EngineCore:
 
     def step(self) -> bool:
         """Expires deadlines and runs one step. False when there was nothing to run."""
+        start, grammar = time.perf_counter(), self.grammar_time.seconds
         plan = self.scheduler.plan(self.clock())
         if plan is None:
             return False
         self._run(plan)
+        self.counters.time_step(time.perf_counter() - start, self.grammar_time.seconds - grammar)
         if self._check:
             self.scheduler.cache.check_invariants()
         return True
@@ -140,23 +121,31 @@ class EngineCore:
 
     def _execute(self, plan: StepPlan) -> StepResult:
         masked = self._prepare_rows(plan)
+        masks = None
         if not masked:
             result = self.executor.execute(plan)
         else:
-            import numpy as np
-
-            masks = np.empty((masked[-1].end, self._mask_words), dtype=np.uint32)
-            gate = self.executor.mask_gate()
-            if self._mask_thread is None:
-                self._mask_thread = ThreadPoolExecutor(1, thread_name_prefix="pageform-masks")
-            job = self._mask_thread.submit(self._fill, masked, masks, gate)
+            with self.grammar_time:
+                masks, gate, job = self._start_filling(masked)
             try:
                 result = self.executor.execute(plan, masks, gate)
             finally:
-                job.result()  # the array and the matchers are in use until the job ends
+                with self.grammar_time:
+                    job.result()  # the array and the matchers are in use until the job ends
+                self.grammar_time.seconds += gate.waited
         if result.logits:
-            self._sample_processed(plan, result, masks if masked else None)
+            self._sample_processed(plan, result, masks)
         return result
+
+    def _start_filling(self, masked: list[MaskedRows]) -> tuple[NDArray[np.uint32], MaskGate, Future[None]]:
+        """Masks that are being written on the mask thread, and the gate that opens when they are."""
+        import numpy as np
+
+        masks = np.empty((masked[-1].end, self._mask_words), dtype=np.uint32)
+        gate = self.executor.mask_gate()
+        if self._mask_thread is None:
+            self._mask_thread = ThreadPoolExecutor(1, thread_name_prefix="pageform-masks")
+        return masks, gate, self._mask_thread.submit(self._fill, masked, masks, gate)
 
     def _prepare_rows(self, plan: StepPlan) -> list[MaskedRows]:
         """Gives each sampled row its bias, counts and mask index; returns what the masks are of, in order."""
@@ -187,6 +176,7 @@ class EngineCore:
 
     def _fill(self, masked: list[MaskedRows], masks: NDArray[np.uint32], gate: Any) -> None:
         """Runs on the mask thread. A matcher that fails empties its own rows, and its request ends with the error."""
+        start = time.perf_counter()
         try:
             grammars = [(m.sink.matcher, m.first, m.drafts) for m in masked if m.sink.matcher is not None]
             try:
@@ -200,6 +190,7 @@ class EngineCore:
                     masks[rows.first : rows.end] = rows.sink.allowed
                 else:
                     masks[rows.first : rows.end] &= rows.sink.allowed
+            self.counters.mask_seconds += time.perf_counter() - start
             gate.open()
         except BaseException as error:
             gate.fail(repr(error))

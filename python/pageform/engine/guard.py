@@ -88,11 +88,11 @@ class FieldGuard:
         again, self._again = self._again, []
         return again
 
-    def token(self, sink: OutputSink) -> Verdict:
-        """Judges what the last token closed; a value that is not valid is gone when this returns."""
+    def token(self, sink: OutputSink, is_kept: bool = False) -> Verdict:
+        """Judges what the last token closed, unless it `is_kept` text; a value that is not valid is gone afterwards."""
         self._pending = max(0, self._pending - 1)
         try:
-            cut = self._rewinder.feed(sink.last_text.encode())
+            cut = self._rewinder.feed(sink.last_text.encode(), is_kept)
             if cut is None and not self._pending:
                 cut = self._look_ahead(sink)
             if cut is None:

@@ -36,8 +36,8 @@ class EngineLoop:
             self._tickets.add(ticket)
             ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
             for request in ticket.requests:
-                if isinstance(request.sink, OutputSink) and request.sink.guard is not None:
-                    request.sink.guard.bind(request, self._core.scheduler.rewind)
+                if isinstance(request.sink, OutputSink):
+                    request.sink.start(request, self._core.scheduler.rewind)
             try:
                 self._core.scheduler.add(ticket.requests[0], self._core.clock())
             except Exception as error:

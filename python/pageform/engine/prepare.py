@@ -4,6 +4,7 @@ caller's thread, before a request exists."""
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -13,6 +14,7 @@ from ..core.drafts import DRAFT_MODES, DraftKind, DraftSettings
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..core.request import Request
+from ..core.stopwatch import Stopwatch
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
@@ -22,8 +24,10 @@ from .ticket import Ticket
 
 if TYPE_CHECKING:
     from ..forms.bans import TokenPrefixes
+    from ..forms.finisher import Finisher
     from ..forms.form import Form
     from ..forms.grammar import Grammar, GrammarCompiler, Matcher
+    from ..forms.kept import Keeper, KeptText
     from ..text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -67,6 +71,8 @@ class Preparer:
     engine_seed: int
     count: Callable[[Request], None]
     """Hears of every finished sample, in the engine's thread."""
+    grammar_time: Stopwatch
+    """What the matchers of requests count their time on."""
     drafts: DraftSettings = field(default_factory=DraftSettings)
     _prefixes: TokenPrefixes | None = None
     _odds: dict[bool, Odds] = field(default_factory=lambda: {True: Odds(), False: Odds()})
@@ -95,15 +101,19 @@ class Preparer:
 
     def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
         """Token ids of a conversation under the model's chat template, ending where the answer begins."""
-        from ..text.chat import render_chat
-
         if self.tokenizer is None:
             raise ParameterError(
                 "messages", messages, "need a tokenizer, but tokenizer=None", "Make the engine with one."
             )
+        return self.tokenizer.encode(self.render_chat(messages, tools), add_special_tokens=False)
+
+    def render_chat(self, messages: Messages, tools: Any = None) -> str:
+        """The text of a conversation under the model's chat template, ending where the answer begins."""
+        from ..text.chat import render_chat
+
+        assert self.tokenizer is not None
         variables: dict[str, Any] = dict(self.tokenizer.special_tokens)
-        text = render_chat(messages, self.tokenizer.chat_template, tools, **variables)
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        return render_chat(messages, self.tokenizer.chat_template, tools, **variables)
 
     def ticket(
         self,
@@ -115,10 +125,12 @@ class Preparer:
         now: float = 0.0,
         guard: GuardOptions | None = None,
         on_retract: OnRetract | None = None,
+        kept: KeptText | None = None,
     ) -> Ticket:
         """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError.
 
         With a `guard` the values of the answer are judged as they close, and `on_retract` hears of text taken back.
+        What is `kept` of an earlier answer is put in without asking the model.
         """
         prompt_ids = self.encode(prompt)
         max_tokens = check_against_model(params, prompt_ids, self.limits)
@@ -138,7 +150,8 @@ class Preparer:
             ticket.finish(request, completion)
 
         for sample in range(params.n):
-            matcher = grammar.matcher() if grammar is not None else None
+            matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
+            finisher = self._finisher(grammar, matcher, params, max_tokens)
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
@@ -146,11 +159,13 @@ class Preparer:
                 eos_ids=self.eos_ids,
                 detokenizer=self._detokenizer(params),
                 matcher=matcher,
+                finisher=finisher,
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
                 on_finish=finish,
                 guard=self._guard(guard, matcher),
                 on_retract=on_retract,
+                keeper=self._keeper(kept),
             )
             ticket.requests.append(
                 Request(
@@ -170,10 +185,29 @@ class Preparer:
         ticket.requests[0].siblings = ticket.requests[1:]
         return ticket
 
+    def _finisher(
+        self, grammar: Grammar | None, matcher: Matcher | None, params: SamplingParams, max_tokens: int
+    ) -> Finisher | None:
+        """Who ends a text in time. Nobody where the caller forbids tokens that its end may need."""
+        from ..forms.finisher import Finisher
+        from ..forms.matcher import LlgMatcher
+
+        if grammar is None or self.compiler is None or not isinstance(matcher, LlgMatcher):
+            return None
+        banned = any(bias == -math.inf for bias in (params.logit_bias or {}).values())
+        if banned or params.allowed_token_ids is not None or params.bad_words:
+            return None
+        return Finisher(grammar, matcher, self.compiler, max_tokens)
+
     def _guard(self, options: GuardOptions | None, matcher: Matcher | None) -> FieldGuard | None:
         if options is None or matcher is None:
             return None
         return FieldGuard(options.rewinder(matcher, self.prefixes, self.limits.vocab_size), self.spell)
+
+    def _keeper(self, kept: KeptText | None) -> Keeper | None:
+        from ..forms.kept import Keeper
+
+        return None if kept is None else Keeper(kept, self.spell)
 
     def prefixes(self) -> TokenPrefixes:
         """The vocabulary in order. Making it takes some tenths of a second, once."""

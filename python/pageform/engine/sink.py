@@ -6,23 +6,27 @@ thread, in the step that sampled the token, so that a stop takes effect in the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, Usage
 from ..core.errors import RequestError
+from ..core.log import TokenOrigin
 from ..core.params import SamplingParams
 from ..core.plan import RowResult
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
-from .guard import FieldGuard, Verdict
+from .guard import Cutter, FieldGuard, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ..core.request import Request
+    from ..forms.finisher import Finisher
     from ..forms.grammar import Matcher
+    from ..forms.kept import Keeper
     from ..text.detokenizer import IncrementalDetokenizer
 
 OnDelta = Callable[[str, int], None]
@@ -43,11 +47,13 @@ class OutputSink:
         eos_ids: frozenset[int],
         detokenizer: IncrementalDetokenizer | None,
         matcher: Matcher | None,
+        finisher: Finisher | None,
         allowed: NDArray[np.uint32] | None,
         on_delta: OnDelta | None,
         on_finish: Callable[[Request, Completion], None],
         guard: FieldGuard | None = None,
         on_retract: OnRetract | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.params = params
         self.rows = rows
@@ -56,17 +62,28 @@ class OutputSink:
         self.fault: Exception | None = None
         self._stop_ids = stop_ids
         self._eos_ids = eos_ids
+        self._finisher = finisher
+        self._detail: str | None = None
         self._detokenizer = detokenizer
         self._stops = StopStrings(params.stop, params.include_stop_str_in_output) if params.stop else None
         self._on_delta = on_delta
         self._on_finish = on_finish
         self._on_retract = on_retract
         self._guard = guard
+        self._keeper = keeper
         self._parts: list[str] = []
         self._ids: list[int] = []
         self._stopped_by: str | int | None = None
         self._logprobs: list[TokenLogprob] | None = [] if params.logprobs is not None else None
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
+
+    def start(self, request: Request, cut: Cutter) -> None:
+        """Called once, before the request is scheduled. `cut` takes back a running request's output."""
+        if self._guard is not None:
+            self._guard.bind(request, cut)
+        for token in self._keeper.beginning if self._keeper is not None else ():
+            request.append(token, TokenOrigin.FORCED)
+            self.token(token, None)
 
     def token(self, token_id: int, row: RowResult | None) -> FinishReason | None:
         """Takes one sampled or, without `row`, forced token.
@@ -75,23 +92,37 @@ class OutputSink:
         """
         self._ids.append(token_id)
         self.rows.push(token_id)
-        if self._logprobs is not None and row is not None:
-            self._logprobs.append(_logprob(row))
+        if self._logprobs is not None:
+            self._logprobs.append(_logprob(row) if row is not None else TokenLogprob(token_id, math.nan, 0))
         if self.matcher is not None and not self.matcher.accept(token_id):
             raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
+        if self._finisher is not None:
+            self._finisher.take(token_id)
         reason = self._stop_token(token_id)
         if reason is None:
             reason = self._text(token_id)
             if reason is None and self.matcher is not None and self.matcher.is_stopped():
                 reason = FinishReason.STOP
+            if reason is None and self._finisher is not None and self._finisher.is_over:
+                reason = FinishReason.STOP
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
+        is_kept = self._keeper is not None and self._keeper.feed(self.last_text.encode())
         if self._guard is not None and reason in (None, FinishReason.STOP):
-            verdict = self._guard.token(self)
+            verdict = self._guard.token(self, is_kept)
             reason = (
                 reason if verdict is Verdict.FINE else None if verdict is Verdict.REWOUND else FinishReason.VALIDATION
             )
         return reason
+
+    def choose(self, token_id: int) -> int:
+        """The sampled token, or the first of the shortest end of the text if nothing longer fits into max_tokens."""
+        if self._finisher is None:
+            return token_id
+        chosen = self._finisher.choose(token_id)
+        if chosen != token_id:
+            self._detail = "max_tokens: the shortest end of the text was forced"
+        return chosen
 
     def cut(self, num_tokens: int) -> None:
         """Forgets all but the first tokens of the output: text, penalties, grammar and log-probabilities with them."""
@@ -99,11 +130,15 @@ class OutputSink:
         for token in reversed(removed):
             self.rows.pop(token)
         del self._ids[num_tokens:]
-        self._stopped_by = None
+        self._stopped_by = self._detail = None
         if self.matcher is not None:
             self.matcher.rollback(len(removed))
+        if self._finisher is not None:
+            self._finisher.cut(num_tokens)
         if self._detokenizer is not None:
             self._detokenizer.truncate(num_tokens)
+        if self._keeper is not None:
+            self._keeper.cut(num_tokens)
         gone = sum(map(len, self._parts[num_tokens:]))
         del self._parts[num_tokens:]
         if self._logprobs is not None:
@@ -116,17 +151,19 @@ class OutputSink:
         """What the last token added to the text."""
         return self._parts[-1]
 
-    @property
-    def guard(self) -> FieldGuard | None:
-        """What judges the fields of the answer while they close, if anything does."""
-        return self._guard
-
     def forced(self) -> Sequence[int]:
-        """What comes after the last token without the model being asked: text put back after a rewind, and what the
-        grammar forces where the caller wants that accepted."""
+        """What comes after the last token without the model being asked: text put back after a rewind, the rest of an
+        end that is forced, what is kept of an earlier answer, and what the grammar forces where the caller wants that
+        accepted."""
         if self._guard is not None and (again := self._guard.take_again()):
             return again
+        if self._finisher is not None and self._finisher.rest:
+            return self._finisher.rest
+        if self._keeper is not None and (kept := self._keeper.take()):
+            return kept
         if self.matcher is None or self.params.forced != "accept":
+            return ()
+        if self._finisher is not None and self._finisher.is_near:
             return ()
         return [token for token in self.matcher.forced() if token not in self._eos_ids]
 
@@ -199,7 +236,7 @@ class OutputSink:
             text="".join(self._parts),
             token_ids=list(self._ids),
             finish_reason=request.finish_reason,
-            usage=Usage(len(request.prompt_ids), len(self._ids), request.num_cached),
+            usage=Usage(len(request.prompt_ids), len(self._ids), min(request.num_cached, len(request.prompt_ids))),
             logprobs=self._logprobs,
             prompt_logprobs=self._prompt_logprobs,
             timings=Timings(
@@ -209,7 +246,7 @@ class OutputSink:
             ),
             request_id=request.request_id,
             prompt_token_ids=list(request.prompt_ids),
-            detail=request.detail,
+            detail=request.detail or self._detail,
             stop=self._stopped_by,
             error=self.fault or request.error or (self._guard.error if self._guard is not None else None),
             rewinds=self._guard.rewinds if self._guard is not None else [],

@@ -19,6 +19,7 @@ from ..structured.policy import policy_of
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
 from ..structured.spec import Spec
 from .base import BaseEngine, Sampling, checked
+from .child import Child, child_of
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
 from .sink import OnDelta, OnRetract
@@ -28,7 +29,8 @@ T = TypeVar("T")
 
 OnInvalid = Literal["rewind", "reask", "raise"]
 """What becomes of a value that is not valid. "rewind": it alone is decoded again, the moment it closes, and the answer
-is asked for again only when that doesn't help; "reask": the whole answer is asked for again; "raise": neither."""
+is asked for again only when that doesn't help; "reask": the answer is asked for again, with what was wrong with it;
+"raise": neither. An answer that is asked for again keeps its valid values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,6 @@ class TypedCall(Generic[T]):
         _refuse_second_grammar(params)
         if params.n != 1:
             raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
-        if params.max_tokens is not None:
-            form.check_max_tokens(params.max_tokens)
         self.value: T
         self.completion: Completion
         self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
@@ -78,7 +78,7 @@ class TypedCall(Generic[T]):
         policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
         self._max_attempts = policy.max_attempts
         self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
-        self._loop: Generator[Ask[Prompt], Answer, Outcome[T]] = retry(
+        self._loop: Generator[Ask[Prompt | Child], Answer, Outcome[T]] = retry(
             self._instruct(prompt),
             judge=self._judge,
             reask=self._reask,
@@ -86,15 +86,20 @@ class TypedCall(Generic[T]):
             hooks=self._observer,
             kwargs=self._shown,
         )
-        self._ask = next(self._loop)
+        self._ask: Ask[Prompt | Child] = next(self._loop)
 
-    def _shown(self, prompt: Prompt) -> dict[str, Any]:
+    def _shown(self, payload: Prompt | Child) -> dict[str, Any]:
         """What hooks see of an attempt."""
+        prompt = payload.shown if isinstance(payload, Child) else payload
         name = "messages" if is_messages(prompt) else "prompt"
         model, response_type = self._engine.config.model, self._form.spec.response_type
         return {"model": str(model), "response_model": response_type, "sampling": self._params, name: prompt}
 
-    def _reask(self, prompt: Prompt, answer: Answer, rejection: Rejection) -> Prompt:
+    def _reask(self, prompt: Prompt | Child, answer: Answer, rejection: Rejection) -> Prompt | Child:
+        child = child_of(self._engine, self._form, self._params, self._ask.payload, answer, rejection)
+        if child is not None:
+            return child
+        assert not isinstance(prompt, Child)  # the loop passes the first payload
         if is_messages(prompt):
             return reask_messages(prompt, answer, rejection.text)
         suffix = reask_suffix(answer, rejection.text)
@@ -126,14 +131,16 @@ class TypedCall(Generic[T]):
 
     def next_ticket(self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None) -> Ticket:
         """The request of the current attempt, checked and not yet submitted."""
+        payload = self._ask.payload
         return self._engine.ticket(
-            self._ask.payload,
+            payload.ids if isinstance(payload, Child) else payload,
             self._params,
             self._form.grammar,
             on_delta,
             self._request_id,
             guard=self._guard(),
             on_retract=on_retract,
+            kept=payload.kept if isinstance(payload, Child) else None,
         )
 
     def _guard(self) -> GuardOptions | None:

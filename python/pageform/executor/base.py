@@ -20,6 +20,11 @@ class MaskGate(Gate, Protocol):
 
     def fail(self, message: str) -> None: ...
 
+    @property
+    def waited(self) -> float:
+        """Seconds that the step waited for the masks."""
+        ...
+
 
 class Executor(Protocol):
     """Runs the plans of one scheduler, one at a time, in order."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from ..core.errors import ParameterError
 from ..structured.spec import Spec
 from .checks import Check
 from .grammar import Grammar, GrammarCompiler
-from .lower_bound import min_tokens
 from .plan import Plan, plan
 
 T = TypeVar("T")
@@ -43,23 +41,17 @@ class Form(Generic[T]):
 
     @cached_property
     def min_tokens(self) -> int:
-        """No valid answer has fewer tokens, not counting an end-of-sequence token. It may have to have more."""
-        return min_tokens(self.plan.schema, self._compiler.token_counter)
+        """With so many tokens an answer is always complete: those of the shortest one, as far as a search finds it.
+
+        An end-of-sequence token is not counted.
+        """
+        shortest = self.grammar.shortest(self._compiler.vocabulary)
+        return self.plan.min_tokens if shortest is None else len(shortest)
 
     @cached_property
     def check(self) -> Check:
         """Judges the values of an answer one by one."""
         return Check.of(self.spec.adapter)
-
-    def check_max_tokens(self, max_tokens: int) -> None:
-        """Raise `ParameterError` if not even the shortest answer fits into `max_tokens`."""
-        if max_tokens < self.min_tokens:
-            raise ParameterError(
-                "max_tokens",
-                max_tokens,
-                f"any valid {self.spec.name} takes at least {self.min_tokens} tokens",
-                f"Give at least {self.min_tokens}, rather several times as many.",
-            )
 
     def accepts(self, json_text: str) -> bool:
         """Whether the grammar admits exactly this text (compact JSON, properties in order)."""

@@ -18,10 +18,12 @@ import numpy as np
 
 from ..core.errors import ParameterError, SchemaError
 from ..core.params import SamplingParams
-from .lower_bound import TokenCounter
+from ..core.stopwatch import Stopwatch
+from .closing import TextState, Vocabulary, shortest_end
 from .lru import Lru
 from .matcher import LlgMatcher, Mask, Matcher, one_line
 from .plan import Plan, PlanLimits, plan
+from .shortest import ShortestTexts
 
 if TYPE_CHECKING:
     from llguidance import LLExecutor, LLMatcher, LLTokenizer
@@ -33,6 +35,9 @@ __all__ = ["Grammar", "GrammarCompiler", "GrammarLimits", "Mask", "Matcher", "fi
 
 _COMPACT: JsonCompileOptions = {"whitespace_flexible": False, "json_allowed_escapes": 'nrbtf\\"'}
 """No whitespace, and no `\\u` escapes: half of a surrogate pair would make text that JSON parsers refuse."""
+
+_STATES = 5000
+"""Places that the search for a grammar's shortest text looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,27 @@ class Grammar:
         self._lock = threading.Lock()
         self.plan = planned
         """The plan it was compiled from; None for regular expressions, choices and Lark."""
+        self._shortest: list[int] | None = None
+        self._searched = False
 
-    def matcher(self) -> Matcher:
-        """A matcher that has accepted nothing yet."""
+    def matcher(self, watch: Stopwatch | None = None) -> Matcher:
+        """A matcher that has accepted nothing yet, and counts its time on `watch`."""
         with self._lock:  # llguidance's objects refuse to be borrowed twice at once
-            return self._start.fork()
+            return self._start.fork(watch)
+
+    @cached_property
+    def texts(self) -> ShortestTexts | None:
+        """How long the parts of its JSON are at least; None where there is no schema."""
+        return None if self.plan is None else ShortestTexts(self.plan.schema)
+
+    def shortest(self, vocabulary: Vocabulary) -> list[int] | None:
+        """The fewest tokens of a text that it admits; None if the search, which is made once, finds none."""
+        with self._lock:
+            if not self._searched:
+                state, hints = (TextState(), self.texts.examples) if self.texts else (TextState("plain"), ())
+                self._shortest = shortest_end(self._start, state, vocabulary, _STATES, hints)
+                self._searched = True
+            return self._shortest
 
 
 class GrammarCompiler:
@@ -94,6 +115,7 @@ class GrammarCompiler:
         """The cache of `Form.of`."""
         self._tokenizer_json = tokenizer_json
         self._tokenizer_lock = threading.Lock()
+        self._vocabulary: Vocabulary | None = None
         self._grammars: Lru[Grammar] = Lru(self.limits.cached_grammars)
 
     @property
@@ -116,11 +138,14 @@ class GrammarCompiler:
             remedy = "Grammars need a tokenizer.json of the tokenizers library."
             raise ParameterError("tokenizer", shown, one_line(str(error)), remedy) from error
 
-    @cached_property
-    def token_counter(self) -> TokenCounter:
-        """The vocabulary as bytes, for lower bounds; made on first use."""
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens as bytes, for ending texts. Building it takes 0.1 s, once."""
         tokenizer = self.tokenizer
-        return TokenCounter([tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)])
+        with self._tokenizer_lock:
+            if self._vocabulary is None:
+                self._vocabulary = Vocabulary(tokenizer, self.eos_ids)
+            return self._vocabulary
 
     def warm(self) -> None:
         """Build what the first grammar would otherwise wait for."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.stopwatch import Stopwatch
+
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
@@ -40,22 +42,25 @@ class Matcher(Protocol):
     def is_stopped(self) -> bool:
         """Whether nothing but an end-of-sequence token may follow."""
 
-    def fork(self) -> Matcher:
-        """An independent copy that stands at the same place."""
+    def fork(self, watch: Stopwatch | None = None) -> Matcher:
+        """An independent copy that stands at the same place, and counts its time on `watch`."""
 
 
 class LlgMatcher:
     """`Matcher` over llguidance's.
 
     The end of the text is kept here: llguidance takes an end-of-sequence token in some complete states and not in
-    others.
+    others. `watch` counts the time of all methods that follow the text, but not of masks.
     """
 
-    def __init__(self, inner: LLMatcher, eos_ids: frozenset[int], ended: bool = False) -> None:
+    def __init__(
+        self, inner: LLMatcher, eos_ids: frozenset[int], ended: bool = False, watch: Stopwatch | None = None
+    ) -> None:
         self.inner = inner
+        self.watch = watch or Stopwatch()
         self.ended = ended
         """Whether an end-of-sequence token was accepted."""
-        self._eos_ids = eos_ids
+        self.eos_ids = eos_ids
 
     def fill_mask(self, row: Mask) -> None:
         if row.dtype != np.uint32 or row.ndim != 1 or not row.flags.c_contiguous:
@@ -64,35 +69,41 @@ class LlgMatcher:
             self.inner.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
             return
         row[:] = 0
-        for token in self._eos_ids:
+        for token in self.eos_ids:
             row[token // 32] |= np.uint32(1 << token % 32)
 
     def accept(self, token_id: int) -> bool:
         if self.ended:
             return False
-        if token_id in self._eos_ids and self.inner.is_accepting():
+        if token_id in self.eos_ids and self.inner.is_accepting():
             self.ended = True
             return True
-        return self.inner.try_consume_tokens([token_id]) == 1
+        with self.watch:
+            return self.inner.try_consume_tokens([token_id]) == 1
 
     def advance(self, tokens: Sequence[int]) -> int:
         if self.ended:
             return 0
-        inside = list(itertools.takewhile(lambda token: token not in self._eos_ids, tokens))
-        count = self.inner.try_consume_tokens(inside) if inside else 0
-        if count and self.inner.is_stopped():
+        inside = list(itertools.takewhile(lambda token: token not in self.eos_ids, tokens))
+        with self.watch:
+            count = self.inner.try_consume_tokens(inside) if inside else 0
+            stopped = count > 0 and self.inner.is_stopped()
+        if stopped:
             self.rollback(1)
-            count -= 1
-        return count
+        return count - stopped
 
     def rollback(self, count: int) -> None:
         inside = count - 1 if self.ended and count else count
-        if inside and not self.inner.rollback(inside):
-            raise ValueError(f"can't take back {count} tokens: {one_line(self.inner.get_error())}")
+        with self.watch:
+            if inside and not self.inner.rollback(inside):
+                raise ValueError(f"can't take back {count} tokens: {one_line(self.inner.get_error())}")
         self.ended = self.ended and not count
 
     def forced(self) -> list[int]:
-        return [] if self.ended else list(self.inner.compute_ff_tokens())
+        if self.ended:
+            return []
+        with self.watch:
+            return self.inner.compute_ff_tokens()
 
     def is_accepting(self) -> bool:
         return self.inner.is_accepting()
@@ -100,8 +111,8 @@ class LlgMatcher:
     def is_stopped(self) -> bool:
         return self.ended or self.inner.is_stopped()
 
-    def fork(self) -> LlgMatcher:
-        return LlgMatcher(self.inner.deep_copy(), self._eos_ids, self.ended)
+    def fork(self, watch: Stopwatch | None = None) -> LlgMatcher:
+        return LlgMatcher(self.inner.deep_copy(), self.eos_ids, self.ended, watch)
 
     def mask(self, vocab_size: int) -> Mask:
         """A new row with the tokens that may come next."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..structured.spec import FIELD, Spec
+from .shortest import ShortestTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,12 @@ class Plan:
     """The caller's parameter, as errors name it."""
     source: Any = field(default=None, compare=False, repr=False)
     """What was planned: a `Spec`, or the JSON schema."""
+
+    @property
+    def min_tokens(self) -> int:
+        """So many tokens are enough for an answer, whatever the tokenizer: the bytes of the shortest one. `Form` has a
+        `min_tokens` for its own tokenizer, which is less."""
+        return int(ShortestTexts(self.schema).of(self.schema))
 
 
 def plan(source: Any, limits: PlanLimits | None = None, promote: bool | None = None) -> Plan:

@@ -127,13 +127,13 @@ class Rewinder:
         """Tells the noise of this attempt at the current value from that of others; 0 for a first attempt."""
         return sum(retry.tries for retry in self._retries)
 
-    def feed(self, data: bytes) -> Cut | None:
+    def feed(self, data: bytes, is_kept: bool = False) -> Cut | None:
         """Takes the text of the next token. A `Cut` if a value that it closes must be decoded again.
 
-        Raises `GivenUp`.
+        What `is_kept` of an earlier answer was judged with that. Raises `GivenUp`.
         """
         for closed in self._tracker.feed(data):
-            error = self._verdict(closed)
+            error = None if is_kept else self._verdict(closed)
             if error is not None:
                 self._error = error
                 return self._fail(closed, error)

@@ -143,12 +143,14 @@ class Outcomes:
         if result.error is not None:
             self._fail_row(request.index, result, now)
             return
-        self._append(request, result.token, result, now)
         try:
+            token = request.sink.choose(result.token)
+            self._append(request, token, result if token == result.token else None, now)
             while request.state is RequestState.RUNNING and (forced := request.sink.forced()):
-                for token in forced:
-                    if request.state is RequestState.RUNNING:
-                        self._append(request, token, None, now)
+                for length, token in enumerate(forced, len(request.output_ids)):
+                    if request.state is not RequestState.RUNNING or len(request.output_ids) != length:
+                        break  # it has ended, or what was appended was taken back
+                    self._append(request, token, None, now)
         except Exception as error:
             self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
 

@@ -8,17 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from .align import Outline
-from .align.words import mentioned
+from .align.words import bullets, mentioned
 from .find import Candidate
 from .json_tree import Repair, repair
 from .leniency import Leniency
+from .tolerant_text import read_bare
 
+SCALARS = frozenset(("string", "number", "integer", "boolean", "null", "any"))
 _LABEL = re.compile(
     r"(?:the |my |final )*(?:\w+[ _-]){0,2}\w+\s*(?::|=|->|→)\s*(.+)"
     r"|(?:the |my )?(?:final |correct )?(?:answer|result|value|total|output|category|label|class|sentiment)\s+is:?\s+"
     r"(.+)",
     re.IGNORECASE,
 )
+_MEMBER = re.compile(r"""\s*(?:[-*•]\s+)?[*_"'`]{0,3}([^\W\d_][\w -]{0,60})["'`]?[*_]{0,2}:[*_]{0,2}\s*(\S.*)""")
+_MOST_MEMBERS = 200
 _NUMBER = re.compile(r"(?<![\w.,])[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?")
 _NEGATION = re.compile(
     r"\b(?:not|no|nor|neither|never|without|isn't|rather than|instead of|but)\b|n't\b", re.IGNORECASE
@@ -30,7 +34,17 @@ def bare_values(
     pieces: Sequence[Candidate], kinds: frozenset[str], outline: Outline, leniency: Leniency
 ) -> Iterator[Candidate]:
     """What could be the value, the likeliest first. Text is taken whole; anything else may have words around it."""
+    if "object" in kinds and "members" in leniency.names:
+        for piece in pieces:
+            members = _members(piece.read.value)
+            if members:
+                log = (*piece.log, repair("members", (), piece.read.value[:200], members))
+                yield replace(piece, read=replace(piece.read, value=members), log=log)
     if "bare" not in leniency.names:
+        return
+    if "array" in kinds:
+        yield from (_bare(piece, piece.read.value, "bare") for piece in pieces if bullets(piece.read.value))
+    if not kinds & SCALARS:
         return
     plain_text = bool(kinds & {"string", "any"}) and not _closed(outline)
     for piece in pieces:
@@ -49,6 +63,14 @@ def bare_values(
             found = list(dict.fromkeys(_mentions(piece.read.value, kinds, outline)))
             if len(found) == 1:
                 yield _bare(piece, found[0], "mention")
+
+
+def _members(text: str) -> dict[str, Any]:
+    """The members of a text that has one on each line; none if a line is no member or a key comes twice."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    matches = [_MEMBER.fullmatch(line) for line in lines] if len(lines) <= _MOST_MEMBERS else []
+    members = {match.group(1).strip(): read_bare(match.group(2).strip("*\"'` ,"))[0] for match in matches if match}
+    return members if len(members) == len(lines) else {}
 
 
 def _mentions(text: str, kinds: frozenset[str], outline: Outline) -> Iterator[str]:

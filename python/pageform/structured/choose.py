@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..core.completion import Fault
 from .align import Aligner, Fit, Mismatch, Outline, TooManySteps, outline_of
 from .align.words import squeezed
-from .bare import bare_values
+from .bare import SCALARS, bare_values
 from .bounded import shorten
 from .diagnose import path
 from .find import Candidate, Failure, Found, find
@@ -47,10 +47,10 @@ _STRUCTURE = frozenset(
 """Rules that tell how like the type a value is. How its numbers or keys are spelt says nothing of what it is for."""
 _MOST_VALUES = 50
 """Different fitting values among which the answer is looked for."""
-_SCALARS = frozenset(("string", "number", "integer", "boolean", "null", "any"))
 _KEY_END = re.compile(r"[:=]")
 _KEY_CHARACTERS = 90
 _AROUND = re.compile(r"```[\w+.-]*|~~~[\w+.-]*|</?[A-Za-z_][\w-]*>")
+_BETWEEN = re.compile(r"[\s,;]*(?:(?:\d{1,4}[.)]|[-*•])\s*)?")
 _ERRORS: dict[str, type[ParseError]] = {
     "malformed": Malformed,
     "unclear": Ambiguous,
@@ -91,6 +91,12 @@ class _Option:
         """How unlike the type the value is: what its structure costs, with optional properties that are not there."""
         return self.fit.cost - sum(entry.cost for entry in self.fit.log if entry.rule not in _STRUCTURE)
 
+    @property
+    def is_bad_guess(self) -> bool:
+        """Whether json-repair read something that does not fit well: then it read it wrongly."""
+        guessed = any(entry.rule == "guess" for entry in self.candidate.read.log)
+        return guessed and not (self.fit.fits and all(entry.rule not in _STRUCTURE for entry in self.fit.log))
+
     def beats(self, other: _Option) -> bool:
         """Whether this is clearly the answer rather than another value that fits too."""
         if _outranks(self.candidate, other.candidate):
@@ -114,7 +120,8 @@ class _Choosing:
         self.outline: Outline = outline_of(spec)
         self.kinds = self.outline.kinds()
         self.aligner = Aligner(self.outline, leniency, steps=50_000 + len(text))
-        self.found: Found = find(text, leniency, spec.name)
+        self.bad_guesses: list[Failure] = []
+        self.found: Found = find(text, leniency, {spec.name, *self.outline.titles()})
 
     def run(self) -> Choice:
         if self.found.exhausted:
@@ -127,14 +134,18 @@ class _Choosing:
             raise TooDeep("the answer and its type are nested too deep for the stack that is left", self.text) from None
         fitting = [option for option in options if option.fit.fits]
         best = self._clear_best(fitting) if fitting else None
-        cut = [_cut_off(option.candidate) for option in options if option.candidate.read.cut and option is not best]
-        failures = self.found.failures + cut
+        cut = [
+            _as_failure(option.candidate, "truncated", "the text breaks off")
+            for option in options
+            if option.candidate.read.cut and option is not best
+        ]
+        failures = [*self.found.failures, *self.bad_guesses, *cut]
         broken = [failure for failure in failures if self._resembles(failure.start, failure.end)]
         if best is not None:
             blocking = [failure for failure in broken if not _outranks(best.candidate, failure)]
             if blocking:
                 raise self._error(blocking[-1])
-            self._see_that_none_follows(best, options)
+            self._see_that_none_is_beside(best, options)
             return self._choice(best, options)
         if broken:
             raise self._error(broken[-1])
@@ -150,12 +161,15 @@ class _Choosing:
 
     def _options(self) -> list[_Option]:
         options = self._in_lists(self.found.candidates)
-        if self.kinds & _SCALARS and self._may_be_bare():
+        if self._may_be_bare():
             for candidate in bare_values(self.found.pieces, self.kinds, self.outline, self.leniency):
                 option = self._option(candidate)
                 if option.fit.fits:
                     options.append(option)
                     break
+        bad = [option for option in options if option.is_bad_guess]
+        self.bad_guesses = [_as_failure(o.candidate, "malformed", "no reading of it fits the type") for o in bad]
+        options = [option for option in options if not option.is_bad_guess]
         if {"byte_order_mark", "thinking", "prose"} <= self.leniency.names:
             return options
         return [option for option in options if self._allowed(option)]
@@ -167,7 +181,7 @@ class _Choosing:
         """Whether the text itself may be the value: not if it is JSON as a whole, or should have been."""
         longest = max((c.read for c in self.found.candidates), key=lambda read: read.end - read.start, default=None)
         whole = longest is not None and not self._around(longest)
-        return not whole and not (self.found.failures and not self.kinds <= _SCALARS)
+        return not whole and not (self.found.failures and not self.kinds <= SCALARS)
 
     def _in_lists(self, candidates: list[Candidate]) -> list[_Option]:
         """The options, those that stand one after the other joined where a list is wanted."""
@@ -209,15 +223,16 @@ class _Choosing:
         shown = " and ".join(dump(option.fit.value)[:120] for option in distinct[-3:])
         raise Ambiguous(f"the answer holds {len(distinct)} values that fit the type and differ: {shown}", self.text)
 
-    def _see_that_none_follows(self, best: _Option, options: Iterable[_Option]) -> None:
-        """See that no later value was meant to be the answer, but does not fit. Raises `Ambiguous`."""
+    def _see_that_none_is_beside(self, best: _Option, options: Iterable[_Option]) -> None:
+        """See that no value after it, or side by side with it, was meant but does not fit. Raises `Ambiguous`."""
         for option in options:
             read, marks = option.candidate.read, option.candidate
-            if option.fit.fits or read.start < best.candidate.read.end or not self._resembles(read.start, read.end):
+            beside = read.start >= best.candidate.read.end or (option.group and option.group == best.group)
+            if option.fit.fits or not beside or not self._resembles(read.start, read.end):
                 continue
             if (best.candidate.tagged, best.candidate.fenced) > (marks.tagged, marks.fenced):
                 continue
-            shown = f"{dump(best.fit.value)[:120]} fits, but {dump(read.value)[:120]} follows, which does not"
+            shown = f"{dump(best.fit.value)[:120]} fits, but {dump(read.value)[:120]} beside it does not"
             raise Ambiguous(f"it can't be told which value is the answer: {shown}", self.text)
 
     def _choice(self, option: _Option, options: Iterable[_Option]) -> Choice:
@@ -268,10 +283,11 @@ class _Choosing:
 
 
 def _runs(candidates: list[Candidate], text: str) -> list[list[Candidate]]:
-    """Candidates in runs with nothing but space and commas between them."""
+    """Candidates in runs with nothing but space, commas, fences and numbering between them."""
     runs: list[list[Candidate]] = []
     for candidate in candidates:
-        if runs and not text[runs[-1][-1].read.end : candidate.read.start].strip(" \t\r\n,;"):
+        between = text[runs[-1][-1].read.end : candidate.read.start] if runs else "?"
+        if _BETWEEN.fullmatch(_AROUND.sub("", between)):
             runs[-1].append(candidate)
         else:
             runs.append([candidate])
@@ -285,10 +301,10 @@ def _keys(piece: str) -> Iterator[str]:
         yield squeezed(re.split(r"[\"'“,{\[\n(]", before)[-1])
 
 
-def _cut_off(candidate: Candidate) -> Failure:
-    """A value that broke off and does not fit."""
-    error = Unreadable(candidate.read.end, "the text breaks off", "truncated")
-    return Failure(candidate.read.start, candidate.read.end, error, candidate.tagged, candidate.fenced)
+def _as_failure(candidate: Candidate, kind: str, reason: str) -> Failure:
+    """A value that was read, but can't be what was meant."""
+    read = candidate.read
+    return Failure(read.start, read.end, Unreadable(read.end, reason, kind), candidate.tagged, candidate.fenced)
 
 
 def _outranks(one: Candidate, other: Candidate | Failure) -> bool:

@@ -13,7 +13,8 @@ from ..core.errors import PageformError
 
 class EventName(StrEnum):
     """What happened. A call gives for each attempt `kwargs`, then `response`, `usage`, and `parse_error` if the answer
-    was rejected, or `completion_error` if none came; `last_attempt` when it gives up; and `end` once, always."""
+    was rejected, or `completion_error` if none came; `last_attempt` when it gives up; and `end` once, always. A call
+    that a cache answers gives `response` and `end`, both `cached`: nothing is sent and nothing used."""
 
     KWARGS = "kwargs"
     RESPONSE = "response"
@@ -70,7 +71,7 @@ class Event:
     since this attempt was handed out. `usage` is this attempt's, `total_usage` that of all so far. `kwargs` is a copy
     of what is sent, without secrets. `response` is the SDK's object (for a stream, the assembled `Answer`). `error` is
     the exception of the event, `faults` what it finds wrong with the answer. `value` is the validated value, at `end`
-    only.
+    only. `cached`: the answer was kept from an earlier call.
     """
 
     name: EventName
@@ -93,6 +94,7 @@ class Event:
     error: Exception | None = None
     faults: tuple[Fault, ...] = ()
     value: Any = None
+    cached: bool = False
 
     @property
     def trace_id(self) -> str:

@@ -7,7 +7,9 @@ failure and never searched for smaller pieces: half of a broken answer is not th
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .json_tree import Repair, repair
@@ -31,6 +33,11 @@ _ESCAPED = re.compile(r"""[{\[](?:\s|\\[nrt])*\\["nrt]""")
 _ESCAPED_STRETCH = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _MOST_CANDIDATES = 5_000
 """JSON values in one text. An answer has a few; its lines may be some hundreds."""
+_ENTITIES = re.compile(r"[{\[]\s*&(?:quot|#0{0,4}34|#x22);")
+_STRAY_CLOSER = re.compile(r"[a-z0-9\"]|[^{\[\n`<]{0,300}?[}\]]")
+"""On the line that a value ends in: what touches it, or a bracket that closes none of the text after it."""
+_UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", "u": "\\u"}
+"""What escapes outside of JSON's own stand for; those of characters are left for the JSON to read."""
 _LANGUAGE = re.compile(r"[\w+.-]{0,20}[ \t]*")
 
 
@@ -66,16 +73,18 @@ class Found:
     exhausted: bool = False
 
 
-def find(text: str, leniency: Leniency, type_name: str = "") -> Found:
-    """All values in the text, in their order."""
-    return _Search(text, leniency, type_name).run()
+def find(text: str, leniency: Leniency, names: Iterable[str] = ()) -> Found:
+    """All values in the text, in their order. `names` are those of the type and of the classes in it."""
+    return _Search(text, leniency, names).run()
 
 
 class _Search:
-    def __init__(self, text: str, leniency: Leniency, type_name: str) -> None:
+    def __init__(self, text: str, leniency: Leniency, names: Iterable[str]) -> None:
         self.text, self.leniency, self.rules = text, leniency, leniency.names
         self.meter = Meter(6 * len(text) + 10_000)
-        self.answer_tags = ANSWER_TAGS | {type_name.lower()}
+        self.answer_tags = ANSWER_TAGS.union(name.lower() for name in names)
+        called = "|".join(re.escape(name) for name in ("dict", *names))
+        self.mark = re.compile(rf"{_MARK.pattern}|\b(?:{called})\(\s{{0,99}}(?=[A-Za-z_]\w{{0,60}}\s{{0,9}}=)")
         self.found = Found()
         self.tag = ""
         self.tag_start = 0
@@ -89,11 +98,11 @@ class _Search:
             return self.found
         at = self._region_start(0)
         while at < len(self.text) and not self._exhausted():
-            match = _MARK.search(self.text, at)
+            match = self.mark.search(self.text, at)
             if match is None:
                 break
             mark = match.group()
-            if mark in ("{", "["):
+            if mark in ("{", "[") or mark[0] not in "`~<":
                 at = self._bracket(match.start())
             elif mark in ("```", "~~~"):
                 at = self._fence(mark, match.end())
@@ -152,10 +161,10 @@ class _Search:
     # --- values -------------------------------------------------------------------------------------------------------
 
     def _region_start(self, at: int) -> int:
-        """A string or a member that begins a region stands for the whole of it."""
+        """A string, a member or a tuple that begins a region stands for the whole of it."""
         match = SPACE.match(self.text, at)
         start = match.end() if match else at
-        if start >= len(self.text) or self.text[start] not in "\"'“":
+        if start >= len(self.text) or self.text[start] not in "\"'“(":
             return at
         end = self._region_end(start)
         self.meter.spend(end - start)
@@ -185,7 +194,7 @@ class _Search:
     def _bracket(self, start: int) -> int:
         if self.text[start] == "[" and start and (self.text[start - 1].isalnum() or self.text[start - 1] in "])_"):
             return start + 1  # an index, as in code
-        if _ESCAPED.match(self.text, start) and "unescape" in self.rules:
+        if "unescape" in self.rules:
             end = self._escaped(start)
             if end:
                 return end
@@ -195,6 +204,9 @@ class _Search:
             return self._unreadable(start, error)
         if self.text[start] == "[" and self.text[read.end : read.end + 1] == "(":
             return read.end  # a link in Markdown
+        if _STRAY_CLOSER.match(self.text, read.end):
+            reason = "text touches it or a stray bracket follows: part of the value may stand outside of it"
+            return self._unreadable(start, Unreadable(read.end, reason, "unclear"))
         self._add(read)
         return read.end
 
@@ -203,7 +215,7 @@ class _Search:
             return start + 1
         end = self._balanced(start)
         read = guess(self.text, start, end, self.leniency) if error.kind == "malformed" else None
-        if read is not None:
+        if read is not None and not _STRAY_CLOSER.match(self.text, end):
             self._add(read)
         else:
             self._fail(start, end, error)
@@ -225,20 +237,26 @@ class _Search:
         return len(self.text)
 
     def _escaped(self, start: int) -> int:
-        """Read JSON whose quotes are all escaped; 0 if that fails."""
-        match = _ESCAPED_STRETCH.match(self.text, start)
-        stretch = match.group() if match else ""
-        unescaped = re.sub(r"\\(.)", lambda one: {"n": "\n", "r": "\r", "t": "\t"}.get(one[1], one[1]), stretch)
-        self.meter.spend(2 * len(stretch))
+        """Read JSON whose quotes are all escaped, as in a string or in HTML; where it ends, 0 if it is none."""
+        if _ESCAPED.match(self.text, start):
+            match = _ESCAPED_STRETCH.match(self.text, start)
+            written = match.group() if match else ""
+            unescaped = re.sub(r"\\(.)", lambda one: _UNESCAPED.get(one[1], one[1]), written)
+        elif _ENTITIES.match(self.text, start):
+            written = self.text[start : self._balanced(start)]
+            unescaped = html.unescape(written)
+        else:
+            return 0
+        self.meter.spend(2 * len(written))
         try:
             read = read_value(unescaped, 0, len(unescaped), self.leniency, self.meter)
         except Unreadable:
             return 0
         if unescaped[read.end :].strip(" \t\r\n`"):
             return 0
-        log = (repair("unescape", (), stretch[:200], unescaped[:200]),)
-        self._add(ReadValue(read.value, start, start + len(stretch), read.log, read.cut), log)
-        return start + len(stretch)
+        log = (repair("unescape", (), written[:200], unescaped[:200]),)
+        self._add(ReadValue(read.value, start, start + len(written), read.log, read.cut), log)
+        return start + len(written)
 
     def _fail(self, start: int, end: int, error: Unreadable) -> None:
         self.found.failures.append(Failure(start, end, error, bool(self.tag), bool(self.fence)))

@@ -24,6 +24,7 @@ from .spec import Spec
 
 T = TypeVar("T")
 
+BROKE_OFF = "the answer broke off inside its JSON; the value is what had arrived"
 TEXT_INSTEAD = "the model answered with text where it had to call a tool; the text was taken for the tool's arguments"
 
 
@@ -63,8 +64,9 @@ class Judge(Generic[T]):
 
     `context` and `strict` go to Pydantic. A context that is a mapping, or none at all, reaches validators with
     `attempt`, `max_attempts` and `is_last_attempt` added. `restores`: the answer follows a provider's strict schema, in
-    which null may stand for what was not given. `leniency`: how far from plain JSON of the type it may be (`parse`).
-    `tools_beside`: the model may also call tools that are none of ours, and a call of another name is one of those.
+    which null may stand for what was not given. `tools_beside`: the model may also call tools that are none of ours,
+    and a call of another name is one of those. `leniency` says how far from plain JSON of the type an answer may be
+    (see `parse`); one that is valid as it is is never touched.
     """
 
     spec: Spec[T]
@@ -72,13 +74,13 @@ class Judge(Generic[T]):
     context: Any = None
     strict: bool | None = None
     restores: bool = False
-    leniency: str | Leniency = "strict"
     tools_beside: bool = False
+    leniency: str | Leniency = "strict"
 
     def __call__(self, answer: Answer, info: AttemptInfo | None = None) -> Verdict[T]:
         """The value. Raises `Refused` or `BrokeOff`, which no other attempt can mend; `EmptyAnswer`, `NoToolCall`,
-        `ManyToolCalls`, `WrongTool`, a `ParseError` or pydantic's `ValidationError`, which one can; and whatever a
-        validator raises."""
+        `ManyToolCalls`, `WrongTool`, pydantic's `ValidationError` or a `ParseError` (what there is can't be read as one
+        value), which one can; and whatever a validator raises."""
         self.check(answer)
         with self.attempt(info or AttemptInfo()) as context:
             if self.mode is Mode.TOOLS:
@@ -107,8 +109,7 @@ class Judge(Generic[T]):
 
     def partial(self, answer: Answer) -> Any:
         """What an answer that broke off holds of the value; None if not even that can be read."""
-        in_text = self.mode is Mode.TEXT
-        builder = PartialBuilder(self.spec, envelope=None if in_text else self.spec.envelope, skip_prose=in_text)
+        builder = PartialBuilder(self.spec)
         try:
             builder.feed(answer.payload)
             return builder.finish()
@@ -148,10 +149,8 @@ class Judge(Generic[T]):
         for number, call in enumerate(calls):
             try:
                 verdicts.append(self.read(call.arguments, several[call.name], context, enveloped=True))
-            except ValidationError as error:
-                faults += relocated(error, before=(number,))
-            except ParseError as error:
-                faults += [fault(one.type, one.msg, (number, *one.loc), one.input) for one in error.faults]
+            except (ValidationError, ParseError) as error:
+                faults += placed(error, (number,))
         if faults:
             raise failed(self.spec.name, faults)
         values = [verdict.value for verdict in verdicts]
@@ -161,11 +160,11 @@ class Judge(Generic[T]):
         return Verdict(self.spec.gathered(values, context), repairs)
 
     def _from_text_instead(self, answer: Answer, context: Any, offered: list[str]) -> Verdict[T]:
-        """Some models write a tool's arguments as text. Only an object that fits is taken for that: any text is a
-        string, but it was not meant as one."""
-        judge = self if self.spec.envelope is None else replace(self, leniency="strict")
+        """Some models write a tool's arguments as text. Only an object that fits is taken for that: to a lenient reader
+        any words are a text."""
+        reader = self if self.spec.envelope is None else replace(self, leniency="strict")
         try:
-            verdict = judge.read(answer.text, self.spec, context, enveloped=True)
+            verdict = reader.read(answer.text, self.spec, context, enveloped=True)
         except (ValidationError, Rejected):
             raise NoToolCall(" or ".join(offered)) from None
         return replace(verdict, notes=(*verdict.notes, TEXT_INSTEAD))
@@ -177,11 +176,10 @@ class Judge(Generic[T]):
         if self.restores:
             text = restore_text(text, spec.object_schema if enveloped else spec.json_schema)
         try:
-            report = read(text, spec, self.leniency, context, self.strict, envelope=enveloped)
-        except Invalid as error:  # what Pydantic says is what is told
-            raise error.__cause__ or error from None
-        notes = ("the answer broke off; the value is what had arrived",) if report.truncated else ()
-        return Verdict(report.value, report.repairs, notes)
+            report = read(text, spec, self.leniency, context, self.strict, enveloped)
+        except Invalid as error:  # there is one reading: what is wrong with it is Pydantic's to say
+            raise (error.__cause__ or error) from None
+        return Verdict(report.value, report.repairs, (BROKE_OFF,) if report.truncated else ())
 
     def context_in(self, info: AttemptInfo) -> Any:
         """The validation context of one attempt."""
@@ -189,3 +187,10 @@ class Judge(Generic[T]):
             return self.context
         told = {"attempt": info.number, "max_attempts": info.max_attempts, "is_last_attempt": info.is_last}
         return {**told, **(self.context or {})}
+
+
+def placed(error: ValidationError | ParseError, before: tuple[int | str, ...]) -> list[InitErrorDetails]:
+    """The faults of an error, each at its place below `before`."""
+    if isinstance(error, ValidationError):
+        return relocated(error, before=before)
+    return [fault(one.type, one.msg, (*before, *one.loc), one.input) for one in error.faults]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from ..core.errors import ParameterError
@@ -41,14 +42,15 @@ RULES: dict[str, Rule] = {
     "bare": Rule("find", 0.5, True, "a plain value without JSON's quotes"),
     "label": Rule("find", 1, True, "a label such as `Answer:` before a plain value"),
     "mention": Rule("find", 4, False, "a sentence that mentions exactly one possible value"),
+    "members": Rule("find", 3, False, "lines of `key: value` instead of an object"),
     "opener": Rule("find", 2, True, "members without the opening brace"),
-    "unescape": Rule("find", 2, True, "JSON that is escaped as if it stood in a string"),
+    "unescape": Rule("find", 2, True, "JSON that is escaped as if it stood in a string or in HTML"),
     # --- REPAIR ------------------------------------------------------------------------------------------------------
     "comment": Rule("repair", 0.5, True, "comments"),
     "trailing_comma": Rule("repair", 0.5, True, "a comma before a closing bracket"),
     "extra_comma": Rule("repair", 1, True, "several commas between members"),
     "missing_comma": Rule("repair", 1, True, "no comma between members"),
-    "separator": Rule("repair", 0.5, True, "`;` for a comma, `=` or `=>` for a colon"),
+    "separator": Rule("repair", 0.5, True, "`;` or `，` for a comma, `=`, `=>` or `：` for a colon"),
     "quotes": Rule("repair", 0.5, True, "single, typographic, triple or back quotes"),
     "unquoted_key": Rule("repair", 0.5, True, "keys without quotes"),
     "unquoted_value": Rule("repair", 1, True, "text without quotes"),
@@ -63,7 +65,7 @@ RULES: dict[str, Rule] = {
     "inner_quote": Rule("repair", 1, True, "quotes inside text that are not escaped"),
     "concatenation": Rule("repair", 1, True, "text in several pieces joined by +"),
     "tuple": Rule("repair", 1, True, "Python's tuples and sets"),
-    "call": Rule("repair", 1, True, "Python's Decimal('1.5'), date(2024, 1, 5) and the like"),
+    "call": Rule("repair", 1, True, "what Python shows: Decimal('1.5'), date(2024, 1, 5), User(name='Ann', age=31)"),
     "doubled_braces": Rule("repair", 1, True, "{{ and }} for { and }"),
     "missing_closer": Rule("repair", 1, True, "missing closing brackets"),
     "extra_closer": Rule("repair", 1, True, "surplus closing brackets"),
@@ -134,6 +136,8 @@ class Leniency:
     align: bool | Iterable[str] = field(default_factory=lambda: rules("align", careful=True))
     max_characters: int = MAX_CHARACTERS
     max_depth: int = MAX_DEPTH
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """All rules that apply."""
 
     def __post_init__(self) -> None:
         layers: tuple[Layer, ...] = ("find", "repair", "align")
@@ -141,25 +145,18 @@ class Leniency:
             object.__setattr__(self, layer, _names(layer, getattr(self, layer)))
         for name in ("max_characters", "max_depth"):
             _positive(name, getattr(self, name))
+        object.__setattr__(self, "names", self._layer("find") | self._layer("repair") | self._layer("align"))
 
     @classmethod
     def of(cls, leniency: Any) -> Leniency:
         """A preset by its name ("strict", "default", "lenient"), or a `Leniency` as it is."""
         if isinstance(leniency, Leniency):
             return leniency
-        if leniency == "default":
-            return cls()
-        if leniency in ("strict", "lenient"):
-            every = leniency == "lenient"
-            return cls(every, every, every)
+        if leniency in ("strict", "default", "lenient"):
+            return _preset(leniency)
         raise ParameterError(
             "leniency", leniency, "is no preset", 'Give "strict", "default", "lenient" or a Leniency of your own.'
         )
-
-    @property
-    def names(self) -> frozenset[str]:
-        """All rules that apply."""
-        return frozenset(self.find) | frozenset(self.repair) | frozenset(self.align)  # type: ignore[arg-type]
 
     def without(self, *names: str) -> Leniency:
         """The same without some rules."""
@@ -175,6 +172,14 @@ class Leniency:
 
     def _with(self, layers: dict[str, frozenset[str]]) -> Leniency:
         return replace(self, **layers)  # type: ignore[arg-type]
+
+
+@lru_cache
+def _preset(name: str) -> Leniency:
+    if name == "default":
+        return Leniency()
+    every = name == "lenient"
+    return Leniency(every, every, every)
 
 
 def _names(layer: Layer, chosen: Any) -> frozenset[str]:

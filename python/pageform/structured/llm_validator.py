@@ -40,7 +40,7 @@ def llm_validator(
     client: Any,
     allow_override: bool = False,
     model: str | None = None,
-    temperature: float | None = 0,
+    temperature: float | None = 0.0,
     **options: Any,
 ) -> Validator[Any]:
     """A validator that asks a model whether the value follows the rule `statement`.

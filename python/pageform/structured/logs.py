@@ -53,6 +53,8 @@ def fields(event: Event) -> dict[str, Any]:
         "prompt_tokens": event.total_usage.prompt_tokens,
         "completion_tokens": event.total_usage.completion_tokens,
     }
+    if event.cached:
+        told["cached"] = True
     if event.request_id:
         told["request_id"] = event.request_id
     if event.finish_reason is not None:
@@ -99,6 +101,8 @@ def _sentence(event: Event) -> str:
         own = isinstance(event.error, StructuredError)  # such a message quotes the answer
         reason = "" if own else ": " + redact_text(cut(str(event.error).partition("\n")[0]))
         return f"no answer of {who} after attempt {number}: {type(event.error).__name__}{reason}"
+    if event.cached:
+        return f"{event.name} of a call of {who} that a cache answered"
     if event.name is EventName.END:
         return f"{who} answered in {event.elapsed:.3f} s and {event.attempt} attempt(s)"
     return f"{event.name} of attempt {number} with {who}"

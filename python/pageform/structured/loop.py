@@ -15,7 +15,7 @@ the driver sends, and `reask` makes the next one of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
@@ -90,7 +90,9 @@ Reask = Callable[[P, Answer, Rejection], P]
 class Outcome(Generic[T]):
     """A validated value and how it came about. The last of `attempts` is the accepted one; `response` is what the
     provider sent for it, `repairs` what was changed to read it, `notes` what else happened that the caller should know
-    (a constraint that the provider does not enforce, text where a tool call was due), `answer` the accepted answer."""
+    (a constraint that the provider does not enforce, text where a tool call was due), `answer` the accepted answer.
+    `cached`: nothing was sent, since the answer was kept from an earlier call; its response has the fields of the
+    provider's, but not its class."""
 
     value: T
     attempts: list[Attempt] = field(default_factory=list)
@@ -98,11 +100,20 @@ class Outcome(Generic[T]):
     repairs: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
     answer: Answer | None = field(default=None, compare=False, repr=False)
+    cached: bool = False
 
     @property
     def usage(self) -> Usage:
         """Tokens of all attempts together."""
         return _total(self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier(Generic[P]):
+    """Attempts that were made before, perhaps by another process: with what they started, and how they went."""
+
+    original: P
+    attempts: Sequence[Attempt]
 
 
 def retry(
@@ -115,19 +126,24 @@ def retry(
     accumulate: Accumulate = "last",
     hooks: Any = None,
     kwargs: Callable[[P], Mapping[str, Any]] | None = None,
+    earlier: Earlier[P] | None = None,
 ) -> Generator[Ask[P], Answer, Outcome[T]]:
     """Ask until an answer validates or the policy gives up.
 
     Only an answer that does not parse or validate is asked for again. Raises `IncompleteOutput` for one that broke off;
     `ValidationFailed` when the attempts are spent, or at once for a refusal and when a validator raises anything but a
     `ValueError` or an `AssertionError` (with the original as `__cause__`); `TokenBudgetExceeded`. `hooks` are `Hooks`,
-    a mapping from event to handlers, or the driver's `Observer`; `kwargs` gives what they see of a payload.
+    a mapping from event to handlers, or the driver's `Observer`; `kwargs` gives what they see of a payload. With
+    `earlier`, the payload is that of the attempt after those.
     """
     if accumulate not in ("last", "all", "summary"):
         raise ParameterError("accumulate", accumulate, "is unknown", 'Use "last", "all" or "summary".')
     observer = hooks if isinstance(hooks, Observer) else Observer(hooks)
     loop = _Loop(judge, reask, policy or CountedPolicy(), limits or Limits(), accumulate, observer)
-    return loop.run(payload, kwargs or (lambda _: {}))
+    if earlier is not None:
+        observer.resume(earlier.attempts)
+    first = Ask(1 if earlier is None else len(earlier.attempts) + 1, payload)
+    return loop.run(first, payload if earlier is None else earlier.original, kwargs or (lambda _: {}))
 
 
 class _Loop(Generic[P, T]):
@@ -145,9 +161,11 @@ class _Loop(Generic[P, T]):
         self.attempts = observer.attempts
         self.started = limits.clock()
 
-    def run(self, original: P, kwargs: Callable[[P], Mapping[str, Any]]) -> Generator[Ask[P], Answer, Outcome[T]]:
+    def run(
+        self, first: Ask[P], original: P, kwargs: Callable[[P], Mapping[str, Any]]
+    ) -> Generator[Ask[P], Answer, Outcome[T]]:
         try:
-            return (yield from self._attempts(original, kwargs))
+            return (yield from self._attempts(first, original, kwargs))
         except GeneratorExit:
             self.observer.abandoned()
             raise
@@ -155,8 +173,10 @@ class _Loop(Generic[P, T]):
             self.observer.unanswered(fault)
             raise
 
-    def _attempts(self, original: P, kwargs: Callable[[P], Mapping[str, Any]]) -> Generator[Ask[P], Answer, Outcome[T]]:
-        ask, limit = Ask(1, original), self.policy.max_attempts
+    def _attempts(
+        self, ask: Ask[P], original: P, kwargs: Callable[[P], Mapping[str, Any]]
+    ) -> Generator[Ask[P], Answer, Outcome[T]]:
+        limit = self.policy.max_attempts
         while True:
             self.observer.attempt(ask.number, limit, partial(kwargs, ask.payload))
             answer = yield ask

@@ -54,7 +54,7 @@ def _made(spec: Spec[Any]) -> Any:
     described = f"{spec.description} " if spec.description else ""
     optional: Any = Optional[spec.annotation]  # noqa: UP045 - not everything takes `|`
     made: Any = create_model(
-        f"Maybe_{spec.name}"[:64],
+        f"Maybe{spec.name}"[:64],
         __base__=(_Maybe, BaseModel),
         __doc__="An answer, or the reason why there is none.",
         result=(optional, Field(None, description=f"{described}Null if it can't be given.")),

@@ -16,7 +16,7 @@ import secrets
 import sys
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -66,7 +66,7 @@ class Observer:
         self._answer: Answer | None = None
         self._faults: tuple[Fault, ...] = ()
         self._total = Usage()
-        self._ended = False
+        self._ended = self._cached = self._told = False
 
     async def settle(self) -> None:
         """Await what async handlers were called for since the last time, in order."""
@@ -77,7 +77,17 @@ class Observer:
             except Exception as error:
                 _warn(name, error)
 
+    def suspend(self) -> None:
+        """The attempts will go on elsewhere: that the loop is left now is no end of the call."""
+        self._ended = True
+
     # --- called by the loop -----------------------------------------------------------------------------------------
+
+    def resume(self, attempts: Sequence[Attempt]) -> None:
+        """The call goes on after these attempts; handlers were told of the next one when it was made."""
+        self.attempts.extend(attempts)
+        self._total = sum((attempt.usage for attempt in attempts), Usage())
+        self._told = bool(attempts)
 
     def attempt(self, number: int, max_attempts: int | None, kwargs: Callable[[], Mapping[str, Any]]) -> None:
         """An attempt is handed to the driver."""
@@ -86,7 +96,9 @@ class Observer:
             self._ids = SpanIds(self._trace_id, secrets.token_hex(8))
         self._answer, self._faults = None, ()
         self._make_kwargs, self._kwargs = kwargs, None
-        self._tell(EventName.KWARGS)
+        if not self._told:
+            self._tell(EventName.KWARGS)
+        self._told = False
 
     def answered(self, answer: Answer) -> None:
         """The driver brought an answer."""
@@ -114,6 +126,12 @@ class Observer:
 
     def accepted(self, value: Any) -> None:
         """The call ends with a value."""
+        self._end(value=value)
+
+    def recalled(self, answer: Answer, value: Any) -> None:
+        """The call ends with a value of an answer that a cache had: no attempt was made."""
+        self._cached, self._attempt, self._answer = True, 1, answer
+        self._tell(EventName.RESPONSE)
         self._end(value=value)
 
     def abandoned(self) -> None:
@@ -171,6 +189,7 @@ class Observer:
             error=error,
             faults=self._faults if error is not None else (),
             value=value,
+            cached=self._cached,
         )
 
     def _await_later(self, name: EventName, awaitable: Awaitable[Any]) -> None:

@@ -9,16 +9,16 @@ the value is what `validate_json` gives for `Report.json`. What can mean several
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from .bounded import shorten
 from .codecs import Codecs
-from .json_tree import Repair
+from .json_tree import Path, Repair
 from .leniency import Leniency
-from .parse_errors import EmptyText, Invalid, NotText, TooLarge
+from .parse_errors import EmptyText, Invalid, NotFound, NotText, TooLarge
 from .spec import Spec
 
 T = TypeVar("T")
@@ -36,6 +36,19 @@ class Report(Generic[T]):
     json: str
     repairs: tuple[Repair, ...] = ()
     truncated: bool = False
+    spec: Spec[T] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ignored(self) -> tuple[Path, ...]:
+        """Where `json` has keys that the type does not have and Pydantic passed over, also in an answer that was valid.
+
+        Found when asked for; nothing is said of answers nested deeper than `MAX_DEPTH`.
+        """
+        if self.spec is None:
+            return ()
+        from .align import ignored_keys
+
+        return ignored_keys(self.json, self.spec)
 
     @property
     def cost(self) -> float:
@@ -91,7 +104,7 @@ def read(
     layers = Leniency.of(leniency)
     try:
         value = spec.validate(text, context=context, strict=strict, envelope=envelope)
-        return Report(value, _shown(text))
+        return Report(value, _shown(text), spec=spec)
     except ValidationError as error:
         refused = error
     if not layers.names:
@@ -99,16 +112,22 @@ def read(
     from .choose import choose  # 25 ms: only for text that is not valid as it is
 
     plain = _plain(text, layers)
-    choice = choose(plain, spec, layers)
-    if not choice.repairs and not envelope:  # the text itself, which was refused already
+    try:
+        choice = choose(plain, spec, layers)
+    except NotFound:
+        if refused.errors(include_url=False)[0]["type"] == "json_invalid":
+            raise
+        raise Invalid.by(refused, spec, plain) from refused  # it is JSON: a number or null for an object
+    asked_for = (spec.envelope,) if envelope and spec.envelope is not None else ()
+    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
+    unwrapped = len(repairs) < len(choice.repairs)
+    if not repairs and unwrapped == bool(asked_for):  # the text itself, which was refused already: validators ran once
         raise choice.refusal(refused, spec, plain) from refused
     try:
         value = spec.validate(choice.json, context=context, strict=strict)
     except ValidationError as error:
         raise choice.refusal(error, spec, plain) from error
-    asked_for = (spec.envelope,) if envelope else ()
-    repairs = tuple(entry for entry in choice.repairs if entry.rule != "wrapper" or entry.before not in asked_for)
-    return Report(value, choice.json, repairs, choice.truncated)
+    return Report(value, choice.json, repairs, choice.truncated, spec)
 
 
 def _shown(text: str | bytes) -> str:

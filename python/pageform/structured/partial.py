@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
 
-from pydantic import RootModel, ValidationError
+from pydantic import RootModel
 
 from .json_finder import RESTARTED, JsonFinder
 from .json_machine import Event, JsonMachine
@@ -23,6 +22,7 @@ from .json_table import (
     OBJECT_OPENED,
 )
 from .json_text import GrowingText, JSONError, Tape, escaped
+from .part_faults import PartFault, count, total
 from .record import Record
 from .shape import DictOf, ListOf, Shape, Text
 from .snapshots import Open, Snapshots, wrap
@@ -37,14 +37,6 @@ _INVALID = object()
 MAX_VALIDATED_DEPTH = 16
 """Validating an object reads its text again. Objects that stand inside more than so many others are not validated by
 themselves but with the outermost of those, so that no byte is read more often, however deep a recursive type goes."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartFault:
-    """A value inside the answer that is complete and not valid. `path` holds JSON keys and indices from the root."""
-
-    path: tuple[str | int, ...]
-    error: Exception
 
 
 class PartialBuilder:
@@ -345,7 +337,7 @@ class PartialBuilder:
                 return adapter.validate_python(text, context=self._context, strict=self._strict)
             return adapter.validate_json(text, context=self._context, strict=self._strict)
         except Exception as error:  # validators are the caller's code
-            if not known or _count(error) > _total(known):
+            if not known or count(error) > total(known):
                 self.faults.append(PartFault(tuple(opened.key for opened in self._stack[1:]), error))
             return otherwise
 
@@ -387,18 +379,3 @@ class _TextAt(GrowingText):
     def wrapped(self) -> Any:
         """Its value, inside the RootModels that stand around it."""
         return wrap(self.value(), self._wraps)
-
-
-def _total(faults: Sequence[PartFault]) -> int:
-    """How many single faults several tell of together: that of an object tells of those inside it again."""
-    outermost: list[PartFault] = []
-    for fault in faults:
-        while outermost and outermost[-1].path[: len(fault.path)] == fault.path:
-            outermost.pop()
-        outermost.append(fault)
-    return sum(_count(fault.error) for fault in outermost)
-
-
-def _count(error: Exception) -> int:
-    """How many single faults an error tells of."""
-    return error.error_count() if isinstance(error, ValidationError) else 1

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .json_tree import DECODER, Duplicate, Number, Repair, dump, repair
 from .leniency import Leniency
 from .tolerant import Reader
-from .tolerant_cursor import Unreadable
+from .tolerant_cursor import MEMBERS_FOLLOW, Unreadable
 
 GUESS_CHARACTERS = 8_000
 """json-repair needs up to 0.8 s for so many (unquoted words in nested lists; two cores of 2024, version 0.64)."""
@@ -89,7 +90,8 @@ def guess(text: str, start: int, end: int, leniency: Leniency) -> ReadValue | No
         return None
     if not isinstance(value, (dict, list)) or deeper_than(value, leniency.max_depth):
         return None
-    if Counter(_words(piece)) != Counter(_tree_words(value)):
+    words = _tree_words(value)
+    if Counter(_words(piece)) != Counter(words) or _empty_texts(value) > piece.count('""') + piece.count("''"):
         return None
     return ReadValue(value, start, end, (repair("guess", (), piece[:200], dump(value)[:200]),))
 
@@ -143,8 +145,7 @@ def _tolerantly(text: str, start: int, end: int, leniency: Leniency, meter: Mete
 
 def _goes_on(text: str, stop: int, end: int) -> bool:
     """Whether what follows a complete value suggests that its last bracket was one too many."""
-    after = text[stop : min(stop + 200, end)].lstrip()
-    return after[:1] in ("}", "]") or re.match(r""",\s*["'“][^"'\n]{0,120}["'”]\s*:""", after) is not None
+    return text[stop : stop + 1] in ("}", "]") or MEMBERS_FOLLOW.match(text, stop, end) is not None
 
 
 def _words(text: str) -> list[str]:
@@ -153,6 +154,18 @@ def _words(text: str) -> list[str]:
 
 def _tree_words(value: Any) -> list[str]:
     words: list[str] = []
+    for item in _scalars(value):
+        shown = item.text if isinstance(item, Number) else json.dumps(item) if not isinstance(item, str) else item
+        words += _WORD.findall(shown.lower())
+    return words
+
+
+def _empty_texts(value: Any) -> int:
+    return sum(item == "" for item in _scalars(value))
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    """All keys and values that hold no others."""
     todo = [value]
     while todo:
         item = todo.pop()
@@ -162,6 +175,4 @@ def _tree_words(value: Any) -> list[str]:
         elif isinstance(item, list):
             todo += item
         else:
-            shown = item.text if isinstance(item, Number) else json.dumps(item) if not isinstance(item, str) else item
-            words += _WORD.findall(shown.lower())
-    return words
+            yield item

@@ -81,7 +81,9 @@ class _Spans:
         self._open: dict[str, tuple[Any, Any]] = {}
 
     def __call__(self, event: Event) -> None:
-        if event.name is EventName.KWARGS:
+        if event.cached:
+            self._recalled(event)
+        elif event.name is EventName.KWARGS:
             self._start(event)
         elif event.name is EventName.RESPONSE:
             _, span = self._open[event.call_id]
@@ -111,6 +113,13 @@ class _Spans:
             event.ids.trace_id = format(context.trace_id, "032x")
             event.ids.span_id = format(context.span_id, "016x")
         self._open[event.call_id] = (call, attempt)
+
+    def _recalled(self, event: Event) -> None:
+        """A call that a cache answered has no attempts, so only a span of its own."""
+        if event.name is EventName.END:
+            name = f"pageform {event.model}".rstrip()
+            attributes = _call_attributes(event) | {"pageform.cached": True}
+            self._tracer.start_span(name, attributes=attributes, start_time=int(event.started * 1e9)).end()
 
     def _end(self, event: Event) -> None:
         call, attempt = self._open.pop(event.call_id)

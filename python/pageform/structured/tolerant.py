@@ -12,6 +12,8 @@ from .json_tree import CutText, Number
 from .tolerant_cursor import Cursor, Unreadable
 from .tolerant_text import (
     BARE_KEY,
+    CALL,
+    COMMAS,
     ELLIPSIS,
     KEY_AHEAD,
     QUOTES,
@@ -59,10 +61,15 @@ class Reader(Cursor):
             return self._tuple()
         if letter in QUOTES:
             return self._string(place)
+        call = CALL.match(self.text, self.at, self.end)
+        if call:
+            self._forgive("call", self.at, call.group(), "{")
+            self.at = call.end()
+            return self._members(")")
         return self._bare(place)
 
-    def _members(self) -> dict[str, Any] | list[Any]:
-        self._open("}")
+    def _members(self, closer: str = "}") -> dict[str, Any] | list[Any]:
+        self._open(closer)
         made: dict[str, Any] = {}
         first = self.at
         comma = False
@@ -75,7 +82,7 @@ class Reader(Cursor):
                 if self._closes(letter, comma):
                     break
                 continue
-            if letter in ",;":
+            if letter in COMMAS:
                 comma = self._extra_comma(comma or not made)
                 continue
             if letter == "{" and not made and not comma:
@@ -87,7 +94,13 @@ class Reader(Cursor):
             if made and not comma:
                 self._missing_comma()
             key = self._key()
-            if not made and self.at < self.end and self.text[self.at] in ",}" and "tuple" in self.rules:
+            if (
+                not made
+                and self.at < self.end
+                and self.text[self.at] in ",}"
+                and closer == "}"
+                and "tuple" in self.rules
+            ):
                 return self._set(first)
             self._member(made, key)
             comma = self._comma()
@@ -106,7 +119,7 @@ class Reader(Cursor):
         elif ELLIPSIS.match(self.text, self.at, self.end):
             value = self._left_out()
         else:
-            value = self._value("object")
+            value = self._value("object" if self._closers[-1] == "}" else "call")
         if key in made:
             self._forgive("duplicate_key", self.at, made[key], None if value is _LEFT_OUT else value)
         if value is not _LEFT_OUT:
@@ -126,7 +139,7 @@ class Reader(Cursor):
                 if self._closes(letter, comma):
                     break
                 continue
-            if letter in ",;":
+            if letter in COMMAS:
                 raise Unreadable(self.at, "nothing stands between two commas: an item may be missing", "unclear")
             if ELLIPSIS.match(self.text, self.at, self.end):
                 self._left_out()
@@ -134,6 +147,7 @@ class Reader(Cursor):
                 continue
             if made and "}" in self._closers[:-1] and KEY_AHEAD.match(self.text, self.at, self.end):
                 self._forgive("missing_closer", self.at, "", closer)
+                self._implied.add(closer)
                 break
             if made and not comma:
                 self._missing_comma()
@@ -245,7 +259,8 @@ class Reader(Cursor):
             raise Unreadable(start, f"a key was expected, not {self.text[start : start + 20]!r}")
         self.at = match.end()
         key = match.group().rstrip()
-        self._forgive("unquoted_key", start, key, key)
+        if self._closers[-1] != ")":
+            self._forgive("unquoted_key", start, key, key)
         return key
 
     def _only_word_left(self) -> bool:
@@ -259,8 +274,10 @@ class Reader(Cursor):
         if self.text.startswith("=>", self.at):
             self._forgive("separator", self.at, "=>", ":")
             self.at += 2
-        elif self.text[self.at] == "=":
-            self._forgive("separator", self.at, "=", ":")
+        elif self.text[self.at] == "=" and self._closers[-1] == ")":
+            self.at += 1  # a call was forgiven as a whole
+        elif self.text[self.at] in "=：":
+            self._forgive("separator", self.at, self.text[self.at], ":")
             self.at += 1
         elif self.text[self.at] == ":":
             self.at += 1

@@ -6,9 +6,12 @@ import re
 from typing import Any
 
 from .json_tree import Repair, repair
-from .tolerant_text import BARE_KEY, KEY_AHEAD, QUOTES, SPACE, starts_comment
+from .tolerant_text import BARE_KEY, COMMAS, QUOTES, SPACE, starts_comment
 
 _CLOSERS = re.compile(r"[}\]]+")
+MEMBERS_FOLLOW = re.compile(
+    r"""[\s}\]]{0,99},?\s{0,99}(?:"[^"\n]{0,120}"|'[^'\n]{0,120}'|“[^”\n]{0,120}”)\s{0,99}[:：]"""
+)
 
 
 class Unreadable(ValueError):
@@ -29,14 +32,16 @@ class Cursor:
         self.cut = False
         self._path: list[str | int] = []
         self._closers: list[str] = []
+        self._implied: set[str] = set()
+        self._surplus: set[str] = set()
 
     def _comma(self) -> bool:
         """Read the comma after a value, if there is one."""
         self._skip()
-        if self.at >= self.end or self.text[self.at] not in ",;":
+        if self.at >= self.end or self.text[self.at] not in COMMAS:
             return False
-        if self.text[self.at] == ";":
-            self._forgive("separator", self.at, ";", ",")
+        if self.text[self.at] != ",":
+            self._forgive("separator", self.at, self.text[self.at], ",")
         self.at += 1
         return True
 
@@ -107,41 +112,50 @@ class Cursor:
 
     def _closes(self, letter: str, comma: bool) -> bool:
         """Read a closing bracket; whether it closes what is open here."""
-        if letter == self._closers[-1]:
-            if comma:
-                self._forgive("trailing_comma", self.at, ",", "")
+        expected = self._closers[-1]
+        if letter == expected:
             self.at += 1
             if len(self._closers) == 1 and letter == "}" and self._goes_on():
                 self._forgive("extra_closer", self.at - 1, letter, "")
                 return False
+            if comma:
+                self._forgive("trailing_comma", self.at, ",", "")
             return True
-        if letter in self._closers[:-1]:
-            self._forgive("missing_closer", self.at, "", self._closers[-1])
+        after = SPACE.match(self.text, self.at + 1, self.end)
+        crossed = after is not None and self.text[after.end() : after.end() + 1] == expected
+        if letter in self._closers[:-1] and not crossed:
+            self._forgive("missing_closer", self.at, "", expected)
+            self._implied.add(expected)
             return True
-        self._forgive("extra_closer", self.at, letter, "")
+        self._extra_closer(letter)
         self.at += 1
         return False
 
+    def _extra_closer(self, letter: str) -> None:
+        if letter in self._implied:
+            raise Unreadable(self.at, f"a {letter} follows that seemed to be missing before", "unclear")
+        self._forgive("extra_closer", self.at, letter, "")
+        self._surplus.add(letter)
+
     def _goes_on(self) -> bool:
         """Whether members follow the brace that seemed to be the last."""
-        match = SPACE.match(self.text, self.at, self.end)
-        at = match.end() if match else self.at
-        if self.text[at : at + 1] != ",":
-            return False
-        match = SPACE.match(self.text, at + 1, self.end)
-        ahead = KEY_AHEAD.match(self.text, match.end() if match else at + 1, self.end)
-        return ahead is not None and ahead.group()[:1] in "\"'“"
+        return MEMBERS_FOLLOW.match(self.text, self.at, self.end) is not None
 
     def _swallow_surplus_closers(self) -> None:
         match = _CLOSERS.match(self.text, self.at, self.end)
         if match and "extra_closer" in self.rules:
-            self._forgive("extra_closer", self.at, match.group()[:200], "")
+            for letter in sorted(set(match.group())):
+                self._extra_closer(letter)
             self.at = match.end()
 
     def _ended(self, expecting: bool) -> bool:
         """Whether the text ends here although a bracket is open. `expecting` tells that more was announced."""
         if self.at < self.end:
             return False
+        if self._closers[-1] in self._surplus:
+            raise Unreadable(
+                self.at, f"a {self._closers[-1]} is missing that stands where it closes nothing", "unclear"
+            )
         if expecting:
             self._cut("more was to come", "")
         else:

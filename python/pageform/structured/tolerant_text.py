@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from .json_tree import CutText, Number
 
-Place = Literal["key", "object", "array", "root"]
+Place = Literal["key", "object", "call", "array", "root"]
 """Where a value or key stands."""
 
 SPACE = re.compile(r"[\s\ufeff\u200b\u2060]*")
@@ -20,30 +20,36 @@ QUOTES = {'"': '"', "'": "'", "`": "`", "“": '”“"', "„": '“”"', "‘
 """Opening quotes with the quotes that may close them."""
 
 KEY_AHEAD = re.compile(
-    r"""(?:"(?:[^"\\\n]|\\.){0,120}"|'(?:[^'\\\n]|\\.){0,120}'|“[^”"\n]{0,120}[”"]|`[^`\n]{0,120}`)\s{0,99}[:=]"""
-    r"""|[^\W\d][\w$.\-]{0,60}\s{0,99}(?::|=>)"""
+    r"""(?:"(?:[^"\\\n]|\\.){0,120}"|'(?:[^'\\\n]|\\.){0,120}'|“[^”"\n]{0,120}[”"]|`[^`\n]{0,120}`)\s{0,99}[:=：]"""
+    r"""|[^\W\d][\w$.\-]{0,60}\s{0,99}(?::|：|=>)"""
 )
 """A quoted key, or a bare one of a single word, with its colon."""
 
-BARE_KEY = re.compile(r"""[^\s"'{}\[\],:;=<>`(][^"'{}\[\],:;=<>\n`]{0,80}(?=:(?!//)|=)""")
+BARE_KEY = re.compile(r"""[^\s"'{}\[\],:;=<>`(：，；][^"'{}\[\],:;=<>\n`：，；]{0,80}(?=:(?!//)|=|：)""")
 """A key without quotes, of several words perhaps, up to its colon."""
 
+COMMAS = ",;，；"
+COLONS = ":："
+"""What separates members, and keys from values; Chinese and Japanese have signs of their own."""
+CALL = re.compile(r"[A-Za-z_][\w.]{0,60}\(\s{0,99}(?=[A-Za-z_]\w{0,60}\s{0,9}=(?!=))")
+"""The beginning of an object as Python shows it: User(name='Ann', age=31)."""
 ELLIPSIS = re.compile(r"\.{3,}|…")
 
+_KEYWORD = re.compile(r"[A-Za-z_]\w{0,60}\s{0,9}=(?!=)")
 _KEY_CUT = re.compile(r"""["'“][^"'“”\n]{0,120}["'”]?\s{0,9}\Z""")
 """A key in which the text breaks off."""
-_KEY_GOES_ON = re.compile(r"""[^"'\n]{0,60}["'”]\s{0,9}:""")
-"""What follows a quote that is part of a key."""
 _ARRAY_ITEM = re.compile(
     r"""["'“‘\[{(\]`]|-?\.?\d|(?:true|false|null|True|False|None|NaN|undefined|Infinity)\b|//|/\*|#|\.\.\.|…|$"""
 )
+_BARE_ITEM = re.compile(r"[^\W\d_][^\"'\n,\[\]{}]{0,60}[,\]]")
+_WHOLE_STRING = re.compile(r"""["'“][^"'“”\n]{0,200}["'”]\s{0,9}[,\]}]""")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LOOSE_NUMBER = re.compile(r"([-+]?)(\d+(?:_\d+)*)?(?:(\.)(\d+(?:_\d+)*)?)?([eE][-+]?\d+)?")
 _HEX = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]{1,64})")
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "undefined": None, "nil": None}
 _NOT_NUMBERS = {"nan": "NaN", "infinity": "Infinity", "inf": "Infinity", "math.inf": "Infinity", "math.nan": "NaN"}
 _CALL = re.compile(
-    r"""(?:[\w.]*\.)?(Decimal|UUID|ObjectId|ISODate|date|datetime)\(\s*(?:(["'])([^"'()]*)\2|([\d,\s]+))\s*,?\s*\)"""
+    r"""(?:[\w.]*\.)?(Decimal|UUID|ObjectId|ISODate|date|datetime)\(\s*(?:(["'])([^"'()]*)\2|(\d{1,6}(?:\s{0,9},\s{0,9}\d{1,6}){0,6}))\s*,?\s*\)"""
 )
 _MEMBER = re.compile(r"""<[A-Za-z_]\w*\.\w+:\s*(?:(["'])([^"'<>]*)\1|(-?\d+))>""")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -100,6 +106,8 @@ def read_quoted(text: str, start: int, end: int, place: Place, in_array: bool, d
                 rules.add(rule)
         elif letter in closers:
             if _closes(text, at + 1, end, place, in_array, depth, inner):
+                if inner:
+                    _see_that_quotes_are_text("".join(pieces), at, inner, closers)
                 return Quoted("".join(pieces), at + 1, True, rules)
             rules.add("inner_quote")
             inner += 1
@@ -111,7 +119,25 @@ def read_quoted(text: str, start: int, end: int, place: Place, in_array: bool, d
             at += 1
     if inner:  # one of the quotes that were passed over may have been its end
         raise Unclear(end, "a string has no end, unless one of the quotes inside is its end", "malformed")
-    return Quoted(CutText("".join(pieces)), end, False, rules)
+    value = "".join(pieces)
+    if _search(r"""["'“”]\s*[:}\]]|[}\]]\s*\Z""", value):
+        raise Unclear(end, "a string has no end: its closing quote is missing, or opens it", "malformed")
+    return Quoted(CutText(value), end, False, rules)
+
+
+def _see_that_quotes_are_text(value: str, at: int, inner: int, closers: str) -> None:
+    """See that quotes that were passed over are part of the text. Raises `Unclear`."""
+    quote = "['‘’]" if "'" in closers else '["“”]' if '"' in closers else re.escape(closers)
+    if _search(rf"{quote}\s*(?::|[}}\]]|,\s*\Z)|[{{\[]\s*{quote}|\A[^\"]*{quote}[^\w\"]*{quote}", value):
+        raise Unclear(at, "quotes inside a string are not escaped, and it may have ended before")
+    if inner % 2 and _search(rf"\A\s*{quote}|{quote}\s*\Z|[,;]\s*{quote}|{quote}\s*[,;]", value):
+        raise Unclear(at, "a quote inside a string may be part of it, or end it, or be one too many")
+    if inner % 2 and '"' in closers and not _search(rf"\d{quote}", value):  # as in 27" screen
+        raise Unclear(at, "a single quote inside a string may be one too many")
+
+
+def _search(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
 
 
 def _closes(text: str, at: int, end: int, place: Place, in_array: bool, depth: int, inner: int) -> bool:
@@ -121,7 +147,7 @@ def _closes(text: str, at: int, end: int, place: Place, in_array: bool, depth: i
         return True
     letter = text[after]
     if place == "key":
-        return letter in ":=,}" or _KEY_GOES_ON.match(text, at, end) is None
+        return True  # an unescaped quote in a key is too rare to look for
     if place == "root":
         return text.startswith("</", after)
     broken = "\n" in text[at:after]
@@ -134,7 +160,7 @@ def _closes(text: str, at: int, end: int, place: Place, in_array: bool, depth: i
         return following < end and text[following] in QUOTES
     if letter in ")]}":
         return _closer_fits(text, after, end, place, in_array, depth, inner)
-    if letter in ",;":
+    if letter in COMMAS:
         following = _skip(text, after + 1, end)
         if following >= end:
             return True
@@ -142,7 +168,7 @@ def _closes(text: str, at: int, end: int, place: Place, in_array: bool, depth: i
             return _next_item(text, following, after, inner)
         return (
             text[following] in "}])"
-            or KEY_AHEAD.match(text, following, end) is not None
+            or _key_ahead(text, following, end, place)
             or starts_comment(text, following)
             or ELLIPSIS.match(text, following, end) is not None
             or text[following] == ","
@@ -150,33 +176,41 @@ def _closes(text: str, at: int, end: int, place: Place, in_array: bool, depth: i
             or (BARE_KEY.match(text, following, end) is not None and "\n" in text[after:following])
         )
     if letter in QUOTES and after > at:
-        if place == "array":
-            return broken or (KEY_AHEAD.match(text, after, end) is not None)
-        if KEY_AHEAD.match(text, after, end):
-            return True
-        if broken:
-            raise Unclear(after, "a string follows a string: it may go on there, or a comma or colon may be missing")
-        return False
-    return place == "object" and broken and KEY_AHEAD.match(text, after, end) is not None
+        return _string_follows(text, after, end, place, broken, inner)
+    return place != "array" and broken and KEY_AHEAD.match(text, after, end) is not None
+
+
+def _string_follows(text: str, after: int, end: int, place: Place, broken: bool, inner: int) -> bool:
+    """Whether a quote that another string follows ends its own: then a comma is missing."""
+    if KEY_AHEAD.match(text, after, end):
+        return True
+    whole = broken or _WHOLE_STRING.match(text, after, end) is not None
+    if place == "array":
+        if whole and inner:
+            raise Unclear(after, "quotes inside a string are not escaped, and a comma may be missing")
+        return whole
+    if whole:
+        raise Unclear(after, "a string follows a string: it may go on there, or a comma or colon may be missing")
+    return False
 
 
 def _closer_fits(text: str, after: int, end: int, place: Place, in_array: bool, depth: int, inner: int) -> bool:
     """Whether the bracket at `after` may close what is open, so that the quote before it closes a string."""
     closer = text[after]
-    if closer != "}":
-        return in_array
     following = _skip(text, after + 1, end)
+    if closer != "}":
+        return in_array or following >= end or text.startswith("```", following)
     if following >= end or "\n" in text[after:following] or text[following] in ",}])/#`;<":
         return True
     if inner % 2:
         raise Unclear(after, "quotes inside a string are not escaped, and the brace may stand inside or outside of it")
-    return depth < 2 or place != "object" or text[following] in QUOTES
+    return depth < 2 or place not in ("object", "call") or text[following] in QUOTES
 
 
 def _next_item(text: str, following: int, comma: int, inner: int) -> bool:
     """Whether a comma in a list is followed by another item rather than by more of the same text."""
     if _ARRAY_ITEM.match(text, following) is None:
-        return False
+        return not inner and _BARE_ITEM.match(text, following) is not None
     if inner % 2 and text[following] in QUOTES:
         raise Unclear(comma, "quotes inside a string are not escaped, and the comma may stand inside or outside of it")
     return True
@@ -231,16 +265,21 @@ def find_bare_end(text: str, at: int, end: int, place: Place, closer: str) -> in
             if call and call.end() > at:
                 at = call.end()
                 continue
-        if letter in ",;":
+        if letter in COMMAS:
             following = _skip(text, at + 1, end)
-            if place != "object" or following >= end or text[following] in "}],":
+            if place not in ("object", "call") or following >= end or text[following] in "}],":
                 return at
-            if KEY_AHEAD.match(text, following, end) or starts_comment(text, following):
+            if _key_ahead(text, following, end, place) or starts_comment(text, following):
                 return at
             if ELLIPSIS.match(text, following, end) or "\n" in text[at:following]:
                 return at
         at += 1
     return end
+
+
+def _key_ahead(text: str, at: int, end: int, place: Place) -> bool:
+    found = KEY_AHEAD.match(text, at, end) or (_KEYWORD.match(text, at, end) if place == "call" else None)
+    return found is not None
 
 
 def _word_start(text: str, at: int) -> int:
@@ -304,7 +343,7 @@ def _call(word: str) -> tuple[Any, str]:
         name, _, quoted, numbers = match.groups()
         if quoted is not None:
             return quoted, "call"
-        return (_moment(name, [int(part) for part in numbers.split(",") if part.strip()]) or word), "call"
+        return (_moment(name, [int(part) for part in numbers.split(",")]) or word), "call"
     match = _MEMBER.fullmatch(word)
     if match:
         return (match.group(2) if match.group(2) is not None else Number(match.group(3))), "call"

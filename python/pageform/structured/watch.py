@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from .answer import Answer, Delta, Mode
 from .errors import ModelRetry
-from .faults import failed, relocated
+from .faults import failed
 from .items import Item, ItemReader
 from .json_text import JSONError
-from .judge import AttemptInfo, Judge, Verdict
+from .judge import AttemptInfo, Judge, Verdict, placed
+from .parse_errors import ParseError
 from .partial import PartialBuilder
 from .spec import Spec
 
@@ -146,7 +147,7 @@ class ItemWatcher:
             return None if spec.envelope is not None else ItemReader(spec, context=context, strict=strict)
         if spec.item is None:
             return None
-        envelope = None if in_text else spec.envelope
+        envelope = spec.envelope  # in text, too, some models put lists into objects
         return ItemReader(spec.item, envelope=envelope, skip_prose=in_text, context=context, strict=strict)
 
     def _taken(self, number: int, read: Callable[[], list[Item[Any]]], context: Any) -> list[Any]:
@@ -187,13 +188,13 @@ class ItemWatcher:
 
     def _placed(self, error: Exception, number: int, place: int) -> Exception:
         """The error with its place in the answer, as `Judge` would tell it."""
-        if not isinstance(error, ValidationError):
+        if not isinstance(error, (ValidationError, ParseError)):
             return error
         spec = self._judge.spec
         in_tools = self._judge.mode is Mode.TOOLS
         before = (number,) if in_tools and (spec.members or len(self._readers) > 1) else ()
         inside = () if in_tools and spec.members else (place,)
-        return failed(spec.name, relocated(error, before=(*before, *inside)))
+        return failed(spec.name, placed(error, (*before, *inside)))
 
 
 class ItemJudge(Generic[T]):

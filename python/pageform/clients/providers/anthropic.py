@@ -37,6 +37,8 @@ _WITHOUT_STRICT = (
 """Models without structured outputs and strict tools."""
 _THINKING_ALWAYS = ("claude-fable", "claude-mythos", "claude-opus-5-5", "claude-sonnet-5-5")
 """Models that always think and refuse to be told which tool to call."""
+_ANCHORS = frozenset({"thinking", "redacted_thinking"})
+"""Blocks that hold only behind the messages that they followed."""
 _THINKING = frozenset({"enabled", "adaptive", "between_tools"})
 
 _STOPPED = {
@@ -90,7 +92,7 @@ def read(response: Any) -> Answer:
         tool_calls=tuple(calls),
         refusal=_refusal(response),
         turn=tuple(enumerate(blocks)),
-        anchored=any("signature" in block for block in blocks),
+        anchored=any(block["type"] in _ANCHORS for block in blocks),
     )
 
 
@@ -111,7 +113,8 @@ def read_deltas(event: Any) -> Sequence[Delta]:
                     turn=(event.index, block),
                 )
             ]
-        return [Delta(block["text"] if block["type"] == "text" else "", turn=(event.index, block))]
+        text = block["text"] if block["type"] == "text" else ""
+        return [Delta(text, turn=(event.index, block), anchored=block["type"] in _ANCHORS)]
     if event.type == "content_block_delta":
         return _of_block(event.index, event.delta)
     if event.type == "message_delta":
@@ -258,8 +261,10 @@ def _refusal(source: Any) -> str | None:
 
 def _written(block: Any) -> dict[str, Any]:
     """A block as the API wrote it, but for empty fields, some of which it refuses to take back."""
-    dumped: dict[str, Any] = block.model_dump(mode="json", exclude_unset=True, warnings=False)
-    kept = {name: value for name, value in dumped.items() if value is not None and name != "parsed_output"}
+    dumped = block.model_dump(mode="json", exclude={"input", "parsed_output"}, exclude_unset=True, warnings=False)
+    kept = {name: value for name, value in dumped.items() if value is not None}
+    if getattr(block, "input", None) is not None:  # as it came: Pydantic's serializer gives up on deep ones
+        kept["input"] = block.input
     return {**kept, "citations": [*map(_citation, kept["citations"])]} if "citations" in kept else kept
 
 
@@ -277,7 +282,7 @@ def _of_block(index: int, delta: Any) -> list[Delta]:
     if delta.type == "thinking_delta":
         return [Delta(turn=(index, {"thinking": delta.thinking}))]
     if delta.type == "signature_delta":
-        return [Delta(turn=(index, {"signature": delta.signature}), anchored=True)]
+        return [Delta(turn=(index, {"signature": delta.signature}))]
     if delta.type == "citations_delta":
         cited = _citation(delta.citation.model_dump(mode="json", exclude_unset=True))
         return [Delta(turn=(index, {"citations": [cited]}))]

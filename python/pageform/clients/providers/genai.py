@@ -173,7 +173,7 @@ def _with_tools(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared:
 
 
 def _with_schema(call: Call, kwargs: Kwargs, config: dict[str, Any]) -> Prepared:
-    if config.get("tools") and str(kwargs.get("model")).removeprefix("models/").startswith(_TOOLS_OR_SCHEMA):
+    if config.get("tools") and str(kwargs.get("model")).rpartition("/")[2].startswith(_TOOLS_OR_SCHEMA):
         reason = f"can't be combined with mode schema: {kwargs['model']} refuses a schema beside tools"
         raise ParameterError("tools", config["tools"], reason, "Use mode tools or text.")
     if config.get("response_mime_type") not in (None, "application/json"):

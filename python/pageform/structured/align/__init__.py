@@ -7,6 +7,7 @@ Nothing is validated here and nothing is invented: what no rule explains stays a
 
 from .aligner import Aligner
 from .fit import Fit, Mismatch, TooManySteps
+from .ignored import ignored_keys
 from .outline import Outline, outline_of
 
-__all__ = ["Aligner", "Fit", "Mismatch", "Outline", "TooManySteps", "outline_of"]
+__all__ = ["Aligner", "Fit", "Mismatch", "Outline", "TooManySteps", "ignored_keys", "outline_of"]

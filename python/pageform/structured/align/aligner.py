@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..json_tree import CutText, Number, dump, repair
+from ..json_tree import CutText, Number, Repair, dump, repair
 from ..leniency import Leniency
 from ..repair import Meter, read_value
 from ..tolerant_cursor import Unreadable
@@ -16,7 +16,7 @@ from .numbers import fit_number
 from .objects import contents, match_keys
 from .outline import DECIMAL, Node, Outline
 from .units import Hint, hint_of
-from .words import fit_boolean, fit_option, nothing
+from .words import bullets, fit_boolean, fit_option, nothing, squeezed
 
 _UNSET = 0.5
 """What an optional property costs that is not there, so that of two objects the fuller one fits better."""
@@ -34,6 +34,7 @@ class Aligner:
         self._leniency = leniency
         self._rules = leniency.names
         self._steps = steps
+        self._titles = frozenset(map(squeezed, outline.titles()))
         self._known: dict[tuple[int, int, Hint], Fit] = {}
         self._alive: list[Any] = []
 
@@ -86,14 +87,15 @@ class Aligner:
     def _members(self, value: dict[str, Any], node: Node) -> Fit:
         keys = match_keys(value, node, self._rules)
         log = list(keys.log)
-        cost = sum(entry.cost for entry in log)
         faults: list[Mismatch] = []
         made: dict[str, Any] = {}
         properties: Mapping[str, Any] = node.get("properties", {})
         required = node.get("required", ())
         if keys.clash:
             faults.append(Mismatch((), keys.clash, None, ambiguous=True))
-        for key, inner in value.items():
+        members = self._named(value, node, log)
+        cost = sum(entry.cost for entry in log)
+        for key, inner in members.items():
             name = keys.properties.get(key)
             if name is not None:
                 fit = self._property(inner, properties[name], name, name in required)
@@ -112,6 +114,18 @@ class Aligner:
         faults += [Mismatch((name,), "a required value is missing", None) for name in missing if name in required]
         cost += _UNSET * sum(name not in required for name in missing)
         return Fit(made, cost, tuple(log), tuple(faults))
+
+    def _named(self, value: dict[str, Any], node: Node, log: list[Repair]) -> dict[str, Any]:
+        """A map whose keys are options, under the options that its keys mean; as it is if two mean the same."""
+        names = self.outline.resolve(node.get("propertyNames", {}))
+        if "enum" not in names and "const" not in names:
+            return value
+        meant = {key: fit_option(key, names, self._rules) for key in value}
+        if len({fit.value for fit in meant.values()}) < len(value):
+            return value
+        for fit in meant.values():
+            log += [entry._replace(path=(fit.value,)) for entry in fit.log]
+        return {fit.value: value[key] for key, fit in meant.items()}
 
     def _property(self, value: Any, node: Node, name: str, required: bool) -> Fit | None:
         """The value of a property; None if its default is better."""
@@ -167,7 +181,7 @@ class Aligner:
             options += self._split(value, node, hint)
         elif isinstance(value, dict):
             options += [fit for fit in self._contents(value, node, hint) if fit.fits]
-            if "indexed" in self._rules and value and list(value) == [str(index) for index in range(len(value))]:
+            if "indexed" in self._rules and _is_numbered(list(value)):
                 fit = self._items(list(value.values()), node, hint)
                 options.append(fit.after([repair("indexed", (), value, fit.value)]))
         several = isinstance(value, str) and any(mark in value for mark in (",", ";", "|", "\n"))
@@ -192,7 +206,14 @@ class Aligner:
         )
 
     def _split(self, value: str, node: Node, hint: Hint) -> Iterator[Fit]:
-        """A text as a list of its parts, unless the items are plain text, which may contain any separator."""
+        """A text as a list of its parts. Items that are plain text may contain any separator, but bullets tell."""
+        if "split" in self._rules and not isinstance(value, CutText):
+            listed = bullets(value)
+            if listed:
+                fit = self._items(listed, node, hint)
+                if fit.fits:
+                    yield fit.after([repair("split", (), value, fit.value)])
+                return
         kinds = self.outline.kinds(node.get("items", {}))
         plain = "string" in kinds and not self._is_closed(node.get("items", {}))
         if "split" not in self._rules or isinstance(value, CutText) or plain or "any" in kinds:
@@ -310,7 +331,7 @@ class Aligner:
 
     def _contents(self, value: dict[str, Any], node: Node, hint: Hint) -> Iterator[Fit]:
         if "wrapper" in self._rules:
-            for _, content, log, cost in contents(value, str(node.get("title", ""))):
+            for _, content, log, cost in contents(value, str(node.get("title", "")), self._titles):
                 if "extra" in self._rules or len(log) == 1:
                     yield self.fit(content, node, hint).after(log, cost)
 
@@ -346,6 +367,11 @@ def _pair(item: Any) -> tuple[str, Any] | None:
         key = next((item[name] for name in ("key", "name") if name in item), None)
         return (key, item["value"]) if isinstance(key, str) else None
     return None
+
+
+def _is_numbered(keys: list[str]) -> bool:
+    """Whether keys count from 0 or 1."""
+    return any(keys == [str(index) for index in range(first, first + len(keys))] for first in (0, 1)) and bool(keys)
 
 
 def _is_plain_number(text: str) -> bool:

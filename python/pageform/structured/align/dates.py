@@ -25,6 +25,7 @@ _ORDINAL = r"(\d{1,2})(?:st|nd|rd|th)?"
 _SHAPES = [
     (re.compile(r"(\d{4})\s*[-/.]\s*(\d{1,2})\s*[-/.]\s*(\d{1,2})(?!\d)"), "ymd"),
     (re.compile(r"(\d{4})(\d{2})(\d{2})(?!\d)"), "ymd"),
+    (re.compile(r"(\d{4})年(\d{1,2})月(\d{1,2})日"), "ymd"),
     (re.compile(r"(\d{1,2})\s*[-/.]\s*(\d{1,2})\s*[-/.]\s*(\d{4})(?!\d)"), "??y"),
     (
         re.compile(rf"(?:the\s+)?{_ORDINAL}(?:\s+of)?[\s.\-/]*({_MONTH})\.?,?[\s\-/]*(\d{{4}})(?!\d)", re.IGNORECASE),

@@ -19,7 +19,7 @@ HOLDERS = frozenset(squeezed(word) for word in _HOLDERS.split())
 
 _ENVELOPE = (
     "name type id index object role status tool tool_name function function_name call_id recipient_name success "
-    "required title description $schema additionalProperties finish_reason error"
+    "required title description count total page $schema additionalProperties finish_reason error"
 )
 ENVELOPE = frozenset(squeezed(word) for word in _ENVELOPE.split())
 """Keys that say something of the answer beside it, and may go with the envelope."""
@@ -83,13 +83,22 @@ def match_keys(value: Mapping[str, Any], node: Mapping[str, Any], rules: frozens
     return Keys(taken, others, log, None)
 
 
-def contents(value: Mapping[str, Any], title: str) -> Iterator[tuple[str, Any, tuple[Repair, ...], float]]:
-    """What an object may be an envelope of: key, content, what goes with the envelope, and what that costs."""
+def contents(
+    value: Mapping[str, Any], title: str, titles: frozenset[str]
+) -> Iterator[tuple[str, Any, tuple[Repair, ...], float]]:
+    """What an object may be an envelope of: key, content, what goes with the envelope, and what that costs.
+
+    `title` is the class that is wanted, `titles` are all of the type: an envelope that names another holds another.
+    """
     named = {squeezed(str(value[key])) for key in CALLED if isinstance(value.get(key), str)}
     wanted = squeezed(title)
+    if named & titles and wanted and wanted not in named:
+        return
+    containers = sum(isinstance(content, (dict, list)) for content in value.values())
     for key, content in value.items():
         squeezed_key = squeezed(key)
-        if len(value) > 1 and squeezed_key not in HOLDERS and squeezed_key != wanted:
+        only = len(value) == 1 or (containers == 1 and isinstance(content, (dict, list)))
+        if not only and squeezed_key not in HOLDERS and squeezed_key != wanted:
             continue
         log = [repair("wrapper", (), key, "")]
         cost = log[0].cost - (0.5 if wanted and (wanted in named or squeezed_key == wanted) else 0)

@@ -68,6 +68,13 @@ class Outline:
         values = node.get("enum", [node["const"]] if "const" in node else None)
         return frozenset(map(_kind, values)) if values is not None else frozenset(["any"])
 
+    def titles(self) -> frozenset[str]:
+        """The names of the classes in it."""
+        nodes = [self.root, *self._definitions.values()]
+        return frozenset(
+            node["title"] for node in nodes if isinstance(node, Mapping) and str(node.get("title", "")).isidentifier()
+        )
+
     def property_names(self) -> frozenset[str]:
         """All property names, wherever they are."""
         found: set[str] = set()

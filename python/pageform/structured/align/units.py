@@ -97,6 +97,8 @@ def read_suffix(rest: str, money: str, hint: Hint) -> Suffix | None:
     word = match.group(1) if match else ""
     if match and word.lower() in _MAGNITUDES:
         power = _MAGNITUDES[word.lower()]
+    elif match and word == "M" and rest.startswith("M") and _unit_of(hint.name) != "m":
+        power = 6
     elif match and word.lower() in _OF_MONEY and (money or currency(CURRENCY_AFTER.match(rest, match.end()))):
         power = _OF_MONEY[word.lower()]
     if match and power:

@@ -26,6 +26,7 @@ _VAGUE = frozenset(
 )
 _PREFIX = re.compile(r"<?(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)(?::\s*[^<>]*>)?")
 """How Python shows a member: Color.RED, <Color.RED: 1>."""
+_BULLET = re.compile(r"\s*(?:[-*•–]|\d{1,3}[.)])\s+(\S.*?)\s*")
 _JOINTS = re.compile(r"(?<=\w)[\s_\-./]+(?=[^\W\d])|(?<=[^\W\d])[\s_\-./]+(?=\w)|_+")
 
 
@@ -51,6 +52,9 @@ def fit_option(value: Any, node: Mapping[str, Any], rules: frozenset[str]) -> Fi
     options: Sequence[Any] = node["enum"] if "enum" in node else [node["const"]]
     if any(_same(value, option) for option in options):
         return Fit(value)
+    equal = [option for option in options if isinstance(value, Number) and _same_number(value.text, option)]
+    if equal and "enum_case" in rules:  # 2.0 for 2
+        return changed("enum_case", value, _tree(equal[0]))
     if isinstance(value, Number):
         written = [option for option in options if isinstance(option, str) and option == value.text]
         return changed("enum_case", value, written[0]) if written and "enum_case" in rules else _no_option(value)
@@ -77,6 +81,13 @@ def mentioned(text: str, node: Mapping[str, Any]) -> list[Any]:
         if isinstance(option, str) and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", text, re.IGNORECASE):
             found.append(option)
     return found
+
+
+def bullets(text: str) -> list[str]:
+    """The items of a text that is a list in Markdown; none if a line is no item, or there is only one."""
+    matches = [_BULLET.fullmatch(line) for line in text.strip().splitlines() if line.strip()]
+    items = [match.group(1) for match in matches if match]
+    return items if len(items) == len(matches) > 1 else []
 
 
 def squeezed(text: str) -> str:
@@ -158,5 +169,5 @@ def _tree(option: Any) -> Any:
 def _same(value: Any, option: Any) -> bool:
     """Whether they are equal as JSON: 1 is no true."""
     if isinstance(value, Number):
-        return not isinstance(option, bool) and isinstance(option, (int, float)) and _same_number(value.text, option)
+        return type(option) in (int, float) and value.text == str(option)
     return type(value) is type(option) and value == option

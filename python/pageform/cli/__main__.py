@@ -1,0 +1,5 @@
+"""`python -m pageform.cli`."""
+
+from . import main
+
+main()
