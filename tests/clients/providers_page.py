@@ -65,7 +65,12 @@ def page() -> str:
             for name in FEATURES
         ]
         lines.append(f"| {rig.name} | {_sdk(rig.name)} | {' | '.join(cells)} |")
+    whole = [rig.name for rig in RIGS.values() if rig.calls_at_once]
+    silent = [rig.name for rig in RIGS.values() if not rig.tells_cached]
     lines += [
+        "",
+        f"Calls of tools stream as a whole, so that mode `tools` grows only in steps: {', '.join(whole) or 'none'}. No",
+        f"count of cached tokens: {', '.join(silent) or 'none'}.",
         "",
         "`pytest tests/clients --write-providers` writes this page, and the tests fail when it is not what they found.",
     ]

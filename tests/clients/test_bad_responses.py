@@ -76,6 +76,7 @@ def test_deep_nesting(rig: Rig, mode: Mode, server: ScriptedServer, client: Any,
     assert time.monotonic() - begun < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_ten_megabytes(rig: Rig, mode: Mode, server: ScriptedServer, client: Any, stream: bool) -> None:
     name = "".join(map(str, range(1_600_000)))[:10_000_000]
