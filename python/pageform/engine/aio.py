@@ -112,6 +112,8 @@ class AsyncEngine:
                 yield call.value
                 return
             deltas = _AsyncDeltas()
+            ticket = call.next_ticket(deltas.put, deltas.retract)
+            growing = GrowingAnswer(call.spec)
 
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""
