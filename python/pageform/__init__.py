@@ -23,10 +23,17 @@ if TYPE_CHECKING:
         ModelFileError,
         ModelNotFoundError,
         NoEngineError,
+        NumericsMismatchError,
         PageformError,
         ParameterError,
+        ReplayError,
         RequestError,
+        RequestSuspended,
         SchemaError,
+        SchemaMismatchError,
+        SnapshotDamagedError,
+        SnapshotError,
+        SnapshotVersionError,
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats

@@ -34,6 +34,7 @@ class _Replay:
         assert isinstance(request.sink, OutputSink)
         self._request, self._sink = request, request.sink
         self._recorded, self._finish_time = recorded, finish_time
+        self._checked = 0
         self._delivery = Delivery(self._finish, self._finish_if_recorded)
 
     def run(self) -> None:
@@ -65,16 +66,13 @@ class _Replay:
     def _check(self, length: int) -> None:
         """The first entries came out as they were recorded."""
         if length > len(self._recorded):
-            raise ReplayError(
-                len(self._recorded), f"{self._request.log.entries[len(self._recorded)]} came after the last"
-            )
+            extra = self._request.log.entries[len(self._recorded)]
+            raise ReplayError(len(self._recorded), f"{extra} came after the last entry")
         for at in range(self._checked, length):
             one, other = self._recorded[at], self._request.log.entries[at]
             if _shown(one) != _shown(other):
                 raise ReplayError(at, f"{other} came where {one} was recorded")
         self._checked = length
-
-    _checked = 0
 
     def _cut(self, request: Request, to: int, *, path: str = "", banned: Any = None, attempt: int = 0) -> None:
         request.cut(RewindEntry(to, path, banned, attempt))

@@ -162,7 +162,7 @@ def _ready(
     return Resumed(call, ticket, sink.text)
 
 
-# --- typed answers ------------------------------------------------------------------------------------------------------
+# --- typed answers ----------------------------------------------------------------------------------------------------
 
 
 def _call(
@@ -216,7 +216,7 @@ def _response_model(typed: TypedSnapshot, given: Given) -> Any:
     if typed.plain is not None:
         return json.loads(typed.plain)
     raise SchemaMismatchError(
-        f"the suspended request is for a {typed.name}, whose code is not saved with it. Give the same response_model again"
+        f"the suspended request is for a {typed.name}, whose code is not saved with it. Give the same response_model"
     )
 
 

@@ -259,7 +259,8 @@ class Engine(BaseEngine):
     def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas, text: str = "") -> Iterator[Any]:
         """`text` is what there is of the answer already."""
         growing = GrowingAnswer(call.spec)
-        growing.feed(text)
+        if text:
+            growing.feed(text)
         while True:
             with contextlib.closing(self._run(ticket, deltas)) as changes:
                 for change in changes:

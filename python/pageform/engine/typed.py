@@ -62,8 +62,8 @@ class TypedOptions:
 
 class TypedCall(Generic[T]):
     """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`; an async one
-    says so in the options and awaits `settle_hooks` after each step. With `earlier` the call goes on after attempts that
-    another engine made, and `prompt` is what was sent after those.
+    says so in the options and awaits `settle_hooks` after each step. With `earlier` the call goes on after attempts
+    that another engine made, and `prompt` is what was sent after those.
 
     `value` and `completion` are set once `take` returns True. `take` raises the error that ended the attempts.
     """
