@@ -203,7 +203,7 @@ class Preparer:
     def _guard(self, options: GuardOptions | None, matcher: Matcher | None) -> FieldGuard | None:
         if options is None or matcher is None:
             return None
-        return FieldGuard(options.rewinder(matcher, self.prefixes, self.limits.vocab_size), self.spell)
+        return options.guard(matcher, self.prefixes, self.limits.vocab_size, self.spell)
 
     def _keeper(self, kept: KeptText | None) -> Keeper | None:
         from ..forms.kept import Keeper
