@@ -9,8 +9,19 @@ from pathlib import Path
 
 from .options import Options
 
-NAMES = ("malformed", "streaming", "coldstart", "memory", "extraction", "rewind", "forms", "throughput", "soak")
-"""In the order of `all`. `soak` lasts as long as one likes and belongs to `all` only as a smoke test."""
+NAMES = (
+    "malformed",
+    "streaming",
+    "coldstart",
+    "memory",
+    "extraction",
+    "rewind",
+    "forms",
+    "throughput",
+    "mixed",
+    "soak",
+)
+"""In the order of `all`. The last two are load tests, and belong to `all` only as smoke tests."""
 
 
 def main() -> int:
@@ -30,7 +41,7 @@ def main() -> int:
     arguments = vars(parser.parse_args())
     name, save = arguments.pop("name"), arguments.pop("save")
     options = Options(**arguments)
-    names = (name,) if name != "all" else NAMES if options.smoke else NAMES[:-1]
+    names = (name,) if name != "all" else NAMES if options.smoke else NAMES[:-2]
     passed = True
     for chosen in names:
         report = importlib.import_module(f".{chosen}", __package__).run(options)
