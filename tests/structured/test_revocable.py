@@ -68,7 +68,7 @@ class Everything(BaseModel):
     inner: Everything | None = None
 
 
-TEXT = st.text("ab\n\"é", max_size=4)
+TEXT = st.text('ab\n"é', max_size=4)
 ADAPTER = TypeAdapter(Everything)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..core.completion import Completion, FinishReason
 from ..core.errors import EngineClosedError, ParameterError, RequestError
 from ..core.params import SamplingParams
+from .background import BackgroundLoop
 from .build import EngineParts, build
 from .config import EngineConfig
 from .loop import EngineLoop
@@ -24,6 +25,7 @@ from .ticket import Ticket
 if TYPE_CHECKING:
     from ..forms.form import Form
     from ..forms.grammar import Grammar
+    from ..forms.plan import Guarantee
     from ..text.tokenizer import Tokenizer
 
 Sampling = SamplingParams | Sequence[SamplingParams] | None
@@ -95,6 +97,9 @@ class BaseEngine:
         self._loop = EngineLoop(self._parts.core)
         # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
         weakref.finalize(self, self._loop.close)
+        self.background = BackgroundLoop()
+        """For coroutines of callers without a loop: async slow validators."""
+        weakref.finalize(self, self.background.close)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -130,6 +135,7 @@ class BaseEngine:
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""
         self._loop.close()
+        self.background.close()
 
     def __enter__(self) -> Self:
         return self
@@ -156,9 +162,10 @@ class BaseEngine:
         """Starts a ticket. Raises EngineClosedError."""
         self._loop.submit(ticket)
 
-    def form(self, response_type: Any) -> Form[Any]:
-        """The response type compiled for this engine's tokenizer; compiled once a type. Raises SchemaError."""
-        return self._parts.preparer.form(response_type)
+    def form(self, response_type: Any, guarantee: Guarantee | None = None) -> Form[Any]:
+        """The response type or `Plan` compiled for this engine's tokenizer; compiled once a type. Raises SchemaError,
+        with `guarantee="full"` also where the grammar does not hold all that validation checks."""
+        return self._parts.preparer.form(response_type, guarantee)
 
     def _default_sampling(self, typed: bool) -> SamplingParams:
         """Greedy for typed answers; otherwise what the model's generation config recommends."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..forms.events import FieldClosed, FieldDelta, FieldEvent, FieldOpened, FieldRetracted
 from ..structured.json_table import (
@@ -28,9 +28,9 @@ from ..structured.json_table import (
 
 if TYPE_CHECKING:
     from ..forms.checks import Check
-    from ..forms.plan import Plan
+    from ..forms.form import Form
     from ..forms.rewind import Rewinder
-    from ..forms.tracker import Closed, FieldTracker, Told
+    from ..forms.tracker import Closed, FieldTracker, Path, Told
 
 _OPENS = frozenset({OBJECT_OPENED, ARRAY_OPENED, STRING_OPENED, NUMBER, LITERAL})
 _CLOSES = frozenset({OBJECT_CLOSED, ARRAY_CLOSED, STRING_CLOSED, NUMBER, LITERAL})
@@ -58,16 +58,16 @@ class Retraction(NamedTuple):
 Change = Piece | Retraction | FieldEvent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FeedOptions:
     """`put` takes changes, in the engine's thread: field events, or else text with the machine's events.
 
-    `stable`: nothing that is told is taken back. `whole`: a string is told when it is complete. `told`: so many bytes
-    were told of an earlier attempt, and this one begins with them.
+    `stable`: nothing that is told is taken back. `whole`: a string is told when it is complete. `told` counts the bytes
+    that were told; an attempt that begins with some that an earlier one told goes on from there.
     """
 
+    form: Form[Any]
     put: Callable[[Change], None]
-    plan: Plan
     events: bool = False
     stable: bool = False
     whole: bool = False
@@ -79,10 +79,9 @@ class FieldFeed:
 
     def __init__(self, options: FeedOptions, tracker: FieldTracker, rewinder: Rewinder | None) -> None:
         self._options, self._tracker, self._rewinder = options, tracker, rewinder
-        self._size = options.told  # bytes that were told
         self._told: list[Told] = []
         root = tracker.root
-        unenforced = options.plan.unenforced
+        unenforced = options.form.plan.unenforced
         self._all_can_fail = bool(unenforced)
         self._root_can_fail = root.can_fail_as_whole or any(not one.path for one in unenforced)
         self._starts: list[int] = []  # of the values of the outermost container that are complete
@@ -99,26 +98,28 @@ class FieldFeed:
 
     def tell(self) -> None:
         """Tells what may be shown and was not told yet."""
-        size = self._limit()
-        if size <= self._size:
+        options, start, size = self._options, self._options.told, self._limit()
+        if size <= start:
             return
         log = self._tracker.log
-        first, end = (bisect_right(log, at, key=_at) for at in (self._size, size))
-        told, self._size, start = log[first:end], size, self._size
+        first, end = (bisect_right(log, at, key=_at) for at in (start, size))
+        told, options.told = log[first:end], size
         self._told += told
-        if not self._options.events:
-            self._options.put(Piece(bytes(self._tracker.text[start:size]), told))
+        if not options.events:
+            options.put(Piece(bytes(self._tracker.text[start:size]), told))
             return
         for one in told:
             for event in self._events(one) if one.path else ():
-                self._options.put(event)
+                options.put(event)
 
     def cut(self, size: int) -> None:
         """The answer was cut back to so many bytes."""
+        options = self._options
         for starts in (self._starts, self._doubtful):
             while starts and starts[-1] >= size:
                 starts.pop()
-        if size >= self._size:
+        before = options.told
+        if size >= before:
             return
         gone: list[Told] = []
         while self._told and self._told[-1].at > size:
@@ -127,17 +128,17 @@ class FieldFeed:
             while gone[-1].kind != STRING_OPENED:
                 gone.append(self._told.pop())
             size = gone[-1].start
-        self._size = size
-        if not self._options.events:
-            self._options.put(Retraction(len(self._told), size))
+        options.told = size
+        if not options.events:
+            options.put(Retraction(len(self._told), size))
             return
-        ends: dict[int, int] = {}
+        ends: dict[Path, int] = {}
         for one in gone:
-            if one.path:
-                ends.setdefault(one.start, one.end)
-            if one.path and (one.kind in _OPENS or (one.start < size and one.kind in _CLOSES)):
-                is_open = one.kind not in _OPENS
-                self._options.put(FieldRetracted(one.path, (one.start, ends[one.start]), is_open))
+            if one.kind == STRING_CHUNK or one.kind in _CLOSES:
+                ends.setdefault(one.path, one.end)
+            is_open = one.start < size
+            if one.path and (one.kind in _OPENS or (is_open and one.kind in _CLOSES)):
+                options.put(FieldRetracted(one.path, (one.start, ends.get(one.path, before)), is_open))
 
     def _limit(self) -> int:
         """How many bytes may be shown."""

@@ -1,34 +1,79 @@
-"""Partial objects of an answer some of which may be taken back."""
+"""What a typed stream yields: partial objects or field events, over all attempts of a call."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..forms.verdicts import Board
+from ..core.errors import ParameterError
+from ..forms.events import FieldRetracted
 from ..structured.revocable import RevocablePartial
-from ..structured.spec import Spec
-from .feed import Change, Piece, Retraction
+from .feed import Change, FeedOptions, Piece, Retraction
+
+if TYPE_CHECKING:
+    from .ticket import Ticket
+    from .typed import TypedCall
+
+Partials = Literal["text", "fields"]
+"""When a partial object is given. "text": also while a string grows; "fields": once for each value that is complete."""
 
 
-class GrowingAnswer:
-    """Builds partial objects from what a `FieldFeed` tells. Field events are passed on as they are.
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What a stream shows; see `Engine.stream`."""
 
-    Slow validators are not called: `board` knows what they said. `whole`: a partial is given for values that are
-    complete, not for text that grows.
+    events: bool = False
+    stable: bool = False
+    partials: Partials = "text"
+
+    def __post_init__(self) -> None:
+        if self.partials not in get_args(Partials):
+            names = ", ".join(map(repr, get_args(Partials)))
+            raise ParameterError("partials", self.partials, "is unknown", f"Use one of {names}.")
+
+
+class TypedStream:
+    """Makes what a driver yields of the changes that its tickets tell. `put` takes these, in the engine's thread.
+
+    stream = TypedStream(call, options, put)
+    while True:
+        ticket = stream.next_ticket()
+        …                                   # run it, and yield what `see` makes of each change, unless it is None
+        if call.settle(ticket): …           # yield call.value, and end
+        …                                   # yield what `restart` gives
+
+    Slow validators are not called to build partials: the call's board knows what they said.
     """
 
-    def __init__(
-        self, spec: Spec[Any], board: Board, context: Any = None, strict: bool | None = None, whole: bool = False
-    ) -> None:
-        self._builder = RevocablePartial(spec, context=context, strict=strict)
-        self._board, self._whole = board, whole
+    def __init__(self, call: TypedCall[Any], options: StreamOptions, put: Callable[[Change], None]) -> None:
+        whole = options.partials == "fields"
+        self.feed = FeedOptions(call.form, put, options.events, options.stable, whole)
+        self._call = call
+        self._prefix = b""
+        self._builder: RevocablePartial | None = None
 
-    def feed(self, change: Change) -> Any | None:
-        """Takes a change; the partial value if there is something new to see, or the event."""
-        if isinstance(change, Piece):
-            with self._board.answering(run=False):
-                partial = self._builder.take(change.data, change.events)
-            return partial if change.closes or not self._whole else None
+    def next_ticket(self) -> Ticket:
+        """The request of the current attempt; it begins with what has been told and will not be taken back."""
+        return self._call.next_ticket(self.feed, self._prefix)
+
+    def see(self, change: Change) -> Any | None:
+        """The partial value, if there is something new to see, or the field event."""
+        if not isinstance(change, (Piece, Retraction)):
+            return change
+        if self._builder is None:
+            self._builder = RevocablePartial(self._call.spec, context=self._call.context, strict=self._call.strict)
         if isinstance(change, Retraction):
             return self._builder.retract(*change)
-        return change
+        with self._call.board.answering(run=False):
+            partial = self._builder.take(change.data, change.events)
+        return partial if change.closes or not self.feed.whole else None
+
+    def restart(self, ticket: Ticket) -> list[Any]:
+        """An attempt was not valid, another begins. What there is to say about it."""
+        told = self.feed.told
+        if self.feed.stable:
+            self._prefix = ticket.future.result().text.encode()[:told]
+            return []
+        self.feed.told, self._builder = 0, None
+        return [FieldRetracted((), (0, told))] if self.feed.events and told else []

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..core.completion import FinishReason, Rewind
-from ..core.log import VerdictEntry
 from ..core.states import RequestState
 from ..forms.rewind import Cut, FieldJudge, GivenUp, Rewinder, RewindOptions
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ..forms.verdicts import Board
     from .control import RequestControl
     from .sink import OutputSink
+    from .verdicts import Verdicts
 
 
 class Verdict(Enum):
@@ -53,12 +53,20 @@ class GuardOptions:
     strict: bool | None = None
     mends: bool = True
 
-    def rewinder(
-        self, tracker: FieldTracker, matcher: Matcher, prefixes: Callable[[], TokenPrefixes], vocab_size: int
-    ) -> Rewinder:
-        """A rewinder for one request, whose answer `tracker` and whose grammar `matcher` follows."""
-        judge = FieldJudge(self.form.check, self.form.spec.name, self.board, self.context, self.strict)
-        return Rewinder(judge, tracker, matcher, prefixes, vocab_size, self.rewind, self.mends)
+    def guard(
+        self,
+        tracker: FieldTracker,
+        matcher: Matcher,
+        prefixes: Callable[[], TokenPrefixes],
+        vocab_size: int,
+        spell: Callable[[bytes], list[int]],
+    ) -> FieldGuard:
+        """A guard for one request, whose answer `tracker` and whose grammar `matcher` follows."""
+        from .verdicts import Verdicts
+
+        verdicts = Verdicts(FieldJudge(self.form.spec.name, self.board, self.context, self.strict))
+        rewinder = Rewinder(verdicts, tracker, matcher, prefixes, vocab_size, self.rewind, self.mends)
+        return FieldGuard(rewinder, verdicts, spell)
 
 
 class FieldGuard:
@@ -67,26 +75,29 @@ class FieldGuard:
     `bind` must be called before the first token.
     """
 
-    def __init__(self, rewinder: Rewinder, spell: Callable[[bytes], list[int]]) -> None:
+    def __init__(self, rewinder: Rewinder, verdicts: Verdicts, spell: Callable[[bytes], list[int]]) -> None:
         self.error: Exception | None = None
         """What was wrong with the last value when no rewind helped any more."""
-        self.rewinder = rewinder
+        self.rewinder, self.verdicts = rewinder, verdicts
         self._spell = spell
         self._again: list[int] = []
         self._pending = 0  # tokens of text put back that are still to come
         self._ends = False  # the answer is complete and awaits verdicts
-        self._request: Request
+        self._request: Request | None = None
         self._sink: OutputSink
         self._control: RequestControl
         self._drafter: Drafter | None = None
         self._sampling: RowSampling
 
     def bind(self, request: Request, sink: OutputSink, control: RequestControl) -> None:
-        """Names the request that is guarded, its sink, and what may be done with it."""
-        self._request, self._sink, self._control = request, sink, control
-        self._drafter, self._sampling = request.drafter, request.sampling
-        self.rewinder.num_rewound = lambda: request.num_rewound
-        self.rewinder.board.wake = lambda: control.post(self._wake)
+        """Names the request that is guarded, its sink, and what may be done with it; that may be named anew."""
+        self._control = control
+        self.verdicts.judge.board.wake = lambda: control.post(self._wake)
+        if self._request is None:
+            self._request, self._sink = request, sink
+            self._drafter, self._sampling = request.drafter, request.sampling
+            self.verdicts.bind(request.log)
+            self.rewinder.num_rewound = lambda: request.num_rewound
 
     @property
     def rewinds(self) -> list[Rewind]:
@@ -105,54 +116,61 @@ class FieldGuard:
         """
         is_again = self._pending > 0
         self._pending = max(0, self._pending - 1)
+        self._ends = ends
         try:
-            self._settle()
+            self.rewinder.settle()
             cut = self.rewinder.late_cut() or self.rewinder.see(closed, is_kept or is_again)
             if cut is None and not self._pending and not ends:
                 cut = self._look_ahead()
+            if cut is None and ends:
+                self.rewinder.end()
+            if cut is None and self._waits and self.verdicts.recorded is not None:
+                cut = self._go_on()  # what was waited for follows in the record
             if cut is not None:
                 self._carry_out(cut)
                 return Verdict.REWOUND
-            if ends:
-                self.rewinder.end()
         except Exception as error:
             return self._give_up(error)
         self._tune()
-        if self.rewinder.must_wait or (ends and self.rewinder.awaited is not None):
-            self._ends = ends
+        if self._waits:
+            assert self._request is not None
             self._control.hold(self._request)
             return Verdict.WAITING
         return Verdict.FINE
 
     def release(self) -> None:
         """The request has ended: nobody waits for verdicts any more."""
-        self.rewinder.board.wake = lambda: None
-        self.rewinder.board.cancel()
+        self.verdicts.judge.board.wake = lambda: None
+        self.verdicts.judge.board.cancel()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether what is to be done depends on verdicts that have not come."""
+        return self.rewinder.must_wait or (self._ends and self.rewinder.awaited is not None)
+
+    def _go_on(self) -> Cut | None:
+        """Some verdicts have come. A `Cut`, if that is what they mean."""
+        self.rewinder.settle()
+        cut = self.rewinder.late_cut()
+        return cut if cut is not None or self._waits or self._ends else self._look_ahead()
 
     def _wake(self) -> None:
-        """A slow validator is done. Called between steps."""
+        """A slow validator is done. Called between steps. A request that is not held hears of it at its next token."""
         request = self._request
-        if request.is_finished:
+        if request is None or request.state is not RequestState.VALIDATING:
             return
         reason = FinishReason.STOP if self._ends else None
         try:
-            self._settle()
-            if request.state is not RequestState.VALIDATING:
-                self._sink.tell()
-                return  # a late failure is dealt with at the next token, which may be under way
-            cut = self.rewinder.late_cut()
-            if cut is None and self.rewinder.awaited is not None and (self._ends or self.rewinder.must_wait):
-                self._sink.tell()
-                return
-            if cut is None and not self._ends:
-                cut = self._look_ahead()
+            cut = self._go_on()
             if cut is not None:
                 self._carry_out(cut)
                 reason = None
+            elif self._waits:
+                self._sink.tell()
+                return
         except Exception as error:
             self._give_up(error)
             reason = FinishReason.VALIDATION
-        self._ends = False
         self._sink.tell()
         self._control.resume(request, reason)
 
@@ -160,10 +178,6 @@ class FieldGuard:
         """No rewind helps, or a validator raised what is no verdict: it ends this answer, as it would at the end."""
         self.error = error.error if isinstance(error, GivenUp) else error
         return Verdict.GIVEN_UP
-
-    def _settle(self) -> None:
-        for path in self.rewinder.settle():
-            self._request.log.append(VerdictEntry(path, True))
 
     def _look_ahead(self) -> Cut | None:
         """Forbids the tokens that lead where the value was before; a further cut if none is left."""
@@ -180,10 +194,8 @@ class FieldGuard:
 
     def _cut_back(self, cut: Cut) -> None:
         self._sink.cut(cut.num_tokens, cut.size)
-        request = self._request
-        if cut.failed is not None:
-            request.log.append(VerdictEntry(cut.failed, False))
-        attempt = self.rewinder.attempt
+        request, attempt = self._request, self.rewinder.attempt
+        assert request is not None
         self._control.rewind(request, cut.num_tokens, path=cut.path, banned=cut.value, attempt=attempt)
         self._again = self._spell(cut.again)
         self._pending = len(self._again)
@@ -191,6 +203,7 @@ class FieldGuard:
     def _tune(self) -> None:
         """A value that is decoded again gets noise of its own, its own temperature, and no drafts."""
         request, retrying = self._request, self.rewinder.is_retrying
+        assert request is not None
         request.attempt = self.rewinder.attempt
         request.drafter = None if retrying else self._drafter
         heat = self.rewinder.options.temperature

@@ -92,15 +92,15 @@ class Check:
         schema, around = self._schema, []
         while schema is not found[0]:
             around.append(schema)
-            schema = (
-                self._definitions[schema["schema_ref"]] if schema["type"] == "definition-ref" else schema["schema"]
-            )
+            schema = self._definitions[schema["schema_ref"]] if schema["type"] == "definition-ref" else schema["schema"]
         return any(map(_may_refuse, [*around, schema]))
 
     @cached_property
     def slow(self) -> bool:
         """Whether a value of this place, or one inside it, has a slow validator."""
-        functions = (part["function"] for part in self._parts(self._schema) if isinstance(part.get("function"), Mapping))
+        functions = (
+            part["function"] for part in self._parts(self._schema) if isinstance(part.get("function"), Mapping)
+        )
         return any(slow_validator_of(function.get("function")) is not None for function in functions)
 
     def judge(self, text: bytes, before: Mapping[str, bytes], context: Any, strict: bool | None) -> Any:

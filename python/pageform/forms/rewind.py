@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
@@ -68,22 +68,34 @@ class Retry:
 @dataclass(frozen=True, slots=True)
 class Cut:
     """What the engine is to do: keep `num_tokens` of the output, then put back the text `again`, which makes `size`
-    bytes. `failed` is the place of the value that was judged, None where there was none: no way on was left."""
+    bytes."""
 
     num_tokens: int
     again: bytes
     size: int
     path: str
     value: str
-    failed: str | None
 
 
 class Judged(NamedTuple):
     """What is wrong with a value, or what validation made of it; both only mean something once all `jobs` are done."""
 
     error: ValidationError | None
-    value: Any
-    jobs: Sequence[Job]
+    value: Any = NOT_JUDGED
+    jobs: Sequence[Job] = ()
+
+
+class ValueJudge(Protocol):
+    """Who gives verdicts on the values of one answer."""
+
+    def __call__(self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes]) -> Judged:
+        """Judges a value that has closed, as `FieldJudge` does. The answer itself, with the empty path, is never
+        found wrong: only its slow validators are started."""
+
+    def again(
+        self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes], jobs: Sequence[Job]
+    ) -> Judged | None:
+        """Judges a value that was waiting for `jobs`; None if its verdict has not come."""
 
 
 @dataclass(slots=True)
@@ -101,7 +113,6 @@ class Awaited:
 class FieldJudge:
     """How the values of one answer are validated; `name` is that of its type, as errors show it."""
 
-    check: Check
     name: str
     board: Board
     context: Any = None
@@ -113,9 +124,11 @@ class FieldJudge:
             try:
                 value = check.judge(text, before, self.context, self.strict)
             except Verdict as verdict:
+                if not path:
+                    return Judged(None)  # the final validation tells
                 around = path[:-1] if check.is_field else path
                 faults = [InitErrorDetails(**{**one, "loc": (*around, *one.get("loc", ()))}) for one in verdict.faults]
-                return Judged(failed(self.name, faults), NOT_JUDGED, ())
+                return Judged(failed(self.name, faults))
         return Judged(None, value, jobs)
 
 
@@ -130,14 +143,14 @@ class GivenUp(Exception):
 class Rewinder:
     """Judges the values of one answer as they close. Used by the engine's thread.
 
-    `tracker` follows the answer, `matcher` is the request's own, `prefixes` gives the vocabulary in order when it is
-    needed first, `num_rewound` says how many tokens were thrown away so far. With `mends=False` nothing is rewound: only
-    slow validators are started.
+    `judge` gives verdicts on the values of the answer that `tracker` follows, `matcher` is the request's own,
+    `prefixes` gives the vocabulary in order when it is needed first, `num_rewound` says how many tokens were thrown
+    away so far. With `mends=False` nothing is rewound: only slow validators are started.
     """
 
     def __init__(
         self,
-        judge: FieldJudge,
+        judge: ValueJudge,
         tracker: FieldTracker,
         matcher: Matcher,
         prefixes: Callable[[], TokenPrefixes],
@@ -170,11 +183,6 @@ class Rewinder:
         return sum(retry.tries for retry in self._retries)
 
     @property
-    def board(self) -> Board:
-        """Where slow validators run."""
-        return self._judge.board
-
-    @property
     def awaited(self) -> Closed | None:
         """The first value that awaits a verdict."""
         return self._line[0].closed if self._line else None
@@ -204,42 +212,29 @@ class Rewinder:
         root, text = self._tracker.root, bytes(self._tracker.text)
         if not root.slow:
             return
-        with self.board.asking() as jobs:
-            try:
-                root.judge(text, {}, self._judge.context, self._judge.strict)
-            except Exception:  # the final validation will tell
-                return
+        jobs = self._judge(root, (), text, {}).jobs
         if jobs:
             self._line.append(Awaited(Closed((), root, 0, len(text), 0, None), text, {}, jobs))
 
-    def settle(self) -> list[str]:
-        """Takes what has become known in; the places of values that are valid. See `late_cut` for others.
-
-        Raises what a validator raised that is no verdict.
-        """
-        passed = []
+    def settle(self) -> None:
+        """Takes in what has become known; see `late_cut`. Raises what a validator raised that is no verdict."""
         while self._line and self._line[0].error is None:
             head = self._line[0]
             check = head.closed.check
             assert check is not None
-            if not all(job.is_done for job in head.jobs):
+            judged = self._judge.again(check, head.closed.path, head.text, head.before, head.jobs)
+            if judged is None:
                 break
-            if head.closed.parent is None:
-                self._line.popleft()
-                self.end()
-                continue
-            error, value, head.jobs = self._judge(check, head.closed.path, head.text, head.before)
+            error, value, head.jobs = judged
             if self.mends:
                 head.error = error
             if head.jobs or head.error is not None:
                 continue
-            if error is None:
+            if error is None and head.closed.parent is not None:
                 self._tracker.put_value(head.closed, value)
-                passed.append(written(head.closed.path))
             self._line.popleft()
         if not self._line:
             self._parked, self.must_wait = [], False
-        return passed
 
     def late_cut(self) -> Cut | None:
         """A `Cut` if the value that is next in line turned out not to be valid. Raises `GivenUp`."""
@@ -278,12 +273,12 @@ class Rewinder:
         size = len(self._tracker.text)
         if size <= retry.start:
             self.must_wait = bool(self._line)
-            return None if self.must_wait else self._exhausted(retry, None)
+            return None if self.must_wait else self._exhausted(retry)
         retry.bans.add_dead_end(bytes(self._tracker.text[retry.start :]))
         last = self._tracker.num_tokens - 1
         start = self._tracker.start_of(last)
         again = bytes(self._tracker.text[start : retry.start])
-        return self._cut(Cut(last, again, start + len(again), written(retry.path), "", None))
+        return self._cut(Cut(last, again, start + len(again), written(retry.path), ""))
 
     # --- verdicts ---------------------------------------------------------------------------------------------------
 
@@ -333,10 +328,10 @@ class Rewinder:
         retry.bans.add(text)
         self.rewinds.append(Rewind(written(closed.path), text.decode(), error, retry.tries))
         if retry.tries > self.options.tries:
-            return self._exhausted(retry, written(closed.path))
-        return self._back_to(closed.start, retry, text, written(closed.path))
+            return self._exhausted(retry)
+        return self._back_to(closed.start, retry, text)
 
-    def _exhausted(self, retry: Retry, failed: str | None) -> Cut:
+    def _exhausted(self, retry: Retry) -> Cut:
         """A value has no tries left: what is around it is decoded again, and must take another way to this value."""
         self._retries.remove(retry)
         parent = retry.parent
@@ -349,13 +344,13 @@ class Rewinder:
         outer.tries += 1
         outer.bans.add_dead_end(bytes(self._tracker.text[parent.start : retry.start]))
         if outer.tries > self.options.tries:
-            return self._exhausted(outer, failed)
-        return self._back_to(parent.start, outer, b"", failed)
+            return self._exhausted(outer)
+        return self._back_to(parent.start, outer, b"")
 
-    def _back_to(self, start: int, retry: Retry, text: bytes, failed: str | None) -> Cut:
+    def _back_to(self, start: int, retry: Retry, text: bytes) -> Cut:
         first_token = self._tracker.token_at(start)
         again = bytes(self._tracker.text[self._tracker.start_of(first_token) : start])
-        return self._cut(Cut(first_token, again, start, written(retry.path), text.decode(), failed))
+        return self._cut(Cut(first_token, again, start, written(retry.path), text.decode()))
 
     def _cut(self, cut: Cut) -> Cut:
         if self.num_rewound() + self._tracker.num_tokens - cut.num_tokens > self.options.max_rewound_tokens:

@@ -63,8 +63,8 @@ class Closed(NamedTuple):
 
 
 class Told(NamedTuple):
-    """An event of the machine (kind, start, end, text) with its place in the answer. It is known from byte `at` on: that
-    a number ends shows only in what follows. `value` is what closes here."""
+    """An event of the machine (kind, start, end, text) with its place in the answer. It is known from byte `at` on:
+    that a number ends shows only in what follows. `value` is what closes here."""
 
     kind: int
     start: int

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationInfo
 
@@ -135,7 +135,7 @@ def _key(validator: SlowValidator, value: Any, info: ValidationInfo[Any] | None)
     known: Any = value
     if type(value).__hash__ is None:
         known = repr(value)
-    elif type(value).__hash__ is object.__hash__:  # no two are equal: by what they hold
+    elif cast(Any, type(value)).__hash__ is object.__hash__:  # no two are equal: by what they hold
         known = pickle.dumps(value)
     else:
         try:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from .json_machine import Event
 from .json_table import ARRAY_CLOSED, ARRAY_OPENED, LITERAL, NUMBER, OBJECT_CLOSED, OBJECT_OPENED, STRING_OPENED
 from .json_text import Tape
 from .partial import PartialBuilder
@@ -59,8 +58,9 @@ class RevocablePartial(PartialBuilder):
         self._marks: list[_Mark] = []
         self._events = 0
 
-    def take(self, data: bytes, events: Sequence[Event]) -> Any | None:
-        """Takes the next text with its events; the partial value if it changed, else None."""
+    def take(self, data: bytes, events: Sequence[Any]) -> Any | None:
+        """Takes the next text with its events (see `JsonMachine`, there may be more in each); the partial value if it
+        changed, else None."""
         self._tape.feed(data)
         self._snapshots.fed(len(data))
         for event in events:

@@ -210,7 +210,7 @@ class _Copy:
         for place in opened.changes[done:]:
             if isinstance(opened.shape, Record):
                 opened.shape.restore(self.value, place, opened.shape.peek(opened.made, place))
-            else:
+            elif place in opened.made:  # it may have been taken out
                 self.value[place] = opened.made[place]
         self._done = max(len(opened.changes) - 1, 0)
 
