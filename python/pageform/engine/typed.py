@@ -186,7 +186,7 @@ class TypedCall(Generic[T]):
             error=_verdict_on(completion),
         )
         try:
-            with self.board.answering():
+            with self.board.answering(run=completion.finish_reason is FinishReason.STOP):
                 self._ask = self._loop.send(answer)
         except StopIteration as stop:
             outcome: Outcome[T] = stop.value
