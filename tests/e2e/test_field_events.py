@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+from tiny import write_tiny_llama
 
 from pageform import (
     AsyncEngine,
@@ -24,8 +25,6 @@ from pageform import (
     SamplingParams,
     ValidationFailed,
 )
-
-from tiny import write_tiny_llama
 
 OPTIONS: dict[str, Any] = {"threads": 1, "dtype": "float32", "kv_cache_memory": "16MB", "max_model_len": 2048}
 

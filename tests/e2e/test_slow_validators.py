@@ -270,10 +270,13 @@ def test_whatever_a_validator_raises_ends_its_own_request(tiny: Engine) -> None:
 
 def test_without_rewinds_they_still_run_beside_decoding_and_judge(tiny: Engine) -> None:
     slow = model(slowly(even, 0.01), slowly(small, 0.01, asynchronous=True))
-    with pytest.raises(ValidationFailed, match=r"must be (even|small)"):
-        for seed in range(20):
-            sampling = SamplingParams(temperature=1, seed=seed, max_tokens=300)
-            tiny.generate("x", sampling, slow, on_invalid="raise")
+    sampling = [SamplingParams(temperature=1, seed=seed, max_tokens=300) for seed in range(8)]
+    outcomes = tiny.generate(["x"] * 8, sampling, slow, on_invalid="raise", return_exceptions=True)
+    failed = [outcome for outcome in outcomes if isinstance(outcome, ValidationFailed)]
+    assert failed
+    assert all("must be" in str(outcome) for outcome in failed)
+    valid = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+    assert all(outcome.number % 2 == 0 for outcome in valid)
     value = tiny.generate("x", SamplingParams(temperature=1, seed=3), slow, on_invalid="reask", max_retries=60)
     assert value.number % 2 == 0
 

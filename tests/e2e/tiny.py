@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def write_tiny_llama(
-    folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, max_positions: int = 512
-) -> Path:
+def write_tiny_llama(folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, max_positions: int = 512) -> Path:
     """Writes config.json, model.safetensors and tokenizer.json (256 bytes and three special tokens)."""
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, decoders, pre_tokenizers
