@@ -31,7 +31,7 @@ Digit = Annotated[int, Field(ge=0, le=99)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("tiny"), max_positions=4096)
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny"), positions=4096)
 
 
 @pytest.fixture(scope="module")
