@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from replay_kit import SETTINGS, Reading, seen, typed_call, write_model
+from pydantic import AfterValidator, Field
+from replay_kit import SETTINGS, Reading, seen, third, typed_call, write_model
 from stepped import SteppedEngine
 from test_drafts import REQUESTS
 
 from pageform import Completion, Engine, RequestError, RewindOptions, SamplingParams
 from pageform.core.log import TokenEntry, TokenOrigin
 from pageform.engine.resume import Given, load
+from pageform.engine.typed import TypedCall, TypedOptions
 from pageform.scheduler.draft_budget import StepCost
 
 MODES = ("forced", "ngram", "auto")
@@ -67,17 +69,39 @@ def test_values_that_are_decoded_again_are_the_same_in_every_mode(
     plain: SteppedEngine, drafting: dict[str, SteppedEngine]
 ) -> None:
     """Odd seeds sample, even ones are greedy."""
-    for seed in range(4):
+    for seed in range(2):
         expected = rewinding(plain, seed)
         for mode in MODES:
             assert rewinding(drafting[mode], seed) == expected, f"seed {seed}, {mode}"
         stopped = rewinding(drafting["auto"], seed, 6 + 3 * seed, drafting["ngram"])
         assert stopped == expected, f"seed {seed}, stopped while drafts were made"
-    assert plain.stats().rewound_tokens > 20
+    assert plain.stats().rewound_tokens > 10
     assert plain.stats().drafted_tokens == {}
     for mode, engine in drafting.items():
-        assert sum(engine.stats().accepted_tokens.values()) > 20, mode
+        assert sum(engine.stats().accepted_tokens.values()) > 10, mode
         assert engine.stats().kv_blocks_used == 0
+
+
+Digits = Annotated[list[Annotated[int, Field(ge=0, le=99), AfterValidator(third)]], Field(min_length=12, max_length=16)]
+"""Values of which most fail, in a text that repeats itself: rewinds come where drafts are under way."""
+
+
+def test_drafts_behind_what_is_taken_back_count_for_nothing(
+    plain: SteppedEngine, drafting: dict[str, SteppedEngine]
+) -> None:
+    """The row before a chunk's drafts closes a value that fails: what was drafted stood behind a text that is gone,
+    even if its first token is the one that now stands last."""
+    rewind = RewindOptions(tries=50, max_rewound_tokens=10**6)
+    outcomes: dict[str, list[Any]] = {}
+    for name, engine in {"none": plain, "auto": drafting["auto"]}.items():
+        for seed in range(4):
+            params = SamplingParams(temperature=0.9, seed=seed, max_tokens=200)
+            call = TypedCall(engine, engine.form(Digits), [5, 9, 7], params, TypedOptions(rewind=rewind))
+            ticket = call.next_ticket()
+            engine.submit(ticket)
+            engine.answer(call, ticket)
+            outcomes.setdefault(name, []).append(seen(call.completion))
+    assert all(outcome == outcomes["none"] for outcome in outcomes.values())
 
 
 def accepted_and_verified(engine: Engine, prompt: Any, params: SamplingParams) -> tuple[Any, Any]:
@@ -96,11 +120,11 @@ def test_accepting_is_verifying_where_the_mask_holds_one_token(folder: Path) -> 
     assert sum(not params.greedy for _, params in constrained) > 30
     forced = 0
     with Engine(folder, **SETTINGS) as engine:
-        for prompt, params in constrained[:90]:
+        for prompt, params in constrained[:60]:
             accepted, verified = accepted_and_verified(engine, prompt, params)
             assert (accepted.text, accepted.token_ids) == (verified.text, verified.token_ids)
             forced += num_forced(accepted)
-    assert forced > 200
+    assert forced > 150
 
 
 @pytest.mark.slow
