@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from pageform import Engine
@@ -20,7 +21,7 @@ from ..peers.models import Models
 from ..peers.worker import PeerError, Run, Variant, Worker
 from ..report import Report
 from ..workload import read_texts, stratified
-from . import extras, pictures
+from . import accuracy, extras, perplexity, pictures
 from .measure import DECODE, METRICS, OUTPUT, short, wall
 from .requirements import OURS, judge
 from .tell import Figures, check_answers, figures_of, tell
@@ -76,6 +77,10 @@ class Session:
                 self.report.note(f"{name} was not run: it needs --data with {ARRIVALS}")
                 continue
             self._workload(known[name], environments)
+        if "W5" in self.options.workloads and self.options.data is not None:
+            for workload, score in accuracy.workloads(material, self.options.data).values():
+                self._workload(workload, environments, score)
+            self._perplexity(self.options.data)
         if not self.options.smoke:
             self._extras(environments)
             for name, figures in self.figures.items():
@@ -113,6 +118,10 @@ class Session:
                 continue
             if not found:
                 self.report.note(f"{environment.name} has no way to run {workload.name}")
+            elif workload.name in accuracy.LIMITS:
+                # What is judged is the engine whose speed W5 tells, in the same settings.
+                names = self.variants.get("W5", {})
+                yield next((variant for variant in found if variant.name in names), found[0])
             elif workload.name == "W1" or environment.name == "transformers":
                 yield from found
             else:
@@ -149,7 +158,10 @@ class Session:
 
     # --- one workload -----------------------------------------------------------------------------------------------
 
-    def _workload(self, workload: Workload, environments: Sequence[Environment]) -> None:
+    def _workload(
+        self, workload: Workload, environments: Sequence[Environment], score: accuracy.NamedScore | None = None
+    ) -> None:
+        rounds = 1 if score is not None else self.rounds  # right or wrong, greedy answers stay the same
         runs: dict[str, list[list[Run]]] = {}
         peaks: dict[str, int] = {}
         with contextlib.ExitStack() as stack:
@@ -162,7 +174,7 @@ class Session:
                     workers.append(worker)
                 worker.pause()
             seconds = self._capacity(workload, workers) if workload.name == "W6" else 0.0
-            for number in range(self.rounds):
+            for number in range(rounds):
                 batches = workload.make(number)
                 if workload.name == "W6":
                     batches = [scaled(batch, seconds / LOAD) for batch in batches]
@@ -177,8 +189,8 @@ class Session:
             self.variants[workload.name] = {worker.variant.name: worker.variant for worker in workers}
             for worker in workers:
                 peaks[worker.variant.name] = worker.peak_memory()
-        complete = {name: rounds for name, rounds in runs.items() if len(rounds) == self.rounds}
-        figures = figures_of(workload, complete, peaks, self._decode)
+        complete = {name: samples for name, samples in runs.items() if len(samples) == rounds}
+        figures = figures_of(workload, complete, peaks, self._decode, score)
         self.figures[workload.name] = figures
         tell(self.report, workload, figures)
         check_answers(self.report, workload, complete, self._decode)
@@ -209,6 +221,16 @@ class Session:
         name = min(peers, key=lambda key: peers[key])
         self.report.note(f"W6: requests arrive at {LOAD:.0%} of what {name} can do, for all engines alike")
         return peers[name]
+
+    def _perplexity(self, data: Path) -> None:
+        texts = accuracy.gsm8k(data)
+        if self.options.smoke or not texts:
+            return
+        if find_spec("transformers") is None:
+            self.report.note("no perplexity: its reference needs torch and transformers in this environment")
+            return
+        say("perplexity")
+        perplexity.run(self.report, self.options, texts)
 
     # --- besides the workloads --------------------------------------------------------------------------------------
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..job import Answer, Job
 from ..peers.worker import Run
 from ..report import Report
 from . import sanity
+from .accuracy import NamedScore
 from .measure import MEMORY, METRICS, UNITS, VALID, spread, wall
 from .requirements import OURS
 from .workloads import Workload
@@ -16,16 +17,20 @@ Rounds = Mapping[str, Sequence[Sequence[Run]]]
 """Engine → rounds → batches."""
 Figures = dict[str, dict[str, list[float]]]
 """Engine → figure → one sample a round."""
-Decode = Callable[[list[int]], str]
+Decode = sanity.Decode
 
 
-def figures_of(workload: Workload, rounds: Rounds, peaks: Mapping[str, int], decode: Decode) -> Figures:
+def figures_of(
+    workload: Workload, rounds: Rounds, peaks: Mapping[str, int], decode: Decode, score: NamedScore | None = None
+) -> Figures:
     """All figures of a workload; the peak memory has one sample, all else one a round."""
     found: Figures = {}
     for name, each in rounds.items():
         found[name] = {metric.name: [metric.of(runs) for runs in each] for metric in METRICS[workload.name]}
         if workload.name == "W5":
             found[name][VALID] = [_valid(runs, decode) / wall(runs) for runs in each]
+        if score is not None:
+            found[name][score[0]] = [score[1](_pairs([runs]), decode) for runs in each]
         found[name][MEMORY] = [peaks[name] / 1e6]
     return found
 

@@ -86,9 +86,7 @@ def openvino(environment: Environment, workload: Workload, models: Models, threa
 def transformers(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
     """Sequential and, where there is more than one request, in batches; it has no guided decoding."""
     folder = models.safetensors()
-    if workload.name in ("W5", "W6"):
-        return []
-    batches = {"W1": [1], "W2": [1, 16], "W3": [16], "W4": [4]}[workload.name]
+    batches = {"W1": [1], "W2": [1, 16], "W3": [16], "W4": [4]}.get(workload.name, [])
     most = {1: 8, 16: 16}
     return [
         _variant(
