@@ -47,8 +47,8 @@ def tell(report: Report, workload: Workload, figures: Figures) -> None:
             report.record(f"{workload.name}, {name}, {column}", UNITS[column], samples)
 
 
-def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: Decode) -> None:
-    """Every answer by itself, then its beginning against transformers', if that ran."""
+def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: Decode, judged: bool) -> None:
+    """Every answer by itself, then its beginning against transformers', if that ran and the sample is `judged`."""
     reference: dict[tuple[int, ...], Answer] = {}
     for name, each in rounds.items():
         if name.startswith("transformers"):
@@ -66,7 +66,7 @@ def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: De
             else:
                 report.note(text)
         known = [(answer, reference[tuple(job.prompt)]) for job, answer in pairs if tuple(job.prompt) in reference]
-        if known and not name.startswith("transformers"):
+        if judged and known and not name.startswith("transformers"):
             alike, length = sanity.agreement([a for a, _ in known], [r for _, r in known], decode)
             text = f"{workload.name}, {name}: {alike:.0%} of {len(known)} answers begin as transformers' do"
             report.check(f"{text}; {length:.0f} characters agree on average", alike >= sanity.REQUIRED_SHARE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..models import gguf_file
 from ..options import Options
 from ..peers.install import Environment
 from ..peers.models import Models
@@ -18,7 +19,8 @@ SLOTS = 16
 def ours(options: Options, requests: int = 64) -> Variant:
     """pageform as everybody gets it, with room for all requests."""
     settings = {"model": options.model, "threads": options.threads, "max_num_seqs": requests, "kv_cache_memory": "2GB"}
-    return Variant("pageform", "", "benchmarks.peers.pageform", settings)
+    size = gguf_file(options.model).stat().st_size
+    return Variant("pageform", "", "benchmarks.peers.pageform", settings, model_bytes=size)
 
 
 def candidates(
