@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..core.completion import Completion, FinishReason
 from ..core.errors import EngineClosedError, ParameterError, RequestError
 from ..core.params import SamplingParams
+from .background import BackgroundLoop
 from .build import EngineParts, build
 from .config import EngineConfig
 from .loop import EngineLoop
@@ -99,6 +100,13 @@ class BaseEngine:
         # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
         weakref.finalize(self, self._loop.close)
 
+    @cached_property
+    def background(self) -> BackgroundLoop:
+        """For coroutines of callers without a loop: async slow validators."""
+        loop = BackgroundLoop()
+        weakref.finalize(self, loop.close)
+        return loop
+
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises ParameterError when the engine was made with tokenizer=None."""
@@ -157,6 +165,7 @@ class BaseEngine:
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""
         self._loop.close()
+        self.background.close()
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +185,7 @@ class BaseEngine:
         **guarding: Any,
     ) -> Ticket:
         """A checked request that is not yet submitted. For drivers of the engine; users call `generate`."""
-        now = time.monotonic()
+        now = self._parts.core.clock()
         return self._parts.preparer.ticket(prompt, params, grammar, on_delta, request_id, now, **guarding)
 
     def submit(self, ticket: Ticket) -> None:
