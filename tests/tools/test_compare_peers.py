@@ -1,4 +1,4 @@
-"""Installing and driving other engines: the protocol of workers, what they do when they fail, llama.cpp's own worker."""
+"""Installing and driving other engines: the workers' protocol, what happens when they fail, llama.cpp's own worker."""
 
 from __future__ import annotations
 
