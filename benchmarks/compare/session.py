@@ -50,8 +50,8 @@ class Session:
                 raise ValueError(f"--workloads {name}: choose from {', '.join(METRICS)}")
         self.options = options
         self.rounds = 1 if options.smoke else options.rounds or ROUNDS
-        self.peers_dir = options.peers_dir or PEERS_DIR
-        self.models = Models(gguf_file(options.model).resolve(), self.peers_dir.resolve())
+        self.peers_dir = (options.peers_dir or PEERS_DIR).resolve()
+        self.models = Models(gguf_file(options.model).resolve(), self.peers_dir)
         self.report = Report("compare", {"model": options.model, "threads": options.threads, "rounds": self.rounds})
         self.figures: dict[str, Figures] = {}
         self.variants: dict[str, dict[str, Variant]] = {}
