@@ -206,7 +206,8 @@ class Session:
             for worker in workers:
                 peaks[worker.variant.name] = worker.peak_memory()
         complete = {name: samples for name, samples in runs.items() if len(samples) == rounds}
-        figures = figures_of(workload, complete, peaks, self._decode, score)
+        sampled = {worker.variant.name for worker in workers if worker.variant.most_jobs is not None}
+        figures = figures_of(workload, complete, peaks, self._decode, score, sampled)
         self.figures[workload.name] = figures
         tell(self.report, workload, figures)
         check_answers(self.report, workload, complete, self._decode, judged=not self.options.smoke)

@@ -23,6 +23,7 @@ from benchmarks.compare.measure import (
     wall,
 )
 from benchmarks.compare.requirements import REQUIREMENTS, judge
+from benchmarks.compare.tell import figures_of, tell
 from benchmarks.compare.workloads import SCHEMA, Material, scaled, workloads
 from benchmarks.job import Answer, Job
 from benchmarks.options import Options
@@ -113,6 +114,20 @@ def test_a_first_token_is_counted_from_arrival() -> None:
 def test_goodput_counts_requests_within_both_limits() -> None:
     fine, late, slow = [1.0, 1.1, 1.2], [2.5, 2.6], [1.0, 1.5, 2.0]
     assert goodput([run_of(fine, late, slow, [], seconds=2.0)]) == 0.5
+
+
+def test_a_sample_has_rates_but_no_times(material: Material) -> None:
+    rounds = {"pageform": [[run_of([1.0, 2.0])]], "transformers sequential": [[run_of([1.0, 2.0])]]}
+    peaks = dict.fromkeys(rounds, 10**6)
+    workload = workloads(material)["W3"]
+    figures = figures_of(workload, rounds, peaks, decode, sampled={"transformers sequential"})
+    assert figures["pageform"]["wall"] == [4.0]
+    assert figures["transformers sequential"] == {"output": [0.5], "peak memory": [1.0]}
+    report = Report("demo", {})
+    tell(report, workload, figures)
+    [[head, ours, theirs]] = report.tables
+    assert dict(zip(head, theirs, strict=True))["wall, s"] == "–"
+    assert dict(zip(head, ours, strict=True))["wall, s"] == "4"
 
 
 def test_figures_are_told_with_their_spread() -> None:
