@@ -44,7 +44,7 @@ def figures_of(
 
 def tell(report: Report, workload: Workload, figures: Figures) -> None:
     """A table for readers, and every sample for the file."""
-    columns = list(max(figures.values(), key=len, default={}))
+    columns = max(map(list, figures.values()), key=len, default=[])
     report.table(
         [f"{workload.name}: {workload.title}", *(f"{column}, {UNITS[column]}" for column in columns)],
         [[name, *(spread(figures[name].get(column, ())) for column in columns)] for name in figures],
