@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clients.cost import Prices, cost_of
-    from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, Usage
+    from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, ToolCall, Usage
     from .core.errors import (
         BackendError,
         CapacityError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SchemaError,
     )
     from .core.params import RepetitionDetection, SamplingParams
+    from .core.reasoning import Reasoning, ReasoningDelta
     from .engine import AsyncEngine, Engine, EngineStats
     from .forms.rewind import RewindOptions
     from .media import PDF, Audio, Image
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "clients.cost": ("Prices", "cost_of"),
-    "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
+    "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "ToolCall", "Usage"),
     "core.errors": (
         "BackendError",
         "CapacityError",
@@ -57,6 +58,7 @@ _HOMES = {
         "SchemaError",
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
+    "core.reasoning": ("Reasoning", "ReasoningDelta"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
     "forms.rewind": ("RewindOptions",),
     "media": ("PDF", "Audio", "Image"),
@@ -99,6 +101,8 @@ __all__ = [
     "ParameterError",
     "Partial",
     "Prices",
+    "Reasoning",
+    "ReasoningDelta",
     "RepetitionDetection",
     "RequestError",
     "RewindOptions",
@@ -107,6 +111,7 @@ __all__ = [
     "StructuredError",
     "Timings",
     "TokenLogprob",
+    "ToolCall",
     "Usage",
     "ValidationFailed",
     "cost_of",

@@ -72,7 +72,7 @@ class AsyncEngine:
         """See `Engine.chat`."""
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
-        if response_model is None:
+        if response_model is None and tools is not None:
             items = [self._engine.encode_chat(item, tools) for item in items]
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)

@@ -105,7 +105,7 @@ class FieldGuard:
         """Judges what the last token closed, unless it `is_kept` text; a value that is not valid is gone afterwards."""
         self._pending = max(0, self._pending - 1)
         try:
-            cut = self._rewinder.feed(sink.last_text.encode(), is_kept)
+            cut = self._rewinder.feed(sink.guarded_text.encode(), is_kept)
             if cut is None and not self._pending:
                 cut = self._look_ahead(sink)
             if cut is None:
@@ -129,12 +129,13 @@ class FieldGuard:
         return self._rewinder.dead_end(sink.rows.forbidden)
 
     def _carry_out(self, cut: Cut, sink: OutputSink) -> None:
+        again = sink.lead(cut.num_tokens) + cut.again
         sink.cut(cut.num_tokens)
         self._rewinder.cut(cut.num_tokens)
         request = self._request
         assert request is not None
         self._cut(request, cut.num_tokens, path=cut.path, banned=cut.value, attempt=self._rewinder.attempt)
-        self._again = self._spell(cut.again)
+        self._again = self._spell(again)
         self._pending = len(self._again)
 
     def _tune(self, sink: OutputSink) -> None:

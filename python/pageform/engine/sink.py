@@ -6,15 +6,18 @@ thread, in the step that sampled the token, so that a stop takes effect in the s
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, Usage
+from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, ToolCall, Usage
 from ..core.errors import RequestError
 from ..core.log import TokenOrigin
 from ..core.params import SamplingParams
 from ..core.plan import RowResult
+from ..forms.segmenter import Segmenter
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
 from .guard import Cutter, FieldGuard, Verdict
@@ -27,13 +30,19 @@ if TYPE_CHECKING:
     from ..forms.finisher import Finisher
     from ..forms.grammar import Matcher
     from ..forms.kept import Keeper
+    from ..forms.segmenter import Part, WrittenCall
+    from ..forms.thinking import ThinkingLimit
     from ..text.detokenizer import IncrementalDetokenizer
+    from .calls_guard import CallsGuard
 
 OnDelta = Callable[[str, int], None]
 """(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
 
 OnRetract = Callable[[int], None]
 """(number of characters), called when so many of the last characters of the text are taken back."""
+
+OnPart = Callable[["Part"], None]
+"""Hears of the parts of an answer that has several: of thoughts as they come, and of each complete call."""
 
 
 class OutputSink:
@@ -45,15 +54,17 @@ class OutputSink:
         rows: RowState,
         stop_ids: frozenset[int],
         eos_ids: frozenset[int],
-        detokenizer: IncrementalDetokenizer | None,
+        detokenizer: IncrementalDetokenizer | Segmenter | None,
         matcher: Matcher | None,
         finisher: Finisher | None,
         allowed: NDArray[np.uint32] | None,
         on_delta: OnDelta | None,
         on_finish: Callable[[Request, Completion], None],
-        guard: FieldGuard | None = None,
+        guard: FieldGuard | CallsGuard | None = None,
         on_retract: OnRetract | None = None,
         keeper: Keeper | None = None,
+        thinking: ThinkingLimit | None = None,
+        on_part: OnPart | None = None,
     ) -> None:
         self.params = params
         self.rows = rows
@@ -71,6 +82,10 @@ class OutputSink:
         self._on_retract = on_retract
         self._guard = guard
         self._keeper = keeper
+        self._thinking = thinking
+        self._on_part = on_part
+        self.segmenter = detokenizer if isinstance(detokenizer, Segmenter) else None
+        """Takes the answer apart where it is more than text."""
         self._parts: list[str] = []
         self._ids: list[int] = []
         self._stopped_by: str | int | None = None
@@ -96,6 +111,8 @@ class OutputSink:
             self._logprobs.append(_logprob(row) if row is not None else TokenLogprob(token_id, math.nan, 0))
         if self.matcher is not None and not self.matcher.accept(token_id):
             raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
+        if self._thinking is not None:
+            self._thinking.take(token_id)
         if self._finisher is not None:
             self._finisher.take(token_id)
         reason = self._stop_token(token_id)
@@ -117,11 +134,15 @@ class OutputSink:
 
     def choose(self, token_id: int) -> int:
         """The sampled token, or the first of the shortest end of the text if nothing longer fits into max_tokens."""
+        if self._thinking is not None:
+            token_id = self._thinking.choose(token_id)
         if self._finisher is None:
             return token_id
         chosen = self._finisher.choose(token_id)
         if chosen != token_id:
             self._detail = "max_tokens: the shortest end of the text was forced"
+        if self._thinking is not None and self._finisher.rest:
+            self._thinking.drop()
         return chosen
 
     def cut(self, num_tokens: int) -> None:
@@ -146,17 +167,30 @@ class OutputSink:
         if gone and self._on_retract is not None:
             self._on_retract(gone)
 
+    def lead(self, token: int) -> bytes:
+        """What stands in the token of that index before the text that begins in it."""
+        return b"" if self.segmenter is None else self.segmenter.lead(token)
+
     @property
     def last_text(self) -> str:
         """What the last token added to the text."""
         return self._parts[-1]
 
+    @property
+    def guarded_text(self) -> str:
+        """What the last token added to the form, or to the arguments of a call."""
+        if self.segmenter is None or self.segmenter.layout.calls is None:
+            return self._parts[-1]
+        return self.segmenter.last_arguments
+
     def forced(self) -> Sequence[int]:
         """What comes after the last token without the model being asked: text put back after a rewind, the rest of an
-        end that is forced, what is kept of an earlier answer, and what the grammar forces where the caller wants that
-        accepted."""
+        end (of thoughts, of all) that is forced, what is kept of an earlier answer, and what the grammar forces where
+        the caller wants that accepted."""
         if self._guard is not None and (again := self._guard.take_again()):
             return again
+        if self._thinking is not None and self._thinking.rest:
+            return self._thinking.rest
         if self._finisher is not None and self._finisher.rest:
             return self._finisher.rest
         if self._keeper is not None and (kept := self._keeper.take(self._has_room)):
@@ -187,6 +221,7 @@ class OutputSink:
             self._emit("", token_id)
             return None
         text = self._detokenizer.push(token_id)
+        self._tell_parts()
         if self._stops is None:
             self._emit(text, token_id)
             return None
@@ -197,6 +232,12 @@ class OutputSink:
             return None
         self._stopped_by = stop
         return FinishReason.STOP
+
+    def _tell_parts(self) -> None:
+        parts = self.segmenter.take_parts() if self.segmenter is not None else ()
+        for part in parts if self._on_part is not None else ():
+            assert self._on_part is not None
+            self._on_part(part)
 
     def _repeats(self) -> bool:
         detection = self.params.repetition_detection
@@ -221,6 +262,7 @@ class OutputSink:
         """Builds the completion and hands it on. Called once, whatever the reason was."""
         if self._detokenizer is not None and not isinstance(self._stopped_by, str):
             tail = self._detokenizer.flush()
+            self._tell_parts()
             if self._stops is not None:
                 tail = self._stops.flush() + tail if not self._stops.hit else ""
             if tail:
@@ -235,11 +277,17 @@ class OutputSink:
         finish = request.finish_time
         first = request.first_token_time
         scheduled = request.first_scheduled_time
+        segmenter = self.segmenter
+        thinks = segmenter is not None and segmenter.layout.end is not None
+        calls = segmenter.calls if segmenter is not None else []
+        details = {"reasoning_tokens": segmenter.num_thought_tokens} if segmenter is not None and thinks else {}
         return Completion(
             text="".join(self._parts),
             token_ids=list(self._ids),
             finish_reason=request.finish_reason,
-            usage=Usage(len(request.prompt_ids), len(self._ids), min(request.num_cached, len(request.prompt_ids))),
+            usage=Usage(
+                len(request.prompt_ids), len(self._ids), min(request.num_cached, len(request.prompt_ids)), details
+            ),
             logprobs=self._logprobs,
             prompt_logprobs=self._prompt_logprobs,
             timings=Timings(
@@ -255,8 +303,20 @@ class OutputSink:
             rewinds=self._guard.rewinds if self._guard is not None else [],
             rewound_tokens=self._guard.num_rewound if self._guard is not None else 0,
             log=request.log.entries,
+            reasoning=segmenter.thoughts if segmenter is not None and thinks else None,
+            tool_calls=[tool_call(request.request_id, call) for call in calls if call.is_complete],
         )
 
 
 def _logprob(row: RowResult) -> TokenLogprob:
     return TokenLogprob(row.token, row.logprob, row.rank, dict(row.top or ()))
+
+
+def tool_call(request_id: str, written: WrittenCall) -> ToolCall:
+    """A complete call with its arguments as plain data."""
+    return ToolCall(call_id(request_id, written.number), written.name, json.loads(written.text), written.text)
+
+
+def call_id(request_id: str, number: int) -> str:
+    """An id for one call of a request: nine letters and digits, as Mistral's templates want it."""
+    return hashlib.sha256(f"{request_id}:{number}".encode()).hexdigest()[:9]

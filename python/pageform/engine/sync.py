@@ -173,7 +173,7 @@ class Engine(BaseEngine):
         options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
-        if response_model is None:
+        if response_model is None and tools is not None:
             items = [self.encode_chat(item, tools) for item in items]
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
         return deliver([_first(pair) for pair in pairs], single, return_exceptions)

@@ -23,7 +23,7 @@ from .base import BaseEngine, Sampling, checked
 from .child import Child, child_of
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
-from .sink import OnDelta, OnRetract
+from .sink import OnDelta, OnPart, OnRetract
 from .ticket import Ticket
 
 T = TypeVar("T")
@@ -71,26 +71,39 @@ class TypedCall(Generic[T]):
         options: TypedOptions,
         request_id: str | None = None,
     ) -> None:
-        _refuse_second_grammar(params)
-        if params.n != 1:
-            raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
-        self.value: T
-        self.completion: Completion
-        self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
-        self._judge = Judge(form.spec, context=options.context, strict=options.strict)
-        self._options = options
-        policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
-        self._max_attempts = policy.max_attempts
-        self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
+        refuse_second_grammar(params)
+        self._form = form
+        judge = Judge(form.spec, context=options.context, strict=options.strict)
+        self._begin(engine, params, options, request_id, judge)
         self._loop: Generator[Ask[Prompt | Child], Answer, Outcome[T]] = retry(
             self._instruct(prompt),
-            judge=self._judge,
+            judge=judge,
             reask=self._reask,
-            policy=policy,
+            policy=self._policy,
             hooks=self._observer,
             kwargs=self._shown,
         )
         self._ask: Ask[Prompt | Child] = next(self._loop)
+
+    def _begin(
+        self,
+        engine: BaseEngine,
+        params: SamplingParams,
+        options: TypedOptions,
+        request_id: str | None,
+        judge: Judge[Any],
+    ) -> None:
+        """What all calls have."""
+        if params.n != 1:
+            raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
+        self.value: T
+        self.completion: Completion
+        self._engine, self._params, self._request_id = engine, params, request_id
+        self._judge = judge
+        self._options = options
+        self._policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
+        self._max_attempts = self._policy.max_attempts
+        self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
 
     def _shown(self, payload: Prompt | Child) -> dict[str, Any]:
         """What hooks see of an attempt."""
@@ -133,7 +146,9 @@ class TypedCall(Generic[T]):
         """The response type."""
         return self._form.spec
 
-    def next_ticket(self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None) -> Ticket:
+    def next_ticket(
+        self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None, on_part: OnPart | None = None
+    ) -> Ticket:
         """The request of the current attempt, checked and not yet submitted."""
         payload = self._ask.payload
         return self._engine.ticket(
@@ -145,6 +160,7 @@ class TypedCall(Generic[T]):
             guard=self._guard(),
             on_retract=on_retract,
             kept=payload.kept if isinstance(payload, Child) else None,
+            on_part=on_part,
         )
 
     def _guard(self) -> GuardOptions | None:
@@ -157,21 +173,20 @@ class TypedCall(Generic[T]):
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
-        answer = Answer(
-            completion.text,
-            completion.finish_reason,
-            completion.usage,
-            completion,
-            error=_verdict_on(completion),
-        )
         try:
-            self._ask = self._loop.send(answer)
+            self._ask = self._loop.send(self._answer(completion))
         except StopIteration as stop:
-            outcome: Outcome[T] = stop.value
-            self.value = outcome.value
-            self.completion = replace(completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value)
+            self._accept(completion, stop.value)
             return True
         return False
+
+    def _answer(self, completion: Completion) -> Answer:
+        reason, usage = completion.finish_reason, completion.usage
+        return Answer(completion.text, reason, usage, completion, error=verdict_on(completion))
+
+    def _accept(self, completion: Completion, outcome: Outcome[T]) -> None:
+        self.value = outcome.value
+        self.completion = replace(completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value)
 
     def fail(self, error: Exception) -> Exception:
         """Ends the attempts because the engine could not give an answer. Returns the error to raise."""
@@ -217,15 +232,16 @@ def start_answers(
     return [(call, call.next_ticket()) for call in calls]
 
 
-def _verdict_on(completion: Completion) -> Exception | None:
+def verdict_on(completion: Completion) -> Exception | None:
     """What ended an answer whose value no rewind could mend."""
     judged = completion.finish_reason is FinishReason.VALIDATION and isinstance(completion.error, Exception)
     return completion.error if judged else None  # type: ignore[return-value]
 
 
-def _refuse_second_grammar(params: SamplingParams) -> None:
+def refuse_second_grammar(params: SamplingParams, other: str = "response_model") -> None:
+    """Raises ParameterError if the parameters bring a grammar of their own beside `other`."""
     for name in ("json_schema", "regex", "choice", "grammar"):
         if getattr(params, name) is not None:
             raise ParameterError(
-                name, getattr(params, name), "can't be combined with response_model", "Give only one of them."
+                name, getattr(params, name), f"can't be combined with {other}", "Give only one of them."
             )

@@ -132,6 +132,10 @@ class Rewinder:
         """Tells the noise of this attempt at the current value from that of others; 0 for a first attempt."""
         return sum(retry.tries for retry in self._retries)
 
+    def skip(self, num_tokens: int) -> None:
+        """So many tokens before the answer are no part of it."""
+        self._tracker.skip(num_tokens)
+
     def feed(self, data: bytes, is_kept: bool = False) -> Cut | None:
         """Takes the text of the next token. A `Cut` if a value that it closes must be decoded again.
 

@@ -107,7 +107,7 @@ def _from_mapping(source: Mapping[str, Any], place: str) -> Tool:
     if not isinstance(function, Mapping):
         raise ParameterError(f"{place}.function", function, "is no mapping", _REMEDY)
     name = _checked_name(function.get("name"), source, place)
-    schema = next((function[key] for key in ("parameters", "input_schema") if function.get(key) is not None), {})
+    schema: Any = next((function[key] for key in ("parameters", "input_schema") if function.get(key) is not None), {})
     if not isinstance(schema, Mapping):
         raise ParameterError(f"{place}.parameters", schema, "is no JSON schema", _REMEDY)
     description = function.get("description")
@@ -117,10 +117,10 @@ def _from_mapping(source: Mapping[str, Any], place: str) -> Tool:
 
 def _from_function(function: Callable[..., Any], place: str) -> Tool:
     """The keyword arguments of a function as a TypedDict, whose fields its docstring describes."""
-    from typing import Annotated, get_type_hints
+    from typing import Annotated, NotRequired, get_type_hints
 
     from pydantic import Field
-    from typing_extensions import NotRequired, TypedDict
+    from typing_extensions import TypedDict
 
     name = _checked_name(getattr(function, "__name__", type(function).__name__), function, place)
     target = function if inspect.isroutine(function) else type(function).__call__

@@ -1,9 +1,9 @@
 """How models write calls of tools, and which of these ways a chat template shows.
 
-    hermes    <tool_call>\\n{"name": "f", "arguments": {…}}\\n</tool_call>\\n<tool_call>\\n…      Qwen, Hermes, SmolLM2
-    mistral   [TOOL_CALLS] [{"name": "f", "arguments": {…}}, …]
-    args      [TOOL_CALLS]f[ARGS]{…}[TOOL_CALLS]g[ARGS]{…}                                        newer Mistral models
-    llama3    {"name": "f", "parameters": {…}}; {…}
+hermes    <tool_call>\\n{"name": "f", "arguments": {…}}\\n</tool_call>\\n<tool_call>\\n…      Qwen, Hermes, SmolLM2
+mistral   [TOOL_CALLS] [{"name": "f", "arguments": {…}}, …]
+args      [TOOL_CALLS]f[ARGS]{…}[TOOL_CALLS]g[ARGS]{…}                                        newer Mistral models
+llama3    {"name": "f", "parameters": {…}}; {…}
 """
 
 from __future__ import annotations

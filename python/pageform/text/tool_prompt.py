@@ -27,7 +27,9 @@ def definition(name: str, description: str | None, parameters: Mapping[str, Any]
 
 def for_template(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The messages with the arguments of earlier calls as objects instead of JSON text. Raises ParameterError."""
-    return [_with_calls(dict(message), i) if "tool_calls" in message else dict(message) for i, message in _each(messages)]
+    return [
+        _with_calls(dict(message), i) if "tool_calls" in message else dict(message) for i, message in _each(messages)
+    ]
 
 
 def as_text(
@@ -45,7 +47,9 @@ def as_text(
                 turns.append({"role": "user", "content": result})
         elif message.get("tool_calls"):
             calls = _with_calls(dict(message), i)["tool_calls"]
-            written = form.calls([(call["function"]["name"], _as_json(call["function"]["arguments"])) for call in calls])
+            written = form.calls(
+                [(call["function"]["name"], _as_json(call["function"]["arguments"])) for call in calls]
+            )
             said = message.get("content")
             turns.append({"role": "assistant", "content": f"{said}\n{written}" if said else written})
         else:
