@@ -6,16 +6,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
+from ..text.tool_formats import ToolFormat
 from .base import Sampling, is_conversation, outcome
-from .growing import GrowingAnswer
+from .feed import Change
+from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
 from .sync import Engine, deliver
 from .ticket import Ticket
+from .tools import ToolOptions, ToolStream, tool_options
 from .typed import TypedCall, TypedOptions, start_answers
+
+D = TypeVar("D")
+_END = object()
 
 
 class AsyncEngine:
@@ -65,6 +71,9 @@ class AsyncEngine:
         response_model: Any = None,
         *,
         tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         return_exceptions: bool = False,
         request_id: str | None = None,
         **validation: Any,
@@ -72,9 +81,8 @@ class AsyncEngine:
         """See `Engine.chat`."""
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
-        if response_model is None and tools is not None:
-            items = [self._engine.encode_chat(item, tools) for item in items]
-        pairs = await self._answers(items, sampling, response_model, request_id, validation)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        pairs = await self._answers(items, sampling, response_model, request_id, validation, offered)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
     async def stream(
@@ -84,34 +92,45 @@ class AsyncEngine:
         response_model: Any = None,
         *,
         request_id: str | None = None,
+        events: bool = False,
+        stable: bool = False,
+        partials: Partials = "text",
+        tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         **validation: Any,
     ) -> AsyncIterator[Any]:
         """See `Engine.stream`."""
-        [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
-        deltas = _AsyncDeltas()
+        shown = StreamOptions(events, stable, partials)
         options = TypedOptions(**validation, asynchronous=True)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        if offered is not None:
+            told: _AsyncDeltas[Any] = _AsyncDeltas()
+            asked, teller = ToolStream.of(self._engine, offered, prompt, sampling, options, request_id, told)
+            async with contextlib.aclosing(self._stream_typed(asked, teller, teller.next_ticket(), told)) as items:
+                async for item in items:
+                    yield item
+            return
+        [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
         if response_model is None:
             self._engine.parts.preparer.promise(params, options.guarantee)
-            ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
-            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
-                async for text in texts:
+            texts: _AsyncDeltas[Any] = _AsyncDeltas()
+            ticket = self._engine.ticket(
+                prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put
+            )
+            async with contextlib.aclosing(self._run(ticket, texts)) as parts:
+                async for text in parts:
                     yield text
             outcome(ticket)
             return
         form = self._engine.form(response_model, options.guarantee)
         call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, options, request_id)
-        while True:
-            growing = GrowingAnswer(call.spec)
-            ticket = call.next_ticket(deltas.put, deltas.retract)
-            async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
-                async for change in changes:
-                    partial = growing.feed(change)
-                    if partial is not None:
-                        yield partial
-            if await self._settle(call, ticket):
-                yield call.value
-                return
-            deltas = _AsyncDeltas()
+        deltas: _AsyncDeltas[Change] = _AsyncDeltas()
+        stream = TypedStream(call, shown, deltas.put)
+        async with contextlib.aclosing(self._stream_typed(call, stream, stream.next_ticket(), deltas)) as items:
+            async for item in items:
+                yield item
 
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""
@@ -144,9 +163,16 @@ class AsyncEngine:
         response_model: Any,
         request_id: str | None,
         validation: dict[str, Any],
+        tools: ToolOptions | None = None,
     ) -> list[Any]:
         started = start_answers(
-            self._engine, items, sampling, response_model, TypedOptions(**validation, asynchronous=True), request_id
+            self._engine,
+            items,
+            sampling,
+            response_model,
+            TypedOptions(**validation, asynchronous=True),
+            request_id,
+            tools,
         )
         answers = (self._answer(call, ticket) for call, ticket in started)
         return list(await asyncio.gather(*answers, return_exceptions=True))
@@ -180,40 +206,56 @@ class AsyncEngine:
             self._engine.abort(ticket.request_id)
             raise
 
-    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str | int, None]:
+    async def _stream_typed(
+        self, call: TypedCall[Any], stream: TypedStream | ToolStream, ticket: Ticket, deltas: _AsyncDeltas[Change]
+    ) -> AsyncGenerator[Any, None]:
+        while True:
+            async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
+                async for change in changes:
+                    seen = stream.see(change)
+                    if seen is not None:
+                        yield seen
+            if await self._settle(call, ticket):
+                yield call.value
+                return
+            for item in stream.restart(ticket):
+                yield item
+            ticket = stream.next_ticket()
+
+    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas[D]) -> AsyncGenerator[D, None]:
         ticket.future.add_done_callback(lambda _: deltas.end())
         self._engine.submit(ticket)
         try:
-            async for change in deltas:
-                yield change
+            async for delta in deltas:
+                yield delta
         finally:
             if not ticket.future.done():
                 self._engine.abort(ticket.request_id)
 
 
-class _AsyncDeltas:
-    """A request's text on its way from the engine's thread to an iterating task."""
+class _AsyncDeltas(Generic[D]):
+    """What is told of a request, on its way from the engine's thread to an iterating task. Iterated once a request."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[str | int | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._put = _from_thread(self._queue.put_nowait)
 
-    def put(self, text: str, token_id: int) -> None:
+    def put(self, delta: D) -> None:
+        """Takes something to be yielded; called in the engine's thread."""
+        self._put(delta)
+
+    def put_text(self, text: Any, token_id: int) -> None:
         """Takes the text of one token; called in the engine's thread."""
         if text:
             self._put(text)
 
-    def retract(self, size: int) -> None:
-        """The last `size` characters are taken back; called in the engine's thread."""
-        self._put(size)
-
     def end(self) -> None:
-        """No more text will come."""
-        self._put(None)
+        """No more will come."""
+        self._put(_END)
 
-    async def __aiter__(self) -> AsyncIterator[str | int]:
-        while (change := await self._queue.get()) is not None:
-            yield change
+    async def __aiter__(self) -> AsyncIterator[D]:
+        while (delta := await self._queue.get()) is not _END:
+            yield delta
 
 
 def _from_thread(function: Callable[..., object]) -> Callable[..., None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..core.completion import Completion, FinishReason
 from ..core.errors import EngineClosedError, ParameterError, RequestError
 from ..core.params import SamplingParams
+from .background import BackgroundLoop
 from .build import EngineParts, build
 from .config import EngineConfig
 from .loop import EngineLoop
@@ -96,6 +97,9 @@ class BaseEngine:
         self._loop = EngineLoop(self._parts.core)
         # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
         weakref.finalize(self, self._loop.close)
+        self.background = BackgroundLoop()
+        """For coroutines of callers without a loop: async slow validators."""
+        weakref.finalize(self, self.background.close)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -131,6 +135,7 @@ class BaseEngine:
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""
         self._loop.close()
+        self.background.close()
 
     def __enter__(self) -> Self:
         return self

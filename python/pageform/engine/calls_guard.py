@@ -1,91 +1,75 @@
-"""Guards the arguments of tool calls: each call's values are judged as they close, as those of a form are."""
+"""Follows the arguments of tool calls: each call's values are judged as they close, as those of a form are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.completion import Rewind
 from ..forms.rewind import FieldJudge, Rewinder, RewindOptions
-from .guard import Cutter, FieldGuard, Verdict
+from ..forms.tracker import FieldTracker
+from .guard import FieldGuard
+from .verdicts import Verdicts
 
 if TYPE_CHECKING:
     from ..core.request import Request
-    from ..forms.bans import TokenPrefixes
     from ..forms.checks import Check
     from ..forms.matcher import Matcher
+    from ..forms.segmenter import Segmenter
+    from ..forms.verdicts import Board
+    from .control import RequestControl
+    from .prepare import Preparer
     from .sink import OutputSink
-    from .verdicts import Verdicts
-
-Spell = Callable[[bytes], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class CallsGuardOptions:
-    """What is guarded: the arguments of the tools of these names; see `GuardOptions`."""
+class CallOptions:
+    """What is followed: the arguments of the tools of these names; see `GuardOptions`."""
 
     checks: Mapping[str, Check]
     rewind: RewindOptions
+    board: Board
     context: Any = None
     strict: bool | None = None
 
-    def guard(
-        self, matcher: Matcher, prefixes: Callable[[], TokenPrefixes], vocab_size: int, spell: Spell
-    ) -> CallsGuard:
-        """A guard for one request, whose grammar `matcher` follows."""
-        from .verdicts import Verdicts
-
-        verdicts = Verdicts(FieldJudge("arguments", self.context, self.strict))
-
-        def rewinder(name: str) -> Rewinder:
-            return Rewinder(self.checks[name], verdicts, matcher, prefixes, vocab_size, self.rewind)
-
-        return CallsGuard(rewinder, verdicts, spell)
+    def follower(self, matcher: Matcher | None, preparer: Preparer) -> CallFollower:
+        """A follower for one request, whose grammar `matcher` follows."""
+        assert matcher is not None
+        return CallFollower(self, matcher, preparer)
 
 
-class CallsGuard:
-    """Has the interface of `FieldGuard`: one of those for each call, of which the last is at work."""
+class CallFollower:
+    """Gives each call of an answer a tracker and a guard of its own. Belongs to its sink."""
 
-    def __init__(self, rewinder: Callable[[str], Rewinder], verdicts: Verdicts, spell: Spell) -> None:
-        self.verdicts = verdicts
-        self._rewinder, self._spell = rewinder, spell
+    def __init__(self, options: CallOptions, matcher: Matcher, preparer: Preparer) -> None:
+        self.verdicts = Verdicts(FieldJudge("arguments", options.board, options.context, options.strict))
+        self._options, self._matcher, self._preparer = options, matcher, preparer
+        self._tracker: FieldTracker | None = None
         self._guards: list[FieldGuard] = []
-        self._request: Request
-        self._cut: Cutter
+        self._bound: tuple[Request, OutputSink, RequestControl]
 
-    def bind(self, request: Request, cut: Cutter) -> None:
+    def bind(self, request: Request, sink: OutputSink, control: RequestControl) -> None:
         """See `FieldGuard.bind`."""
-        self._request, self._cut = request, cut
-        self.verdicts.bind(request.log)
-        for guard in self._guards:
-            guard.bind(request, cut)
-
-    @property
-    def error(self) -> Exception | None:
-        """What was wrong with the last value when no rewind helped any more."""
-        return self._guards[-1].error if self._guards else None
+        self._bound = request, sink, control
+        for guard in self._guards[-1:]:
+            guard.bind(*self._bound)
 
     @property
     def rewinds(self) -> list[Rewind]:
         """The values that were decoded again."""
         return [one for guard in self._guards for one in guard.rewinds]
 
-    @property
-    def num_rewound(self) -> int:
-        """Tokens that were decoded and thrown away."""
-        return sum(guard.num_rewound for guard in self._guards)
-
-    def take_again(self) -> list[int]:
-        """See `FieldGuard.take_again`."""
-        return self._guards[-1].take_again() if self._guards else []
-
-    def token(self, sink: OutputSink, is_kept: bool = False) -> Verdict:
-        """See `FieldGuard.token`."""
-        assert sink.segmenter is not None
-        if len(sink.segmenter.calls) > len(self._guards):
-            rewinder = self._rewinder(sink.segmenter.calls[-1].name)
-            rewinder.skip(len(sink.segmenter) - 1)
-            self._guards.append(FieldGuard(rewinder, self.verdicts, self._spell))
-            self._guards[-1].bind(self._request, self._cut)
-        return self._guards[-1].token(sink, is_kept) if self._guards else Verdict.FINE
+    def follow(self, segmenter: Segmenter) -> tuple[FieldTracker | None, FieldGuard | None]:
+        """A token has come: who follows the call that it belongs to."""
+        if len(segmenter.calls) > len(self._guards):
+            options, preparer = self._options, self._preparer
+            self._tracker = FieldTracker(options.checks[segmenter.calls[-1].name])
+            self._tracker.skip(len(segmenter) - 1)
+            vocab_size = preparer.limits.vocab_size
+            rewinder = Rewinder(
+                self.verdicts, self._tracker, self._matcher, preparer.prefixes, vocab_size, options.rewind, True
+            )
+            self._guards.append(FieldGuard(rewinder, self.verdicts, preparer.spell))
+            self._guards[-1].bind(*self._bound)
+        return self._tracker, self._guards[-1] if self._guards else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import EngineClosedError
+from .control import RequestControl
 from .core import EngineCore
 from .sink import OutputSink
 from .ticket import Ticket
@@ -22,6 +24,7 @@ class EngineLoop:
 
     def __init__(self, core: EngineCore) -> None:
         self._core = core
+        self._control = RequestControl(core.scheduler, core.clock, self._post)
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -37,7 +40,7 @@ class EngineLoop:
             ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
             for request in ticket.requests:
                 if isinstance(request.sink, OutputSink):
-                    request.sink.start(request, self._core.scheduler.rewind)
+                    request.sink.start(request, self._control)
             try:
                 self._core.scheduler.add(ticket.requests[0], self._core.clock())
             except Exception as error:
@@ -83,6 +86,10 @@ class EngineLoop:
             self._wake.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+
+    def _post(self, command: Callable[[], None]) -> None:
+        with contextlib.suppress(EngineClosedError):
+            self._command(command)
 
     def _command(self, command: Callable[[], None]) -> None:
         with self._wake:

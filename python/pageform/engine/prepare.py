@@ -19,9 +19,10 @@ from ..forms.segmenter import Segmenter
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
+from .feed import FeedOptions, FieldFeed
 from .guard import FieldGuard, GuardOptions
 from .layouts import after_thoughts, layout_of, limit_of, opened, segmenter_of, tags_of
-from .sink import OnDelta, OnPart, OnRetract, OutputSink
+from .sink import OnDelta, OnPart, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from ..forms.layout import Layout
     from ..forms.plan import Guarantee
     from ..forms.thinking import ThinkingLimit
+    from ..forms.tracker import FieldTracker
     from ..text.tokenizer import Tokenizer
-    from .calls_guard import CallsGuard, CallsGuardOptions
+    from .calls_guard import CallOptions
 
 Messages = Sequence[Mapping[str, Any]]
 Prompt = str | Sequence[int] | Messages
@@ -132,15 +134,17 @@ class Preparer:
         on_delta: OnDelta | None = None,
         request_id: str | None = None,
         now: float = 0.0,
-        guard: GuardOptions | CallsGuardOptions | None = None,
-        on_retract: OnRetract | None = None,
+        guard: GuardOptions | None = None,
         kept: KeptText | None = None,
+        feed: FeedOptions | None = None,
+        calls: CallOptions | None = None,
         on_part: OnPart | None = None,
     ) -> Ticket:
         """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError.
 
-        With a `guard` the values of the answer are judged as they close, and `on_retract` hears of text taken back.
-        What is `kept` of an earlier answer is put in without asking the model. `on_part` hears of thoughts and calls.
+        With a `guard` the values of the answer are judged as they close, with `calls` those of the arguments of tools.
+        What is `kept` of an earlier answer is put in without asking the model. `feed` hears of the answer's fields,
+        `on_part` of thoughts and calls.
         """
         tags = tags_of(params, self.tokenizer)
         thinks = None if params.reasoning is None else bool(params.reasoning)
@@ -167,6 +171,7 @@ class Preparer:
             matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
             finisher = self._finisher(grammar, matcher, params, max_tokens)
             detokenizer = self._detokenizer(params, layout)
+            tracker, judge, keeper, teller = self._followers(guard, kept, feed, matcher)
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
@@ -178,10 +183,12 @@ class Preparer:
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
                 on_finish=finish,
-                guard=self._guard(guard, matcher),
-                on_retract=on_retract,
-                keeper=self._keeper(kept),
+                tracker=tracker,
+                guard=judge,
+                keeper=keeper,
+                feed=teller,
                 thinking=self._thinking(params, detokenizer, grammar, matcher),
+                calls=None if calls is None else calls.follower(matcher, self),
                 on_part=on_part if sample == 0 else None,
             )
             ticket.requests.append(
@@ -216,17 +223,24 @@ class Preparer:
             return None
         return Finisher(grammar, matcher, self.compiler, max_tokens)
 
-    def _guard(
-        self, options: GuardOptions | CallsGuardOptions | None, matcher: Matcher | None
-    ) -> FieldGuard | CallsGuard | None:
-        if options is None or matcher is None:
-            return None
-        return options.guard(matcher, self.prefixes, self.limits.vocab_size, self.spell)
-
-    def _keeper(self, kept: KeptText | None) -> Keeper | None:
+    def _followers(
+        self, guard: GuardOptions | None, kept: KeptText | None, feed: FeedOptions | None, matcher: Matcher | None
+    ) -> tuple[FieldTracker | None, FieldGuard | None, Keeper | None, FieldFeed | None]:
+        """Who follows the fields of an answer, through one tracker."""
         from ..forms.kept import Keeper
+        from ..forms.tracker import FieldTracker
 
-        return None if kept is None else Keeper(kept, self.spell)
+        check = guard.form.check if guard is not None else kept.check if kept is not None else None
+        check = feed.form.check if feed is not None else check
+        if check is None or matcher is None:
+            return None, None, None, None
+        tracker = FieldTracker(check, keeps_log=feed is not None)
+        judge = (
+            None if guard is None else guard.guard(tracker, matcher, self.prefixes, self.limits.vocab_size, self.spell)
+        )
+        keeper = None if kept is None else Keeper(kept, self.spell, tracker)
+        rewinder = None if judge is None else judge.rewinder
+        return tracker, judge, keeper, None if feed is None else FieldFeed(feed, tracker, rewinder)
 
     def prefixes(self) -> TokenPrefixes:
         """The vocabulary in order. Making it takes some tenths of a second, once."""

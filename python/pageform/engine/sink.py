@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, ToolCall, Usage
+from ..core.completion import Completion, FinishReason, Rewind, Timings, TokenLogprob, ToolCall, Usage
 from ..core.errors import RequestError
 from ..core.log import TokenOrigin
 from ..core.params import SamplingParams
@@ -20,7 +20,9 @@ from ..core.plan import RowResult
 from ..forms.segmenter import Segmenter
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
-from .guard import Cutter, FieldGuard, Verdict
+from .control import RequestControl
+from .feed import FieldFeed
+from .guard import FieldGuard, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,14 +34,12 @@ if TYPE_CHECKING:
     from ..forms.kept import Keeper
     from ..forms.segmenter import Part, WrittenCall
     from ..forms.thinking import ThinkingLimit
+    from ..forms.tracker import FieldTracker
     from ..text.detokenizer import IncrementalDetokenizer
-    from .calls_guard import CallsGuard
+    from .calls_guard import CallFollower
 
 OnDelta = Callable[[str, int], None]
 """(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
-
-OnRetract = Callable[[int], None]
-"""(number of characters), called when so many of the last characters of the text are taken back."""
 
 OnPart = Callable[["Part"], None]
 """Hears of the parts of an answer that has several: of thoughts as they come, and of each complete call."""
@@ -60,10 +60,12 @@ class OutputSink:
         allowed: NDArray[np.uint32] | None,
         on_delta: OnDelta | None,
         on_finish: Callable[[Request, Completion], None],
-        guard: FieldGuard | CallsGuard | None = None,
-        on_retract: OnRetract | None = None,
+        tracker: FieldTracker | None = None,
+        guard: FieldGuard | None = None,
         keeper: Keeper | None = None,
+        feed: FieldFeed | None = None,
         thinking: ThinkingLimit | None = None,
+        calls: CallFollower | None = None,
         on_part: OnPart | None = None,
     ) -> None:
         self.params = params
@@ -79,23 +81,27 @@ class OutputSink:
         self._stops = StopStrings(params.stop, params.include_stop_str_in_output) if params.stop else None
         self._on_delta = on_delta
         self._on_finish = on_finish
-        self._on_retract = on_retract
+        self._tracker = tracker
         self._guard = guard
         self._keeper = keeper
+        self._feed = feed
         self._thinking = thinking
         self._on_part = on_part
         self.segmenter = detokenizer if isinstance(detokenizer, Segmenter) else None
         """Takes the answer apart where it is more than text."""
+        self._calls = calls
         self._parts: list[str] = []
         self._ids: list[int] = []
         self._stopped_by: str | int | None = None
         self._logprobs: list[TokenLogprob] | None = [] if params.logprobs is not None else None
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
 
-    def start(self, request: Request, cut: Cutter) -> None:
-        """Called once, before the request is scheduled. `cut` takes back a running request's output."""
+    def start(self, request: Request, control: RequestControl) -> None:
+        """Called once, before the request is scheduled."""
         if self._guard is not None:
-            self._guard.bind(request, cut)
+            self._guard.bind(request, self, control)
+        if self._calls is not None:
+            self._calls.bind(request, self, control)
         for token in self._keeper.beginning if self._keeper is not None else ():
             request.append(token, TokenOrigin.FORCED)
             self.token(token, None)
@@ -124,13 +130,28 @@ class OutputSink:
                 reason = FinishReason.STOP
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
-        is_kept = self._keeper is not None and self._keeper.feed(self.last_text.encode())
+        if self._calls is not None and self.segmenter is not None:
+            self._tracker, self._guard = self._calls.follow(self.segmenter)
+        return reason if self._tracker is None else self._track(self._tracker, reason)
+
+    def _track(self, tracker: FieldTracker, reason: FinishReason | None) -> FinishReason | None:
+        """Follows the form: values that the last token closed are judged, and told."""
+        closed = tracker.feed(self._formal_text.encode())
+        is_kept = self._keeper is not None and self._keeper.see(closed)
+        verdict = Verdict.FINE
         if self._guard is not None and reason in (None, FinishReason.STOP):
-            verdict = self._guard.token(self, is_kept)
-            reason = (
-                reason if verdict is Verdict.FINE else None if verdict is Verdict.REWOUND else FinishReason.VALIDATION
-            )
-        return reason
+            verdict = self._guard.token(closed, is_kept, reason is not None)
+        if verdict in (Verdict.FINE, Verdict.WAITING) and self._feed is not None:
+            self._feed.see(closed)
+            self._feed.tell()
+        if verdict is Verdict.GIVEN_UP:
+            return FinishReason.VALIDATION
+        return reason if verdict is Verdict.FINE else None
+
+    def tell(self) -> None:
+        """More of the answer may be shown than at the last token."""
+        if self._feed is not None:
+            self._feed.tell()
 
     def choose(self, token_id: int) -> int:
         """The sampled token, or the first of the shortest end of the text if nothing longer fits into max_tokens."""
@@ -145,8 +166,11 @@ class OutputSink:
             self._thinking.drop()
         return chosen
 
-    def cut(self, num_tokens: int) -> None:
-        """Forgets all but the first tokens of the output: text, penalties, grammar and log-probabilities with them."""
+    def cut(self, num_tokens: int, size: int) -> None:
+        """Forgets all but the first tokens of the output: text, penalties, grammar and log-probabilities with them.
+
+        Text of `size` bytes stands: what these tokens lack of it is put back.
+        """
         removed = self._ids[num_tokens:]
         for token in reversed(removed):
             self.rows.pop(token)
@@ -158,14 +182,17 @@ class OutputSink:
             self._finisher.cut(num_tokens)
         if self._detokenizer is not None:
             self._detokenizer.truncate(num_tokens)
-        if self._keeper is not None:
-            self._keeper.cut(num_tokens)
-        gone = sum(map(len, self._parts[num_tokens:]))
         del self._parts[num_tokens:]
         if self._logprobs is not None:
             del self._logprobs[num_tokens:]
-        if gone and self._on_retract is not None:
-            self._on_retract(gone)
+        if self._tracker is not None:
+            self._tracker.truncate(num_tokens)
+        if self._keeper is not None:
+            self._keeper.cut(num_tokens)
+        if self._guard is not None:
+            self._guard.rewinder.cut(size)
+        if self._feed is not None:
+            self._feed.cut(size)
 
     def lead(self, token: int) -> bytes:
         """What stands in the token of that index before the text that begins in it."""
@@ -177,7 +204,7 @@ class OutputSink:
         return self._parts[-1]
 
     @property
-    def guarded_text(self) -> str:
+    def _formal_text(self) -> str:
         """What the last token added to the form, or to the arguments of a call."""
         if self.segmenter is None or self.segmenter.layout.calls is None:
             return self._parts[-1]
@@ -269,7 +296,18 @@ class OutputSink:
                 self._parts.append(tail)
                 if self._on_delta is not None:
                     self._on_delta(tail, -1)
+                if self._tracker is not None and self._feed is not None:
+                    self._feed.see(self._tracker.feed(tail.encode()))
+                    self._feed.tell()
+        if self._guard is not None:
+            self._guard.release()
         self._on_finish(request, self._completion(request))
+
+    @property
+    def _rewinds(self) -> list[Rewind]:
+        if self._calls is not None:
+            return self._calls.rewinds
+        return self._guard.rewinds if self._guard is not None else []
 
     def _completion(self, request: Request) -> Completion:
         assert request.finish_reason is not None
@@ -300,8 +338,8 @@ class OutputSink:
             detail=request.detail or self._detail,
             stop=self._stopped_by,
             error=self.fault or request.error or (self._guard.error if self._guard is not None else None),
-            rewinds=self._guard.rewinds if self._guard is not None else [],
-            rewound_tokens=self._guard.num_rewound if self._guard is not None else 0,
+            rewinds=self._rewinds,
+            rewound_tokens=request.num_rewound,
             log=request.log.entries,
             reasoning=segmenter.thoughts if segmenter is not None and thinks else None,
             tool_calls=[tool_call(request.request_id, call) for call in calls if call.is_complete],

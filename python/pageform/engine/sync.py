@@ -6,21 +6,26 @@ import contextlib
 import queue
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
+from ..text.tool_formats import ToolFormat
 from .base import BaseEngine, Sampling, is_conversation, outcome
-from .growing import GrowingAnswer
+from .feed import Change
+from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
 from .ticket import Ticket
+from .tools import ToolOptions, ToolStream, tool_options
 from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
 
 T = TypeVar("T")
+D = TypeVar("D")
+_END = object()
 
 
 class Engine(BaseEngine):
@@ -158,6 +163,9 @@ class Engine(BaseEngine):
         response_model: Any = None,
         *,
         tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         max_retries: int = 3,
         context: Any = None,
         strict: bool | None = None,
@@ -169,13 +177,18 @@ class Engine(BaseEngine):
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations."""
+        """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations.
+
+        With `tools` the model may call them: classes, functions or JSON schemas. `tool_choice` is "auto", "required",
+        "none" or one of the tools; the completion's `tool_calls` have validated arguments. A value that is not valid is
+        treated as in a typed answer (`on_invalid`). `tool_format` overrides how calls are written, which the chat
+        template tells: "hermes", "mistral", "args" or "llama3".
+        """
         options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
-        if response_model is None and tools is not None:
-            items = [self.encode_chat(item, tools) for item in items]
-        pairs = self._answers(items, sampling, response_model, options, request_id, progress)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        pairs = self._answers(items, sampling, response_model, options, request_id, progress, offered)
         return deliver([_first(pair) for pair in pairs], single, return_exceptions)
 
     def stream(
@@ -192,41 +205,68 @@ class Engine(BaseEngine):
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
         request_id: str | None = None,
+        events: bool = False,
+        stable: bool = False,
+        partials: Partials = "text",
+        tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
-        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
+        A value that is complete is shown once its validators have passed it (with `on_invalid="rewind"`). A partial
+        comes whenever there is more to see: with `partials="fields"` only for values that are complete, not while
+        a string grows. Where decoding goes back, the next partial has less; an attempt that does not validate starts
+        the objects anew. With `stable=True` neither happens: what could be taken back is held until it can't, so that
+        every partial is a beginning of the final value; another attempt begins with what was shown.
+
+        With `events=True` field events take the place of partial objects: `FieldOpened`, `FieldDelta`, `FieldClosed`,
+        `FieldRetracted`; last comes the validated value. Leaving the iterator early aborts the request.
+
+        Thoughts come as `ReasoningDelta`. With `tools` (see `chat`) each `ToolCall` comes once it is complete and
+        valid, and last the completion.
         """
+        shown = StreamOptions(events, stable, partials)
         options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        if offered is not None:
+            parts: _Deltas[Any] = _Deltas()
+            asked, told = ToolStream.of(self, offered, prompt, sampling, options, request_id, parts)
+            return self._stream_typed(asked, told, told.next_ticket(), parts)
         [params] = self.sampling_list(sampling, 1, response_model is not None)
-        deltas = _Deltas()
         if response_model is not None:
             form = self.form(response_model, guarantee)
             call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
-            return self._stream_typed(call, call.next_ticket(deltas.put, deltas.retract), deltas)
+            changes: _Deltas[Change] = _Deltas()
+            stream = TypedStream(call, shown, changes.put)
+            return self._stream_typed(call, stream, stream.next_ticket(), changes)
         self._parts.preparer.promise(params, guarantee)
-        return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
+        texts: _Deltas[Any] = _Deltas()
+        ticket = self.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put)
+        return self._stream_text(ticket, texts)
 
-    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
+    def _stream_text(self, ticket: Ticket, deltas: _Deltas[Any]) -> Iterator[Any]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
-    def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
+    def _stream_typed(
+        self, call: TypedCall[Any], stream: TypedStream | ToolStream, ticket: Ticket, deltas: _Deltas[Any]
+    ) -> Iterator[Any]:
         while True:
-            growing = GrowingAnswer(call.spec)
             with contextlib.closing(self._run(ticket, deltas)) as changes:
                 for change in changes:
-                    partial = growing.feed(change)
-                    if partial is not None:
-                        yield partial
+                    seen = stream.see(change)
+                    if seen is not None:
+                        yield seen
             if call.settle(ticket):
                 yield call.value
                 return
-            deltas = _Deltas()
-            ticket = call.next_ticket(deltas.put, deltas.retract)
+            yield from stream.restart(ticket)
+            ticket = stream.next_ticket()
 
-    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str | int, None, None]:
-        """Submits a ticket and yields its text until it is done; aborts it when left early."""
+    def _run(self, ticket: Ticket, deltas: _Deltas[D]) -> Generator[D, None, None]:
+        """Submits a ticket and yields what is told of it until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)
         try:
@@ -243,9 +283,10 @@ class Engine(BaseEngine):
         options: TypedOptions,
         request_id: str | None,
         progress: bool | None,
+        tools: ToolOptions | None = None,
     ) -> list[Any]:
         """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
-        started = start_answers(self, items, sampling, response_model, options, request_id)
+        started = start_answers(self, items, sampling, response_model, options, request_id, tools)
         done: queue.SimpleQueue[tuple[int, Ticket]] = queue.SimpleQueue()
 
         def start(index: int, ticket: Ticket) -> None:
@@ -276,28 +317,28 @@ class Engine(BaseEngine):
         return results
 
 
-class _Deltas:
-    """A request's text on its way from the engine's thread to an iterating caller."""
+class _Deltas(Generic[D]):
+    """What is told of a request, on its way from the engine's thread to an iterating caller, once a request."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[str | int | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def put(self, text: str, token_id: int) -> None:
+    def put(self, delta: D) -> None:
+        """Takes something to be yielded; called in the engine's thread."""
+        self._queue.put(delta)
+
+    def put_text(self, text: Any, token_id: int) -> None:
         """Takes the text of one token; called in the engine's thread."""
         if text:
             self._queue.put(text)
 
-    def retract(self, size: int) -> None:
-        """The last `size` characters are taken back."""
-        self._queue.put(size)
-
     def end(self) -> None:
-        """No more text will come."""
-        self._queue.put(None)
+        """No more will come."""
+        self._queue.put(_END)
 
-    def __iter__(self) -> Iterator[str | int]:
-        while (change := self._queue.get()) is not None:
-            yield change
+    def __iter__(self) -> Iterator[D]:
+        while (delta := self._queue.get()) is not _END:
+            yield delta
 
 
 def _first(pair: Any) -> Any:

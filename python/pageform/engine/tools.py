@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
@@ -24,11 +24,12 @@ from ..structured.spec import Spec
 from ..structured.tools import Choice, Tool, chosen, tools_of
 from ..text.tool_formats import ToolFormat, tool_format
 from ..text.tool_prompt import as_text, definition, for_template
-from .base import BaseEngine
-from .calls_guard import CallsGuardOptions
+from .base import BaseEngine, Sampling
+from .calls_guard import CallOptions
+from .feed import FeedOptions
 from .layouts import tags_of
 from .prepare import Messages, is_messages
-from .sink import OnDelta, OnPart, OnRetract
+from .sink import OnDelta, OnPart
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, refuse_second_grammar, verdict_on
 
@@ -51,6 +52,20 @@ class ToolOptions:
             raise ParameterError(
                 "parallel_tool_calls", self.parallel_tool_calls, "must be True or False", "Give a bool."
             )
+
+
+def tool_options(
+    tools: Any, tool_choice: Any, parallel: bool, form: str | ToolFormat, response_model: Any = None
+) -> ToolOptions | None:
+    """What a caller says of tools, None if there are none. Raises ParameterError for what makes no sense then."""
+    if tools is None:
+        if tool_choice not in ("auto", "none"):
+            raise ParameterError("tool_choice", tool_choice, "there are no tools", "Give tools, or leave it out.")
+        return None
+    if response_model is not None:
+        remedy = "Give one of them; Iterable[A | B] as response_model is a list of calls."
+        raise ParameterError("tools", tools, "can't be combined with response_model", remedy)
+    return ToolOptions(tools, tool_choice, parallel, form)
 
 
 class ToolSet:
@@ -180,19 +195,20 @@ class ToolsCall(TypedCall[Completion]):
         self._ask = next(self._loop)
 
     def next_ticket(
-        self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None, on_part: OnPart | None = None
+        self,
+        feed: FeedOptions | None = None,
+        prefix: bytes = b"",
+        on_part: OnPart | None = None,
+        on_delta: OnDelta | None = None,
     ) -> Ticket:
-        """See `TypedCall.next_ticket`."""
-        payload: Any = self._ask.payload
-        ids = self._tools.encode(payload, self._params)
+        """See `TypedCall.next_ticket`. Its answer has no fields to hear of; `on_delta` hears of its text."""
         return self._engine.ticket(
-            ids,
+            self._tools.encode(cast(Messages, self._ask.payload), self._params),
             self._params,
             self._grammar,
             on_delta,
             self._request_id,
-            guard=self._guard() if self._grammar is not None else None,
-            on_retract=on_retract,
+            calls=self._follow() if self._grammar is not None else None,
             on_part=on_part,
         )
 
@@ -201,18 +217,18 @@ class ToolsCall(TypedCall[Completion]):
         from .sink import tool_call
 
         call = tool_call(ticket.request_id, written)
-        info = AttemptInfo(self._ask.number, self._max_attempts)
         try:
-            return self._tools.typed(call, self._judge.context_in(info), self._options.strict)
+            with self.board.answering():
+                return self._tools.typed(call, self.context, self.strict)
         except Exception:  # validators are the caller's code: the end of the stream tells of it
             return None
 
-    def _guard(self) -> Any:
+    def _follow(self) -> CallOptions | None:
         options = self._options
         if options.on_invalid != "rewind" or self._params.stop:
             return None
-        context = self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
-        return CallsGuardOptions(self._checks, options.rewind or RewindOptions(), context, options.strict)
+        rewind = options.rewind or RewindOptions()
+        return CallOptions(self._checks, rewind, self.board, self.context, options.strict)
 
     def _told(self, payload: Any) -> dict[str, Any]:
         """What hooks see of an attempt."""
@@ -245,6 +261,66 @@ class ToolsCall(TypedCall[Completion]):
     def _accept(self, completion: Completion, outcome: Any) -> None:
         done = replace(completion, usage=outcome.usage, attempts=outcome.attempts, tool_calls=outcome.value)
         self.value = self.completion = done
+
+
+class ToolStream:
+    """What a stream with tools yields: text, thoughts, and each call once it is complete and valid; see `TypedStream`,
+    whose interface it has. Calls that were given stand, so there is one attempt."""
+
+    def __init__(self, call: ToolsCall, put: Callable[[Any], None], put_text: OnDelta) -> None:
+        self._call, self._put, self._put_text = call, put, put_text
+        self._ticket: Ticket
+
+    @classmethod
+    def of(
+        cls,
+        engine: BaseEngine,
+        tools: ToolOptions,
+        prompt: Any,
+        sampling: Sampling,
+        options: TypedOptions,
+        request_id: str | None,
+        deltas: Any,
+    ) -> tuple[ToolsCall, ToolStream]:
+        """The call and its stream; `deltas` takes what is told of it."""
+        chosen_tools = ToolSet(engine, tools)
+        [params] = engine.sampling_list(sampling, 1, chosen_tools.must_call)
+        call = ToolsCall(engine, chosen_tools, prompt, params, replace(options, max_retries=0), request_id)
+        return call, cls(call, deltas.put, deltas.put_text)
+
+    def next_ticket(self) -> Ticket:
+        """The request."""
+        self._ticket = self._call.next_ticket(on_part=self._put, on_delta=self._put_text)
+        return self._ticket
+
+    def see(self, change: Any) -> Any | None:
+        """What the caller sees of a change."""
+        from ..forms.segmenter import WrittenCall
+
+        return self._call.typed(change, self._ticket) if isinstance(change, WrittenCall) else change
+
+    def restart(self, ticket: Ticket) -> list[Any]:
+        """There is no other attempt."""
+        return []
+
+
+def start_tools(
+    engine: BaseEngine,
+    items: Sequence[Any],
+    sampling: Sampling,
+    options: TypedOptions,
+    request_id: str | None,
+    tools: ToolOptions,
+) -> list[tuple[TypedCall[Any] | None, Ticket]]:
+    """The calls and first tickets of conversations with tools; see `start_answers`."""
+    chosen_tools = ToolSet(engine, tools)
+    params = engine.sampling_list(sampling, len(items), chosen_tools.must_call)
+    if request_id is not None and len(items) != 1:
+        raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
+    calls = [
+        ToolsCall(engine, chosen_tools, item, one, options, request_id) for item, one in zip(items, params, strict=True)
+    ]
+    return [(call, call.next_ticket()) for call in calls]
 
 
 _SPEC: Spec[Any] = Spec.of({"type": "object", "title": "tool_calls"})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from ..core.completion import Completion, FinishReason
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..forms.form import Form
+from ..forms.kept import KeptText
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
+from ..forms.verdicts import Board
 from ..structured.answer import Answer
 from ..structured.judge import AttemptInfo, Judge
 from ..structured.loop import Ask, Outcome, Rejection, retry
@@ -21,10 +24,14 @@ from ..structured.prompt import add_to_messages, add_to_prompt, instructions, re
 from ..structured.spec import Spec
 from .base import BaseEngine, Sampling, checked
 from .child import Child, child_of
+from .feed import FeedOptions
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
-from .sink import OnDelta, OnPart, OnRetract
+from .sink import OnPart
 from .ticket import Ticket
+
+if TYPE_CHECKING:
+    from .tools import ToolOptions
 
 T = TypeVar("T")
 
@@ -72,7 +79,7 @@ class TypedCall(Generic[T]):
         request_id: str | None = None,
     ) -> None:
         refuse_second_grammar(params)
-        self._form = form
+        self.form = form
         judge = Judge(form.spec, context=options.context, strict=options.strict)
         self._begin(engine, params, options, request_id, judge)
         self._loop: Generator[Ask[Prompt | Child], Answer, Outcome[T]] = retry(
@@ -98,6 +105,8 @@ class TypedCall(Generic[T]):
             raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
         self.value: T
         self.completion: Completion
+        self.board = Board(_running_loop() if options.asynchronous else engine.background)
+        """Where slow validators run, for all attempts."""
         self._engine, self._params, self._request_id = engine, params, request_id
         self._judge = judge
         self._options = options
@@ -109,11 +118,11 @@ class TypedCall(Generic[T]):
         """What hooks see of an attempt."""
         prompt = payload.shown if isinstance(payload, Child) else payload
         name = "messages" if is_messages(prompt) else "prompt"
-        model, response_type = self._engine.config.model, self._form.spec.response_type
+        model, response_type = self._engine.config.model, self.form.spec.response_type
         return {"model": str(model), "response_model": response_type, "sampling": self._params, name: prompt}
 
     def _reask(self, prompt: Prompt | Child, answer: Answer, rejection: Rejection) -> Prompt | Child:
-        child = child_of(self._engine, self._form, self._params, self._ask.payload, answer, rejection)
+        child = child_of(self._engine, self.form, self._params, self._ask.payload, answer, rejection)
         if child is not None:
             return child
         assert not isinstance(prompt, Child)  # the loop passes the first payload
@@ -129,7 +138,7 @@ class TypedCall(Generic[T]):
 
     def _instruct(self, prompt: Prompt) -> Prompt:
         """The prompt with the type's outline."""
-        spec = self._form.spec
+        spec = self.form.spec
         if isinstance(prompt, str):
             if prompt == "":
                 raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
@@ -144,37 +153,57 @@ class TypedCall(Generic[T]):
     @property
     def spec(self) -> Spec[T]:
         """The response type."""
-        return self._form.spec
+        return self.form.spec
+
+    @property
+    def context(self) -> Any:
+        """The validation context of the current attempt."""
+        return self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
+
+    @property
+    def strict(self) -> bool | None:
+        """Whether Pydantic validates strictly."""
+        return self._options.strict
 
     def next_ticket(
-        self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None, on_part: OnPart | None = None
+        self, feed: FeedOptions | None = None, prefix: bytes = b"", on_part: OnPart | None = None
     ) -> Ticket:
-        """The request of the current attempt, checked and not yet submitted."""
+        """The request of the current attempt, checked and not yet submitted. `feed` hears of its fields; its answer
+        begins with `prefix`, JSON up to a value. `on_part` hears of its thoughts; one that goes on from what there is
+        does not think again."""
         payload = self._ask.payload
+        kept = payload.kept if isinstance(payload, Child) else None
+        if prefix and (kept is None or not kept.pieces[0].startswith(prefix)):
+            kept = KeptText(self.form.check, (prefix,), ())
+        params = self._params
+        if kept is not None and params.reasoning:
+            params = params.with_(reasoning=False, thinking_token_budget=None)
         return self._engine.ticket(
             payload.ids if isinstance(payload, Child) else payload,
-            self._params,
-            self._form.grammar,
-            on_delta,
-            self._request_id,
+            params,
+            self.form.grammar,
+            request_id=self._request_id,
             guard=self._guard(),
-            on_retract=on_retract,
-            kept=payload.kept if isinstance(payload, Child) else None,
+            kept=kept,
+            feed=feed,
             on_part=on_part,
         )
 
     def _guard(self) -> GuardOptions | None:
-        """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind."""
+        """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind; slow
+        validators run beside decoding all the same."""
         options = self._options
-        if options.on_invalid != "rewind" or self._params.stop:
+        mends = options.on_invalid == "rewind" and not self._params.stop
+        if not mends and not self.form.check.slow:
             return None
-        context = self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
-        return GuardOptions(self._form, options.rewind or RewindOptions(), context, options.strict)
+        rewind = options.rewind or RewindOptions()
+        return GuardOptions(self.form, rewind, self.board, self.context, options.strict, mends)
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
         try:
-            self._ask = self._loop.send(self._answer(completion))
+            with self.board.answering():
+                self._ask = self._loop.send(self._answer(completion))
         except StopIteration as stop:
             self._accept(completion, stop.value)
             return True
@@ -216,8 +245,13 @@ def start_answers(
     response_model: Any,
     options: TypedOptions,
     request_id: str | None,
+    tools: ToolOptions | None = None,
 ) -> list[tuple[TypedCall[Any] | None, Ticket]]:
     """The call (None for plain text) and first ticket of each item, all checked and none submitted."""
+    if tools is not None:
+        from .tools import start_tools
+
+        return start_tools(engine, items, sampling, options, request_id, tools)
     params = engine.sampling_list(sampling, len(items), response_model is not None)
     if request_id is not None and len(items) != 1:
         raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
@@ -230,6 +264,12 @@ def start_answers(
         TypedCall(engine, form, i, p, options, request_id) for i, p in zip(items, params, strict=True)
     ]
     return [(call, call.next_ticket()) for call in calls]
+
+
+def _running_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The loop of now, whoever asks later."""
+    loop = asyncio.get_running_loop()
+    return lambda: loop
 
 
 def verdict_on(completion: Completion) -> Exception | None:
