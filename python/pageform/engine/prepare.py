@@ -119,12 +119,14 @@ class Preparer:
     def render_chat(self, messages: Messages, tools: Any = None, thinks: bool | None = None) -> str:
         """The text of a conversation under the model's chat template, ending where the answer begins."""
         from ..text.chat import render_chat
+        from ..text.tool_prompt import readable
 
         assert self.tokenizer is not None
         variables: dict[str, Any] = dict(self.tokenizer.special_tokens)
         if thinks is not None:  # what Qwen and DeepSeek call it
             variables.update(enable_thinking=thinks, thinking=thinks)
-        return render_chat(messages, self.tokenizer.chat_template, tools, **variables)
+        template = self.tokenizer.chat_template
+        return render_chat(readable(messages, template), template, tools, **variables)
 
     def ticket(
         self,

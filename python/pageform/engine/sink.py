@@ -208,7 +208,8 @@ class OutputSink:
         """What the last token added to the form, or to the arguments of a call."""
         if self.segmenter is None or self.segmenter.layout.calls is None:
             return self._parts[-1]
-        return self.segmenter.last_arguments
+        is_end = len(self.segmenter) < len(self._ids)  # a token that ends the answer is no part of it
+        return "" if is_end else self.segmenter.last_arguments
 
     def forced(self) -> Sequence[int]:
         """What comes after the last token without the model being asked: text put back after a rewind, the rest of an

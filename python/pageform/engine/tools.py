@@ -23,7 +23,7 @@ from ..structured.loop import Rejection, retry
 from ..structured.spec import Spec
 from ..structured.tools import Choice, Tool, chosen, tools_of
 from ..text.tool_formats import ToolFormat, tool_format
-from ..text.tool_prompt import as_text, definition, for_template
+from ..text.tool_prompt import as_text, definition
 from .base import BaseEngine, Sampling
 from .calls_guard import CallOptions
 from .feed import FeedOptions
@@ -77,9 +77,7 @@ class ToolSet:
         self.callable: Sequence[str]
         self.choice, self.callable = chosen(options.tool_choice, self.tools)
         self._engine = engine
-        self._parallel = options.parallel_tool_calls and not (
-            self.choice == "required" and len(self.callable) < len(self.tools)
-        )
+        self._parallel = options.parallel_tool_calls and self.choice != "named"
         template = engine.tokenizer.chat_template
         self.format, self._is_native = tool_format(options.tool_format, template)
         self.definitions = [
@@ -89,7 +87,7 @@ class ToolSet:
     @property
     def must_call(self) -> bool:
         """Whether an answer must call a tool."""
-        return self.choice == "required"
+        return self.choice in ("required", "named")
 
     def encode(self, messages: Messages, params: SamplingParams) -> list[int]:
         """Token ids of a conversation in which the model learns of the tools."""
@@ -97,7 +95,7 @@ class ToolSet:
         shown = self.definitions if self.choice != "none" else []
         encode = self._engine.parts.preparer.encode_chat
         if self._is_native:
-            return encode(for_template(messages), shown or None, thinks)
+            return encode(messages, shown or None, thinks)
         return encode(as_text(messages, shown, self.format, self.must_call), thinks=thinks)
 
     def grammar(self, params: SamplingParams, options: TypedOptions) -> LaidOutGrammar | None:
@@ -328,5 +326,5 @@ _SPEC: Spec[Any] = Spec.of({"type": "object", "title": "tool_calls"})
 
 
 def _shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema without the title of its root, which only repeats the tool's name."""
-    return {key: value for key, value in parameters.items() if key != "title"}
+    """A schema without what its root repeats: the tool's name and description."""
+    return {key: value for key, value in parameters.items() if key not in ("title", "description")}

@@ -16,7 +16,8 @@ from .spec import Spec
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _REMEDY = "Give a Pydantic model, a function, or {'name': …, 'description': …, 'parameters': <JSON schema>}."
 
-Choice = Literal["auto", "required", "none"]
+Choice = Literal["auto", "required", "none", "named"]
+"""Whether tools may be called, at least one must be, none may be, or one is to be called once."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def tools_of(sources: Any) -> dict[str, Tool]:
 
 
 def chosen(choice: Any, tools: Mapping[str, Tool]) -> tuple[Choice, Sequence[str]]:
-    """What `tool_choice` says: whether a tool may, must or must not be called, and which ones may be.
+    """What `tool_choice` says, and which tools may be called.
 
     Takes OpenAI's and Anthropic's forms, a tool's name, or the class or function itself. Raises ParameterError.
     """
@@ -97,7 +98,7 @@ def chosen(choice: Any, tools: Mapping[str, Tool]) -> tuple[Choice, Sequence[str
     if not isinstance(name, str) or name not in tools:
         remedy = f'Use "auto", "required", "none", or one of {", ".join(map(repr, every))}.'
         raise ParameterError("tool_choice", choice, "is no choice, and none of the tools", remedy)
-    return "required", (name,)
+    return "named", (name,)
 
 
 def _from_mapping(source: Mapping[str, Any], place: str) -> Tool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.errors import ParameterError
-from .tool_formats import ToolFormat
+from .tool_formats import ToolFormat, tool_format
 
 Message = Mapping[str, Any]
 
@@ -23,6 +23,17 @@ def definition(name: str, description: str | None, parameters: Mapping[str, Any]
         "type": "function",
         "function": {"name": name, "description": description or "", "parameters": dict(parameters)},
     }
+
+
+def readable(messages: Sequence[Message], template: str | None) -> Sequence[Message]:
+    """The messages as a template can read them: calls and results of earlier turns in its own form, or as text.
+
+    Raises ParameterError.
+    """
+    if not any(isinstance(one, Mapping) and (one.get("tool_calls") or one.get("role") == "tool") for one in messages):
+        return messages
+    form, is_native = tool_format(None, template)
+    return for_template(messages) if is_native else as_text(messages, [], form, must_call=False)
 
 
 def for_template(messages: Sequence[Message]) -> list[dict[str, Any]]:
