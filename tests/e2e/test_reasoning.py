@@ -109,7 +109,7 @@ def test_a_value_after_thoughts_is_decoded_again(engine: Engine) -> None:
         return value
 
     class Strict(BaseModel):
-        age: Annotated[int, AfterValidator(refuse), Field(ge=0, le=999)]
+        age: Annotated[int, Field(ge=0, le=999), AfterValidator(refuse)]
         name: str = Field(max_length=8)
 
     sampling = params(thinking_token_budget=6, temperature=0.0, max_tokens=80)

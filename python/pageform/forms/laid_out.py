@@ -172,7 +172,7 @@ class LayoutCourse:
     def lacks(self) -> float:
         mode, form = self._at.mode, self._answer.layout.calls
         if mode is Mode.THOUGHTS:
-            return len(self._grammar.known or ()) + 3.0
+            return float(len(self._grammar.known or ()))
         if self._form is not None:
             return self._form.lacks()
         if form is None or mode is Mode.PLAIN:
@@ -187,11 +187,14 @@ class LayoutCourse:
         return self._grammar.longest_call if self._answer.must_call else 0.0
 
     def doubt(self) -> float:
-        if self._form is not None and self._at.mode is not Mode.THOUGHTS:
+        if self._at.mode is Mode.THOUGHTS:
+            return 3.0  # an incomplete character
+        if self._form is not None:
             return self._form.doubt()
         if self._path is not None:
             return _SPACED * self._path.doubt()
-        return self._grammar.longest_call if self._at.mode is Mode.HEAD else 0.0
+        undecided = self._at.mode is Mode.HEAD or (self._answer.must_call and self._at.mode is not Mode.TAIL)
+        return self._grammar.longest_call if undecided else 0.0
 
     def way(self) -> Sequence[int] | None:
         if self._at.mode is Mode.THOUGHTS:
