@@ -23,14 +23,22 @@ if TYPE_CHECKING:
         ModelFileError,
         ModelNotFoundError,
         NoEngineError,
+        NumericsMismatchError,
         PageformError,
         ParameterError,
+        ReplayError,
         RequestError,
+        RequestSuspended,
         SchemaError,
+        SchemaMismatchError,
+        SnapshotDamagedError,
+        SnapshotError,
+        SnapshotVersionError,
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .core.reasoning import Reasoning, ReasoningDelta
     from .engine import AsyncEngine, Engine, EngineStats
+    from .forms.events import FieldClosed, FieldDelta, FieldEvent, FieldOpened, FieldRetracted
     from .forms.rewind import RewindOptions
     from .media import PDF, Audio, Image
     from .structured.cache import MemoryCache
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from .structured.llm_validator import llm_validator, openai_moderation
     from .structured.markers import Partial
     from .structured.maybe import Maybe
+    from .structured.slow import SlowValidator
 
 _HOMES = {
     "clients.cost": ("Prices", "cost_of"),
@@ -52,14 +61,22 @@ _HOMES = {
         "ModelFileError",
         "ModelNotFoundError",
         "NoEngineError",
+        "NumericsMismatchError",
         "PageformError",
         "ParameterError",
+        "ReplayError",
         "RequestError",
+        "RequestSuspended",
         "SchemaError",
+        "SchemaMismatchError",
+        "SnapshotDamagedError",
+        "SnapshotError",
+        "SnapshotVersionError",
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "core.reasoning": ("Reasoning", "ReasoningDelta"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
+    "forms.events": ("FieldClosed", "FieldDelta", "FieldEvent", "FieldOpened", "FieldRetracted"),
     "forms.rewind": ("RewindOptions",),
     "media": ("PDF", "Audio", "Image"),
     "structured.cache": ("MemoryCache",),
@@ -70,6 +87,7 @@ _HOMES = {
     "structured.llm_validator": ("llm_validator", "openai_moderation"),
     "structured.markers": ("Partial",),
     "structured.maybe": ("Maybe",),
+    "structured.slow": ("SlowValidator",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -88,6 +106,11 @@ __all__ = [
     "Engine",
     "EngineClosedError",
     "EngineStats",
+    "FieldClosed",
+    "FieldDelta",
+    "FieldEvent",
+    "FieldOpened",
+    "FieldRetracted",
     "FinishReason",
     "Hooks",
     "Image",
@@ -97,6 +120,7 @@ __all__ = [
     "ModelFileError",
     "ModelNotFoundError",
     "NoEngineError",
+    "NumericsMismatchError",
     "PageformError",
     "ParameterError",
     "Partial",
@@ -104,10 +128,17 @@ __all__ = [
     "Reasoning",
     "ReasoningDelta",
     "RepetitionDetection",
+    "ReplayError",
     "RequestError",
+    "RequestSuspended",
     "RewindOptions",
     "SamplingParams",
     "SchemaError",
+    "SchemaMismatchError",
+    "SlowValidator",
+    "SnapshotDamagedError",
+    "SnapshotError",
+    "SnapshotVersionError",
     "StructuredError",
     "Timings",
     "TokenLogprob",

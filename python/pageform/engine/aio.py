@@ -15,6 +15,7 @@ from .base import Sampling, is_conversation, outcome
 from .feed import Change
 from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
+from .resume import Given, load
 from .sync import Engine, deliver
 from .ticket import Ticket
 from .tools import ToolOptions, ToolStream, tool_options
@@ -131,6 +132,38 @@ class AsyncEngine:
         async with contextlib.aclosing(self._stream_typed(call, stream, stream.next_ticket(), deltas)) as items:
             async for item in items:
                 yield item
+
+    async def suspend(self, request: str | Ticket) -> bytes:
+        """See `Engine.suspend`."""
+        return await asyncio.to_thread(self._engine.suspend, request)
+
+    async def suspend_all(self) -> dict[str, bytes]:
+        """See `Engine.suspend_all`."""
+        return await asyncio.to_thread(self._engine.suspend_all)
+
+    async def resume(
+        self, data: bytes, response_model: Any = None, *, with_completion: bool = False, **given: Any
+    ) -> Any:
+        """See `Engine.resume`. `given`: context, hooks, max_retries, logits_processors, request_id."""
+        resumed = load(self._engine, data, Given(response_model, asynchronous=True, **given))
+        pair = await self._answer(resumed.call, resumed.ticket)
+        return pair if with_completion else pair[0]
+
+    async def resume_stream(self, data: bytes, response_model: Any = None, **given: Any) -> AsyncIterator[Any]:
+        """See `Engine.resume_stream`."""
+        deltas: _AsyncDeltas[Any] = _AsyncDeltas()
+        everything = Given(response_model, asynchronous=True, **given)
+        resumed = load(self._engine, data, everything, deltas.put_text, deltas.put)
+        call, ticket, stream = resumed.call, resumed.ticket, resumed.stream
+        if call is None or stream is None:
+            parts: AsyncGenerator[Any, None] = self._run(ticket, deltas)
+        else:
+            parts = self._stream_typed(call, stream, ticket, deltas)
+        async with contextlib.aclosing(parts) as shown:
+            async for part in shown:
+                yield part
+        if call is None:
+            outcome(ticket)
 
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""

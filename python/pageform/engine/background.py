@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 
 class BackgroundLoop:
@@ -31,8 +32,11 @@ class BackgroundLoop:
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
-    tasks = asyncio.all_tasks(loop)
+    loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
+    loop.close()
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    loop.close()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +22,7 @@ from .config import EngineConfig
 from .loop import EngineLoop
 from .prepare import Messages, Prompt
 from .sink import OnDelta
+from .suspend import save
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -97,9 +100,13 @@ class BaseEngine:
         self._loop = EngineLoop(self._parts.core)
         # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
         weakref.finalize(self, self._loop.close)
-        self.background = BackgroundLoop()
+
+    @cached_property
+    def background(self) -> BackgroundLoop:
         """For coroutines of callers without a loop: async slow validators."""
-        weakref.finalize(self, self.background.close)
+        loop = BackgroundLoop()
+        weakref.finalize(self, loop.close)
+        return loop
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -131,6 +138,30 @@ class BaseEngine:
     def abort(self, request_id: str) -> None:
         """Ends a request with finish reason `abort`; its caller gets what was decoded. Unknown ids do nothing."""
         self._loop.abort(request_id)
+
+    def suspend(self, request: str | Ticket) -> bytes:
+        """Stops a running request, by id or ticket, and gives what `resume` goes on from: here, in another engine of
+        the same model, in another process. It gets the very tokens that it would have got here.
+
+        Whoever waits for the request gets RequestSuspended, with the same data. Raises ParameterError for a request
+        that isn't running (it may have just finished, or be between two attempts), SnapshotError for one that can't be
+        saved.
+        """
+        request_id = request if isinstance(request, str) else request.request_id
+        numerics, drafts = self._parts.numerics(), self.config.drafts.mode
+
+        def save_it(ticket: Ticket) -> bytes:
+            return save(ticket, numerics, drafts, self._parts.core.clock())
+
+        return self._loop.suspend(request_id, save_it)
+
+    def suspend_all(self) -> dict[str, bytes]:
+        """Suspends whatever is running, by request id: before an engine is closed for a while, say."""
+        saved: dict[str, bytes] = {}
+        for request_id in self._loop.call(lambda: self._loop.request_ids):
+            with contextlib.suppress(ParameterError):  # it finished meanwhile
+                saved[request_id] = self.suspend(request_id)
+        return saved
 
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""

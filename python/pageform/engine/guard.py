@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..core.completion import FinishReason, Rewind
+from ..core.log import AwaitEntry, LogEntry, TokenEntry, TokenOrigin
 from ..core.states import RequestState
 from ..forms.rewind import Cut, FieldJudge, GivenUp, Rewinder, RewindOptions
+from ..structured.diagnose import path as written
 
 if TYPE_CHECKING:
     from ..core.drafts import Drafter
@@ -137,6 +139,21 @@ class FieldGuard:
             self._control.hold(self._request)
             return Verdict.WAITING
         return Verdict.FINE
+
+    def settled_log(self) -> Sequence[LogEntry]:
+        """The log up to the token that closed the first value whose verdict has not come: all of it that holds without
+        the slow validators that run now. What follows comes about again."""
+        assert self._request is not None
+        entries: Sequence[LogEntry] = self._request.log.entries
+        awaited = self.rewinder.awaited
+        if awaited is None or self._request.is_finished:
+            return entries
+        at = len(entries) - 1
+        while entries[at] != AwaitEntry(written(awaited.path)):
+            at -= 1
+        while not isinstance(one := entries[at], TokenEntry) or (one.row is None and one.origin is TokenOrigin.FORCED):
+            at -= 1
+        return entries[:at]
 
     def release(self) -> None:
         """The request has ended: nobody waits for verdicts any more."""

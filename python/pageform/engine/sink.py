@@ -97,12 +97,14 @@ class OutputSink:
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
 
     def start(self, request: Request, control: RequestControl) -> None:
-        """Called once, before the request is scheduled."""
+        """Called before the request is scheduled, and before a replay that precedes that."""
         if self._guard is not None:
             self._guard.bind(request, self, control)
         if self._calls is not None:
             self._calls.bind(request, self, control)
-        for token in self._keeper.beginning if self._keeper is not None else ():
+        if self._keeper is None or request.log.entries:  # with a log, it has begun before
+            return
+        for token in self._keeper.beginning:
             request.append(token, TokenOrigin.FORCED)
             self.token(token, None)
 
@@ -197,6 +199,29 @@ class OutputSink:
     def lead(self, token: int) -> bytes:
         """What stands in the token of that index before the text that begins in it."""
         return b"" if self.segmenter is None else self.segmenter.lead(token)
+
+    def listen(self, on_delta: OnDelta | None) -> None:
+        """From now on, who hears of text."""
+        self._on_delta = on_delta
+
+    @property
+    def guard(self) -> FieldGuard | None:
+        """What judges the values of the answer."""
+        return self._guard
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._parts)
+
+    @property
+    def prompt_logprobs(self) -> list[TokenLogprob | None] | None:
+        """The scores of the prompt so far, where they are wanted."""
+        return self._prompt_logprobs
+
+    def restore_prompt_logprobs(self, scores: list[TokenLogprob | None]) -> None:
+        """Takes the scores that the prompt got in another engine."""
+        self._prompt_logprobs = scores
 
     @property
     def last_text(self) -> str:

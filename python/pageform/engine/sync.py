@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from ..core.completion import Completion
-from ..core.params import SamplingParams
+from ..core.params import LogitsProcessor, SamplingParams
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
@@ -19,6 +19,7 @@ from .feed import Change
 from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
+from .resume import Given, load
 from .ticket import Ticket
 from .tools import ToolOptions, ToolStream, tool_options
 from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
@@ -246,6 +247,50 @@ class Engine(BaseEngine):
         ticket = self.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put)
         return self._stream_text(ticket, texts)
 
+    def resume(
+        self,
+        data: bytes,
+        response_model: Any = None,
+        *,
+        context: Any = None,
+        hooks: Any = None,
+        max_retries: Any = None,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        request_id: str | None = None,
+        with_completion: bool = False,
+    ) -> Any:
+        """Goes on with a request that `suspend` stopped, here or elsewhere, and gives what `generate` would have given:
+        a `Completion`, or the validated value; `with_completion` gives both.
+
+        Code is not saved, so `response_model` (unless it is a plain JSON schema), `context`, `hooks` and
+        `logits_processors` are given again. Tokens are the same as without the stop. Deadlines go on counting; the time
+        between doesn't count. Raises SnapshotError before any work starts if the data is damaged or of another format,
+        or if model, formats, kernels or the schema are not those of the suspended request.
+        """
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        resumed = load(self, data, given)
+        [pair] = self._finish_all([(resumed.call, resumed.ticket)], None)
+        return deliver([pair if with_completion else _first(pair)], True, False)
+
+    def resume_stream(
+        self,
+        data: bytes,
+        response_model: Any = None,
+        *,
+        context: Any = None,
+        hooks: Any = None,
+        max_retries: Any = None,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        request_id: str | None = None,
+    ) -> Iterator[Any]:
+        """Like `resume`, but yields what `stream` would have yielded from there on."""
+        deltas: _Deltas[Any] = _Deltas()
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        resumed = load(self, data, given, deltas.put_text, deltas.put)
+        if resumed.call is not None and resumed.stream is not None:
+            return self._stream_typed(resumed.call, resumed.stream, resumed.ticket, deltas)
+        return self._stream_text(resumed.ticket, deltas)
+
     def _stream_text(self, ticket: Ticket, deltas: _Deltas[Any]) -> Iterator[Any]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
@@ -287,6 +332,10 @@ class Engine(BaseEngine):
     ) -> list[Any]:
         """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
         started = start_answers(self, items, sampling, response_model, options, request_id, tools)
+        return self._finish_all(started, progress)
+
+    def _finish_all(self, started: list[tuple[TypedCall[Any] | None, Ticket]], progress: bool | None) -> list[Any]:
+        """(value, completion) or the exception for each, in order."""
         done: queue.SimpleQueue[tuple[int, Ticket]] = queue.SimpleQueue()
 
         def start(index: int, ticket: Ticket) -> None:
@@ -295,9 +344,9 @@ class Engine(BaseEngine):
 
         for index, (_, ticket) in enumerate(started):
             start(index, ticket)
-        results: list[Any] = [None] * len(items)
-        open_items = len(items)
-        with Progress(len(items), progress) as bar:
+        results: list[Any] = [None] * len(started)
+        open_items = len(started)
+        with Progress(len(started), progress) as bar:
             while open_items:
                 index, ticket = done.get()
                 call = started[index][0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from ..core.completion import Completion, FinishReason
-from ..core.errors import ParameterError
+from ..core.errors import ParameterError, RequestSuspended
 from ..core.params import SamplingParams
 from ..forms.form import Form
 from ..forms.kept import KeptText
@@ -17,7 +17,7 @@ from ..forms.rewind import RewindOptions
 from ..forms.verdicts import Board
 from ..structured.answer import Answer
 from ..structured.judge import AttemptInfo, Judge
-from ..structured.loop import Ask, Outcome, Rejection, retry
+from ..structured.loop import Ask, Earlier, Outcome, Rejection, retry
 from ..structured.observe import Observer
 from ..structured.policy import policy_of
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
@@ -28,9 +28,12 @@ from .feed import FeedOptions
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
 from .sink import OnPart
+from .suspend import typed_snapshot
 from .ticket import Ticket
 
 if TYPE_CHECKING:
+    from ..core.snapshot import TypedSnapshot
+    from ..forms.grammar import Grammar
     from .tools import ToolOptions
 
 T = TypeVar("T")
@@ -64,7 +67,8 @@ class TypedOptions:
 
 class TypedCall(Generic[T]):
     """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`; an async one
-    says so in the options and awaits `settle_hooks` after each step.
+    says so in the options and awaits `settle_hooks` after each step. With `earlier` the call goes on after attempts
+    that another engine made, and `prompt` is what was sent after those.
 
     `value` and `completion` are set once `take` returns True. `take` raises the error that ended the attempts.
     """
@@ -77,18 +81,22 @@ class TypedCall(Generic[T]):
         params: SamplingParams,
         options: TypedOptions,
         request_id: str | None = None,
+        earlier: Earlier[Prompt | Child] | None = None,
     ) -> None:
         refuse_second_grammar(params)
         self.form = form
         judge = Judge(form.spec, context=options.context, strict=options.strict)
         self._begin(engine, params, options, request_id, judge)
+        payload: Prompt | Child = self._instruct(prompt) if earlier is None else prompt
+        self._original = payload if earlier is None else earlier.original
         self._loop: Generator[Ask[Prompt | Child], Answer, Outcome[T]] = retry(
-            self._instruct(prompt),
+            payload,
             judge=judge,
             reask=self._reask,
             policy=self._policy,
             hooks=self._observer,
             kwargs=self._shown,
+            earlier=earlier,
         )
         self._ask: Ask[Prompt | Child] = next(self._loop)
 
@@ -165,6 +173,11 @@ class TypedCall(Generic[T]):
         """Whether Pydantic validates strictly."""
         return self._options.strict
 
+    @property
+    def grammar(self) -> Grammar:
+        """What the answer is held to."""
+        return self.form.grammar
+
     def next_ticket(
         self, feed: FeedOptions | None = None, prefix: bytes = b"", on_part: OnPart | None = None
     ) -> Ticket:
@@ -172,22 +185,33 @@ class TypedCall(Generic[T]):
         begins with `prefix`, JSON up to a value. `on_part` hears of its thoughts; one that goes on from what there is
         does not think again."""
         payload = self._ask.payload
-        kept = payload.kept if isinstance(payload, Child) else None
+        guarding = self.guarding()
+        kept = guarding["kept"]
         if prefix and (kept is None or not kept.pieces[0].startswith(prefix)):
-            kept = KeptText(self.form.check, (prefix,), ())
+            kept = guarding["kept"] = KeptText(self.form.check, (prefix,), ())
         params = self._params
         if kept is not None and params.reasoning:
             params = params.with_(reasoning=False, thinking_token_budget=None)
-        return self._engine.ticket(
+        ticket = self._engine.ticket(
             payload.ids if isinstance(payload, Child) else payload,
             params,
-            self.form.grammar,
+            self.grammar,
             request_id=self._request_id,
-            guard=self._guard(),
-            kept=kept,
             feed=feed,
             on_part=on_part,
+            **guarding,
         )
+        ticket.typed = self.snapshot
+        return ticket
+
+    def guarding(self) -> dict[str, Any]:
+        """What `Preparer.ticket` takes for the current attempt: who judges its values, and what is kept of the last."""
+        payload = self._ask.payload
+        return {"guard": self._guard(), "kept": payload.kept if isinstance(payload, Child) else None}
+
+    def snapshot(self) -> TypedSnapshot:
+        """What the current attempt is judged by, to be resumed elsewhere. Called in the engine's thread."""
+        return typed_snapshot(self.form, self._original, self._ask.payload, self._observer.attempts, self._options)
 
     def _guard(self) -> GuardOptions | None:
         """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind; slow
@@ -202,7 +226,7 @@ class TypedCall(Generic[T]):
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
         try:
-            with self.board.answering():
+            with self.board.answering(run=completion.finish_reason is FinishReason.STOP):
                 self._ask = self._loop.send(self._answer(completion))
         except StopIteration as stop:
             self._accept(completion, stop.value)
@@ -233,6 +257,9 @@ class TypedCall(Generic[T]):
         """`take` for a ticket whose future is done; raises what ended the attempts."""
         try:
             completion = checked(ticket.future.result())
+        except RequestSuspended:  # it goes on elsewhere, which is no end
+            self._observer.suspend()
+            raise
         except Exception as error:
             raise self.fail(error) from error.__cause__
         return self.take(completion)
