@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from pydantic import BaseModel, Field
-from walks import allowed
 
+from benchmarks.walks import allowed
 from pageform.core.params import SamplingParams
 from pageform.forms.closing import after_character
 from pageform.forms.finisher import Finisher
