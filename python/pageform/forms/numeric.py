@@ -275,12 +275,12 @@ def _tightest(schema: Mapping[str, Any], closed: str, opened: str, pick: Any) ->
 
 
 def _finite(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+    return value is not None and (isinstance(value, int) or math.isfinite(value))
 
 
 def _up_to_double(value: int) -> int:
     """The smallest integer that is a double and at least `value`."""
-    if abs(value) <= _EXACT:
+    if abs(value) <= _EXACT or abs(value) > _MAX_I64:
         return value
     near = int(float(value))
     return near if near >= value else int(math.nextafter(float(value), math.inf))
