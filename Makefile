@@ -31,7 +31,7 @@ endif
 # Folders are listed too, so that a removed or renamed file rebuilds as well.
 SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find csrc python/pageform \
 	-name __pycache__ -prune -o \( -type d -o -name '*.cpp' -o -name '*.h' -o -name '*.py' -o -name 'py.typed' \) -print)
-CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt) $(shell find csrc -name '*.cu')
 
 .PHONY: help demo test wheel pure-wheel cpp-tests dev lint format sanitize asan tsan soak bench clean distclean
 help:
@@ -127,7 +127,7 @@ test: $(STAMPS)/package $(STAMPS)/model $(STAMPS)/test-deps $(STAMPS)/cpp-tests
 
 # --- the rest -------------------------------------------------------------------------------------------------------
 
-CPP_FILES = $(shell find csrc cpp_tests -name '*.cpp' -o -name '*.h')
+CPP_FILES = $(shell find csrc cpp_tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 PY_FOLDERS := python tests benchmarks examples ci
 
 lint: $(STAMPS)/package $(STAMPS)/dev-deps
