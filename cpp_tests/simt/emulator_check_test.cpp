@@ -44,7 +44,7 @@ const simt::Order kOrders[] = {simt::Order::kForward, simt::Order::kReverse, sim
 
 // --- races -----------------------------------------------------------------------------------------------------------
 
-constexpr int kWrite = __LINE__ + 4, kRead = __LINE__ + 6;
+constexpr int kWrite = __LINE__ + 5, kRead = __LINE__ + 7;
 template <bool kBarrier>
 GPU_KERNEL(128)
 void neighbour(float* out) {
@@ -74,7 +74,7 @@ TEST(SimtCheck, ARaceIsFoundInEveryOrderWithBothLines) {
 }
 
 // The next turn overwrites what others still read.
-constexpr int kRefill = __LINE__ + 5, kUse = __LINE__ + 7;
+constexpr int kRefill = __LINE__ + 6, kUse = __LINE__ + 8;
 template <bool kBarrier>
 GPU_KERNEL(64)
 void refill(float* out) {
@@ -309,6 +309,18 @@ TEST(SimtCheck, LocalMemoryIsNobodyElses) {
   const Array<int> out(device, 2, "out");
   expect_report(Fault::kOutOfBounds, {"another thread's local memory"},
                 [&] { GPU_LAUNCH(lend_local, Dim3{1}, 32, 0, &device, pointer.get(), out.get()); });
+}
+
+GPU_KERNEL(1) void never_ends(int* x) {
+  for (unsigned i = 0; x[i % 2] >= 0; ++i) x[i % 2] = 0;
+}
+
+TEST(SimtCheck, ALoopWithoutEndIsFound) {
+  Device device;
+  device.options.access_limit = 10'000;
+  const Array<int> x(device, std::vector<int>{0, 0}, "x");
+  expect_report(Fault::kLivelock, {"no end in sight at emulator_check_test.cpp"},
+                [&] { GPU_LAUNCH(never_ends, Dim3{1}, 1, 0, &device, x.get()); });
 }
 
 // --- mutants ---------------------------------------------------------------------------------------------------------

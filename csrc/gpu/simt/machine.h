@@ -72,6 +72,7 @@ struct Block {
   uint32_t epoch = 1;
   bool active = false;
   size_t alive = 0, waiting = 0;
+  const Thread* first_waiting = nullptr;  // at the barrier where all others must come
   std::vector<Thread*> threads;
   std::vector<uint64_t> arrived, exited;  // lanes, a warp
   View view;                              // known to all its threads since their last barrier
@@ -123,6 +124,8 @@ struct Machine {
   std::mt19937_64 random;
   std::vector<Report> reports;
   std::set<std::string> report_keys;
+  std::set<std::tuple<const char*, const void*, const void*>> conflicts;  // reported: kind and both places
+  uint64_t accesses = 0;
   std::deque<Thread*> runnable;
   std::vector<std::unique_ptr<Block>> blocks;
   std::vector<std::unique_ptr<Thread>> threads;

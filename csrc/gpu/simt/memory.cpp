@@ -71,12 +71,16 @@ void track_bytes(Machine& machine, Thread& thread, const Owner& owner, size_t by
     Cell& cell = owner.shadow->at(owner.shadow_offset + i);
     const auto where = [&] { return std::string(owner.name) + "[" + std::to_string(owner.offset + i) + "]"; };
     if (!cell.initialized && (!write || atomic)) {
-      machine.report(Fault::kUninitialized, machine.places.describe(place),
-                     "read of " + where() + " at " + machine.places.describe(place));
       cell.initialized = true;
+      if (machine.conflicts.emplace("uninitialized", place, nullptr).second) {
+        machine.report(Fault::kUninitialized, machine.places.describe(place),
+                       "read of " + where() + " at " + machine.places.describe(place));
+      }
     }
     const Conflict conflict = track(cell, accessor, machine.launch, write, atomic, place);
-    if (conflict.kind == nullptr) continue;
+    if (conflict.kind == nullptr || !machine.conflicts.emplace(conflict.kind, place, conflict.other.place).second) {
+      continue;
+    }
     const std::string now = machine.places.describe(place), before = machine.places.describe(conflict.other.place);
     machine.report(Fault::kRace, conflict.kind + now + before,
                    std::string(conflict.kind) + " of " + where() + " at " + now + "\n    before " +
@@ -239,6 +243,10 @@ void Machine::access(Thread& thread, const void* p, size_t bytes, bool write, bo
 
 void Machine::note_hook(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* pc) {
   if (stopped || !options.check) return;
+  if (++accesses > options.access_limit) {
+    report(Fault::kLivelock, "accesses", "no end in sight at " + places.describe(pc));
+    abandon();
+  }
   const uintptr_t address = address_of(p);
   if (within(address, stacks, stacks_bytes)) {
     if (within(address, thread.stack, stacks_bytes / threads.size())) return;

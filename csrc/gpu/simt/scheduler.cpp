@@ -198,7 +198,9 @@ void Machine::start_block(Block& block, uint32_t linear) {
     thread.open_copies.clear();
     thread.copy_groups.clear();
     thread.passes.clear();
-    thread.fiber.start(thread.stack + kGuardBytes, kStackBytes - kGuardBytes, thread_main);
+    // Stacks that all begin at the same offset of a page would share a few sets of the cache.
+    const size_t colour = i % 61 * 128;
+    thread.fiber.start(thread.stack + kGuardBytes, kStackBytes - kGuardBytes - colour, thread_main);
     block.threads.push_back(&thread);
   }
   for (size_t i = count; i < warps * static_cast<size_t>(warp_size); ++i) {
@@ -252,6 +254,8 @@ void Machine::run(const char* name, int size, Dim3 grid_size, Dim3 block_size, s
   random.seed(options.seed);
   reports.clear();
   report_keys.clear();
+  conflicts.clear();
+  accesses = 0;
   dropped_at.clear();
   runnable.clear();
   released.clear();

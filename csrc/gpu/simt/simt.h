@@ -90,12 +90,13 @@ struct AccessCount {
 struct Options {
   Order order = Order::kForward;
   uint64_t seed = 1;
-  bool check = true;                // track accesses, where the kernel was compiled for it
-  bool count = false;               // collect access counts
-  bool concurrent_blocks = false;   // all blocks are resident: grid-wide flags work
-  size_t shared_limit = 99 * 1024;  // bytes a block; the least of sm_80 ... sm_120 that opt-in allows
-  uint64_t spin_limit = 2'000'000;  // turns of spin loops in one launch before it counts as livelock
-  std::optional<SyncSite> drop;     // the mutant to run
+  bool check = true;                    // track accesses, where the kernel was compiled for it
+  bool count = false;                   // collect access counts
+  bool concurrent_blocks = false;       // all blocks are resident: grid-wide flags work
+  size_t shared_limit = 99 * 1024;      // bytes a block; the least of sm_80 ... sm_120 that opt-in allows
+  uint64_t spin_limit = 2'000'000;      // turns of spin loops in one launch before it counts as livelock
+  uint64_t access_limit = 200'000'000;  // tracked accesses, likewise: a loop that waits for nobody
+  std::optional<SyncSite> drop;         // the mutant to run
 };
 
 struct Dim3 {

@@ -34,13 +34,12 @@ View knowledge(const Thread& thread) {
 }
 
 void check_same_barrier(Machine& machine, const Block& block, const void* place) {
-  for (const Thread* thread : block.threads) {
-    if (thread->state != Thread::kAtBarrier || thread->barrier == place) continue;
-    machine.report(Fault::kBarrier, "different",
-                   "threads of one block wait at different barriers: " + machine.places.describe(place) + " and " +
-                       machine.places.describe(thread->barrier) + ", the latter " + machine.describe(*thread));
-    machine.abandon();
-  }
+  const Thread* first = block.first_waiting;
+  if (block.waiting == 0 || first->barrier == place) return;
+  machine.report(Fault::kBarrier, "different",
+                 "threads of one block wait at different barriers: " + machine.places.describe(place) + " and " +
+                     machine.places.describe(first->barrier) + ", the latter " + machine.describe(*first));
+  machine.abandon();
 }
 
 struct Shuffle {
@@ -106,6 +105,7 @@ void block_sync(Where at) {
   check_same_barrier(machine, block, place);
   self.state = Thread::kAtBarrier;
   self.barrier = place;
+  if (block.waiting == 0) block.first_waiting = &self;
   // A thread that has ended never arrives: hardware may let that pass, a kernel must not rely on it.
   if (++block.waiting < block.threads.size()) {
     machine.switch_away();

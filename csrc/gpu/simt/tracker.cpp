@@ -36,6 +36,11 @@ void collapse(Cell& cell, uint32_t block_threads) {
 void add_read(Cell& cell, const Accessor& accessor, bool atomic, const void* place) {
   const Access read = accessor.access(place);
   cell.atomic_reads = (!cell.has_read || cell.atomic_reads) && atomic;
+  if (cell.has_many && is_before(cell, accessor)) cell.has_many = false;
+  if (cell.has_many && cell.many_block == accessor.block) {  // one more of many
+    raise(cell.many_epoch, accessor.epoch);
+    return;
+  }
   const auto replaces = [&](const Access& earlier) { return earlier.thread == read.thread || accessor.after(earlier); };
   if (!cell.has_read || replaces(cell.read)) {
     cell.has_read = true;
