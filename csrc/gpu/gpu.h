@@ -21,7 +21,9 @@
 //   shuffle(v, lane) shuffle_xor(v, mask) shuffle_down(v, delta) ballot(p)     of a whole warp
 //   atomic_add atomic_max atomic_min atomic_or atomic_exchange atomic_compare_exchange    integers; without order
 //   load_acquire(p) store_release(p, v)
-//   load_vec<V>(p) store_vec(p, v)                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned
+//   load_vec<V>(p) store_vec(p, v)                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned; a store is
+//   of
+//                                                  global memory
 //   copy_async<16>(shared, global, valid)  copy_async_commit()  copy_async_wait<n>()      zeros where not valid
 //   GPU_HAS_MMA and, where it is 1: load_matrix(fragment, row) load_matrix_transposed mma<T>(d, a, b)   see
 //   simt/matrix.cpp

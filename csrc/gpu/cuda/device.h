@@ -135,11 +135,22 @@ GPU_DEVICE V load_vec(const void* p, Site = {}) {
   memcpy(&value, &native, sizeof value);
   return value;
 }
+// In assembly, since nvcc makes some such stores four of 4 bytes.
 template <class V>
 GPU_DEVICE void store_vec(void* p, V value, Site = {}) {
-  typename NativeVec<sizeof(V)>::type native;
-  memcpy(&native, &value, sizeof value);
-  *static_cast<typename NativeVec<sizeof(V)>::type*>(p) = native;
+  uint32_t words[sizeof(V) / 4];
+  memcpy(words, &value, sizeof value);
+  const size_t address = __cvta_generic_to_global(p);
+  if constexpr (sizeof(V) == 16) {
+    asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+                 "r"(words[3])
+                 : "memory");
+  } else if constexpr (sizeof(V) == 8) {
+    asm volatile("st.global.v2.b32 [%0], {%1,%2};" ::"l"(address), "r"(words[0]), "r"(words[1]) : "memory");
+  } else {
+    static_assert(sizeof(V) == 4);
+    asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(words[0]) : "memory");
+  }
 }
 
 GPU_DEVICE uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }

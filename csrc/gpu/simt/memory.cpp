@@ -281,6 +281,10 @@ void vector_access(const void* p, size_t bytes, bool write, Where at) {
   Machine& machine = *self.machine;
   const void* place = machine.places.intern(at);
   check_alignment(machine, p, bytes, verb(write), place);
+  if (write && machine.is_shared(self, p)) {
+    machine.report(Fault::kOutOfBounds, "store_vec", "store_vec to shared memory at " + machine.places.describe(place));
+    machine.abandon();
+  }
   machine.access(self, p, bytes, write, false, place);
   if (machine.options.count) machine.count(self, p, bytes, write, place);
 }
