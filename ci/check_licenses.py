@@ -14,6 +14,8 @@ NOT_ON_PYPI = {"GoogleTest"}
 # Fetched by the Makefile, or by ci/check_gpu.py, rather than by pyproject.toml.
 CUDA = {"nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-runtime", "nvidia-cuda-nvdisasm"}
 BESIDES = {"torch", "cmake", "ninja"} | CUDA
+IN_WORDS = {"psf": "python software foundation"}
+"""Families of licences that older metadata spells out."""
 
 
 def required() -> set[str]:
@@ -31,6 +33,7 @@ def agrees(licence: str, package: PackageMetadata) -> bool:
         return licence in expression.split()
     classifiers = [value for value in package.get_all("Classifier", []) if value.startswith("License ::")]
     family = licence.split("-")[0].lower()
+    family = IN_WORDS.get(family, family)
     stated = [*package.get_all("License", []), *classifiers] or license_texts(package["Name"])
     return any(family in words.lower() for words in stated)
 

@@ -23,13 +23,21 @@ if TYPE_CHECKING:
         ModelFileError,
         ModelNotFoundError,
         NoEngineError,
+        NumericsMismatchError,
         PageformError,
         ParameterError,
+        ReplayError,
         RequestError,
+        RequestSuspended,
         SchemaError,
+        SchemaMismatchError,
+        SnapshotDamagedError,
+        SnapshotError,
+        SnapshotVersionError,
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
+    from .forms.events import FieldClosed, FieldDelta, FieldEvent, FieldOpened, FieldRetracted
     from .forms.rewind import RewindOptions
     from .media import PDF, Audio, Image
     from .structured.cache import MemoryCache
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from .structured.llm_validator import llm_validator, openai_moderation
     from .structured.markers import Partial
     from .structured.maybe import Maybe
+    from .structured.slow import SlowValidator
 
 _HOMES = {
     "clients.cost": ("Prices", "cost_of"),
@@ -51,13 +60,21 @@ _HOMES = {
         "ModelFileError",
         "ModelNotFoundError",
         "NoEngineError",
+        "NumericsMismatchError",
         "PageformError",
         "ParameterError",
+        "ReplayError",
         "RequestError",
+        "RequestSuspended",
         "SchemaError",
+        "SchemaMismatchError",
+        "SnapshotDamagedError",
+        "SnapshotError",
+        "SnapshotVersionError",
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
+    "forms.events": ("FieldClosed", "FieldDelta", "FieldEvent", "FieldOpened", "FieldRetracted"),
     "forms.rewind": ("RewindOptions",),
     "media": ("PDF", "Audio", "Image"),
     "structured.cache": ("MemoryCache",),
@@ -68,6 +85,7 @@ _HOMES = {
     "structured.llm_validator": ("llm_validator", "openai_moderation"),
     "structured.markers": ("Partial",),
     "structured.maybe": ("Maybe",),
+    "structured.slow": ("SlowValidator",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -86,6 +104,11 @@ __all__ = [
     "Engine",
     "EngineClosedError",
     "EngineStats",
+    "FieldClosed",
+    "FieldDelta",
+    "FieldEvent",
+    "FieldOpened",
+    "FieldRetracted",
     "FinishReason",
     "Hooks",
     "Image",
@@ -95,15 +118,23 @@ __all__ = [
     "ModelFileError",
     "ModelNotFoundError",
     "NoEngineError",
+    "NumericsMismatchError",
     "PageformError",
     "ParameterError",
     "Partial",
     "Prices",
     "RepetitionDetection",
+    "ReplayError",
     "RequestError",
+    "RequestSuspended",
     "RewindOptions",
     "SamplingParams",
     "SchemaError",
+    "SchemaMismatchError",
+    "SlowValidator",
+    "SnapshotDamagedError",
+    "SnapshotError",
+    "SnapshotVersionError",
     "StructuredError",
     "Timings",
     "TokenLogprob",

@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
 from .base import Sampling, is_conversation, outcome
-from .growing import GrowingAnswer
+from .feed import Change
+from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
+from .resume import Given, load
 from .sync import Engine, deliver
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
+
+D = TypeVar("D")
+_END = object()
 
 
 class AsyncEngine:
@@ -36,7 +41,7 @@ class AsyncEngine:
         request_id: str | None = None,
         **validation: Any,
     ) -> Any:
-        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks."""
+        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks, on_invalid, rewind, guarantee."""
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
@@ -84,34 +89,63 @@ class AsyncEngine:
         response_model: Any = None,
         *,
         request_id: str | None = None,
+        events: bool = False,
+        stable: bool = False,
+        partials: Partials = "text",
         **validation: Any,
     ) -> AsyncIterator[Any]:
         """See `Engine.stream`."""
+        shown = StreamOptions(events, stable, partials)
         [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
-        deltas = _AsyncDeltas()
+        options = TypedOptions(**validation, asynchronous=True)
         if response_model is None:
-            ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
-            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
-                async for text in texts:
+            self._engine.parts.preparer.promise(params, options.guarantee)
+            texts: _AsyncDeltas[str] = _AsyncDeltas()
+            ticket = self._engine.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id)
+            async with contextlib.aclosing(self._run(ticket, texts)) as parts:
+                async for text in parts:
                     yield text
             outcome(ticket)
             return
-        form = self._engine.form(response_model)
-        call: TypedCall[Any] = TypedCall(
-            self._engine, form, prompt, params, TypedOptions(**validation, asynchronous=True), request_id
-        )
-        while True:
-            growing = GrowingAnswer(call.spec)
-            ticket = call.next_ticket(deltas.put, deltas.retract)
-            async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
-                async for change in changes:
-                    partial = growing.feed(change)
-                    if partial is not None:
-                        yield partial
-            if await self._settle(call, ticket):
-                yield call.value
-                return
-            deltas = _AsyncDeltas()
+        form = self._engine.form(response_model, options.guarantee)
+        call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, options, request_id)
+        deltas: _AsyncDeltas[Change] = _AsyncDeltas()
+        stream = TypedStream(call, shown, deltas.put)
+        async with contextlib.aclosing(self._stream_typed(call, stream, stream.next_ticket(), deltas)) as items:
+            async for item in items:
+                yield item
+
+    async def suspend(self, request: str | Ticket) -> bytes:
+        """See `Engine.suspend`."""
+        return await asyncio.to_thread(self._engine.suspend, request)
+
+    async def suspend_all(self) -> dict[str, bytes]:
+        """See `Engine.suspend_all`."""
+        return await asyncio.to_thread(self._engine.suspend_all)
+
+    async def resume(
+        self, data: bytes, response_model: Any = None, *, with_completion: bool = False, **given: Any
+    ) -> Any:
+        """See `Engine.resume`. `given`: context, hooks, max_retries, logits_processors, request_id."""
+        resumed = load(self._engine, data, Given(response_model, asynchronous=True, **given))
+        pair = await self._answer(resumed.call, resumed.ticket)
+        return pair if with_completion else pair[0]
+
+    async def resume_stream(self, data: bytes, response_model: Any = None, **given: Any) -> AsyncIterator[Any]:
+        """See `Engine.resume_stream`."""
+        deltas: _AsyncDeltas[Any] = _AsyncDeltas()
+        everything = Given(response_model, asynchronous=True, **given)
+        resumed = load(self._engine, data, everything, deltas.put_text, deltas.put)
+        call, ticket, stream = resumed.call, resumed.ticket, resumed.stream
+        if call is None or stream is None:
+            parts: AsyncGenerator[Any, None] = self._run(ticket, deltas)
+        else:
+            parts = self._stream_typed(call, stream, ticket, deltas)
+        async with contextlib.aclosing(parts) as shown:
+            async for part in shown:
+                yield part
+        if call is None:
+            outcome(ticket)
 
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""
@@ -180,40 +214,56 @@ class AsyncEngine:
             self._engine.abort(ticket.request_id)
             raise
 
-    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str | int, None]:
+    async def _stream_typed(
+        self, call: TypedCall[Any], stream: TypedStream, ticket: Ticket, deltas: _AsyncDeltas[Change]
+    ) -> AsyncGenerator[Any, None]:
+        while True:
+            async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
+                async for change in changes:
+                    seen = stream.see(change)
+                    if seen is not None:
+                        yield seen
+            if await self._settle(call, ticket):
+                yield call.value
+                return
+            for item in stream.restart(ticket):
+                yield item
+            ticket = stream.next_ticket()
+
+    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas[D]) -> AsyncGenerator[D, None]:
         ticket.future.add_done_callback(lambda _: deltas.end())
         self._engine.submit(ticket)
         try:
-            async for change in deltas:
-                yield change
+            async for delta in deltas:
+                yield delta
         finally:
             if not ticket.future.done():
                 self._engine.abort(ticket.request_id)
 
 
-class _AsyncDeltas:
-    """A request's text on its way from the engine's thread to an iterating task."""
+class _AsyncDeltas(Generic[D]):
+    """What is told of a request, on its way from the engine's thread to an iterating task. Iterated once a request."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[str | int | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._put = _from_thread(self._queue.put_nowait)
 
-    def put(self, text: str, token_id: int) -> None:
+    def put(self, delta: D) -> None:
+        """Takes something to be yielded; called in the engine's thread."""
+        self._put(delta)
+
+    def put_text(self, text: Any, token_id: int) -> None:
         """Takes the text of one token; called in the engine's thread."""
         if text:
             self._put(text)
 
-    def retract(self, size: int) -> None:
-        """The last `size` characters are taken back; called in the engine's thread."""
-        self._put(size)
-
     def end(self) -> None:
-        """No more text will come."""
-        self._put(None)
+        """No more will come."""
+        self._put(_END)
 
-    async def __aiter__(self) -> AsyncIterator[str | int]:
-        while (change := await self._queue.get()) is not None:
-            yield change
+    async def __aiter__(self) -> AsyncIterator[D]:
+        while (delta := await self._queue.get()) is not _END:
+            yield delta
 
 
 def _from_thread(function: Callable[..., object]) -> Callable[..., None]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,16 +16,19 @@ from typing import TYPE_CHECKING, Any, Self
 from ..core.completion import Completion, FinishReason
 from ..core.errors import EngineClosedError, ParameterError, RequestError
 from ..core.params import SamplingParams
+from .background import BackgroundLoop
 from .build import EngineParts, build
 from .config import EngineConfig
 from .loop import EngineLoop
 from .prepare import Messages, Prompt
 from .sink import OnDelta
+from .suspend import save
 from .ticket import Ticket
 
 if TYPE_CHECKING:
     from ..forms.form import Form
     from ..forms.grammar import Grammar
+    from ..forms.plan import Guarantee
     from ..text.tokenizer import Tokenizer
 
 Sampling = SamplingParams | Sequence[SamplingParams] | None
@@ -96,6 +101,13 @@ class BaseEngine:
         # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
         weakref.finalize(self, self._loop.close)
 
+    @cached_property
+    def background(self) -> BackgroundLoop:
+        """For coroutines of callers without a loop: async slow validators."""
+        loop = BackgroundLoop()
+        weakref.finalize(self, loop.close)
+        return loop
+
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises ParameterError when the engine was made with tokenizer=None."""
@@ -127,9 +139,34 @@ class BaseEngine:
         """Ends a request with finish reason `abort`; its caller gets what was decoded. Unknown ids do nothing."""
         self._loop.abort(request_id)
 
+    def suspend(self, request: str | Ticket) -> bytes:
+        """Stops a running request, by id or ticket, and gives what `resume` goes on from: here, in another engine of
+        the same model, in another process. It gets the very tokens that it would have got here.
+
+        Whoever waits for the request gets RequestSuspended, with the same data. Raises ParameterError for a request
+        that isn't running (it may have just finished, or be between two attempts), SnapshotError for one that can't be
+        saved.
+        """
+        request_id = request if isinstance(request, str) else request.request_id
+        numerics, drafts = self._parts.numerics(), self.config.drafts.mode
+
+        def save_it(ticket: Ticket) -> bytes:
+            return save(ticket, numerics, drafts, self._parts.core.clock())
+
+        return self._loop.suspend(request_id, save_it)
+
+    def suspend_all(self) -> dict[str, bytes]:
+        """Suspends whatever is running, by request id: before an engine is closed for a while, say."""
+        saved: dict[str, bytes] = {}
+        for request_id in self._loop.call(lambda: self._loop.request_ids):
+            with contextlib.suppress(ParameterError):  # it finished meanwhile
+                saved[request_id] = self.suspend(request_id)
+        return saved
+
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""
         self._loop.close()
+        self.background.close()
 
     def __enter__(self) -> Self:
         return self
@@ -156,9 +193,10 @@ class BaseEngine:
         """Starts a ticket. Raises EngineClosedError."""
         self._loop.submit(ticket)
 
-    def form(self, response_type: Any) -> Form[Any]:
-        """The response type compiled for this engine's tokenizer; compiled once a type. Raises SchemaError."""
-        return self._parts.preparer.form(response_type)
+    def form(self, response_type: Any, guarantee: Guarantee | None = None) -> Form[Any]:
+        """The response type or `Plan` compiled for this engine's tokenizer; compiled once a type. Raises SchemaError,
+        with `guarantee="full"` also where the grammar does not hold all that validation checks."""
+        return self._parts.preparer.form(response_type, guarantee)
 
     def _default_sampling(self, typed: bool) -> SamplingParams:
         """Greedy for typed answers; otherwise what the model's generation config recommends."""

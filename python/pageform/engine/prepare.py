@@ -18,8 +18,9 @@ from ..core.stopwatch import Stopwatch
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
+from .feed import FeedOptions, FieldFeed
 from .guard import FieldGuard, GuardOptions
-from .sink import OnDelta, OnRetract, OutputSink
+from .sink import OnDelta, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ..forms.form import Form
     from ..forms.grammar import Grammar, GrammarCompiler, Matcher
     from ..forms.kept import Keeper, KeptText
+    from ..forms.plan import Guarantee
+    from ..forms.tracker import FieldTracker
     from ..text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -124,13 +127,13 @@ class Preparer:
         request_id: str | None = None,
         now: float = 0.0,
         guard: GuardOptions | None = None,
-        on_retract: OnRetract | None = None,
         kept: KeptText | None = None,
+        feed: FeedOptions | None = None,
     ) -> Ticket:
         """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError.
 
-        With a `guard` the values of the answer are judged as they close, and `on_retract` hears of text taken back.
-        What is `kept` of an earlier answer is put in without asking the model.
+        With a `guard` the values of the answer are judged as they close. What is `kept` of an earlier answer is put in
+        without asking the model. `feed` hears of the answer's fields.
         """
         prompt_ids = self.encode(prompt)
         max_tokens = check_against_model(params, prompt_ids, self.limits)
@@ -152,6 +155,7 @@ class Preparer:
         for sample in range(params.n):
             matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
             finisher = self._finisher(grammar, matcher, params, max_tokens)
+            tracker, judge, keeper, teller = self._followers(guard, kept, feed, matcher)
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
@@ -163,9 +167,10 @@ class Preparer:
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
                 on_finish=finish,
-                guard=self._guard(guard, matcher),
-                on_retract=on_retract,
-                keeper=self._keeper(kept),
+                tracker=tracker,
+                guard=judge,
+                keeper=keeper,
+                feed=teller,
             )
             ticket.requests.append(
                 Request(
@@ -199,15 +204,24 @@ class Preparer:
             return None
         return Finisher(grammar, matcher, self.compiler, max_tokens)
 
-    def _guard(self, options: GuardOptions | None, matcher: Matcher | None) -> FieldGuard | None:
-        if options is None or matcher is None:
-            return None
-        return FieldGuard(options.rewinder(matcher, self.prefixes, self.limits.vocab_size), self.spell)
-
-    def _keeper(self, kept: KeptText | None) -> Keeper | None:
+    def _followers(
+        self, guard: GuardOptions | None, kept: KeptText | None, feed: FeedOptions | None, matcher: Matcher | None
+    ) -> tuple[FieldTracker | None, FieldGuard | None, Keeper | None, FieldFeed | None]:
+        """Who follows the fields of an answer, through one tracker."""
         from ..forms.kept import Keeper
+        from ..forms.tracker import FieldTracker
 
-        return None if kept is None else Keeper(kept, self.spell)
+        check = guard.form.check if guard is not None else kept.check if kept is not None else None
+        check = feed.form.check if feed is not None else check
+        if check is None or matcher is None:
+            return None, None, None, None
+        tracker = FieldTracker(check, keeps_log=feed is not None)
+        judge = (
+            None if guard is None else guard.guard(tracker, matcher, self.prefixes, self.limits.vocab_size, self.spell)
+        )
+        keeper = None if kept is None else Keeper(kept, self.spell, tracker)
+        rewinder = None if judge is None else judge.rewinder
+        return tracker, judge, keeper, None if feed is None else FieldFeed(feed, tracker, rewinder)
 
     def prefixes(self) -> TokenPrefixes:
         """The vocabulary in order. Making it takes some tenths of a second, once."""
@@ -241,11 +255,22 @@ class Preparer:
             normal=None if self.tokenizer is None else self.tokenizer.bare,
         )
 
-    def form(self, response_type: Any) -> Form[Any]:
-        """The response type compiled for this engine. Raises SchemaError."""
+    def form(self, response_type: Any, guarantee: Guarantee | None = None) -> Form[Any]:
+        """The response type or plan compiled for this engine. Raises SchemaError."""
         from ..forms.form import Form
 
-        return Form.of(response_type, self._require_compiler("response_model"))
+        return Form.of(response_type, self._require_compiler("response_model"), guarantee)
+
+    def promise(self, params: SamplingParams, guarantee: Guarantee | None) -> None:
+        """Raises SchemaError if the grammar that the parameters ask for holds less than `guarantee` demands."""
+        if guarantee is None:
+            return
+        grammar = self._grammar(params)
+        if grammar is None:
+            reason, remedy = "needs a response_model or a json_schema", "Name the type of the answer, or leave it out."
+            raise ParameterError("guarantee", guarantee, reason, remedy)
+        if grammar.plan is not None:
+            grammar.plan.promise(guarantee)
 
     def _grammar(self, params: SamplingParams) -> Grammar | None:
         given = [n for n in ("json_schema", "regex", "choice", "grammar") if getattr(params, n) is not None]

@@ -6,20 +6,25 @@ import contextlib
 import queue
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from ..core.completion import Completion
-from ..core.params import SamplingParams
+from ..core.params import LogitsProcessor, SamplingParams
+from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
 from .base import BaseEngine, Sampling, is_conversation, outcome
-from .growing import GrowingAnswer
+from .feed import Change
+from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
+from .resume import Given, load
 from .ticket import Ticket
 from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
 
 T = TypeVar("T")
+D = TypeVar("D")
+_END = object()
 
 
 class Engine(BaseEngine):
@@ -86,6 +91,7 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -102,6 +108,7 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -111,11 +118,13 @@ class Engine(BaseEngine):
         A result is a `Completion`, or with `response_model` a validated value of that type. Without `sampling`, typed
         answers are greedy and others follow the model's own recommendation. An answer that does not validate is asked
         for again with its errors up to `max_retries` times; `context` and `strict` go to Pydantic's validation, `hooks`
-        are Instructor's. Everything is checked before any work starts (ParameterError, SchemaError). If some of a list
-        fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` they stand in the list.
+        are Instructor's. `guarantee="full"` refuses a type of which the grammar can't hold all that validation checks
+        (SchemaError; see `pageform.forms.plan`). Everything is checked before any work starts (ParameterError,
+        SchemaError). If some of a list fail, the others still finish and `BatchFailed` holds both; with
+        `return_exceptions` they stand in the list.
         `progress` shows a bar (default: for long calls on a terminal).
         """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -134,12 +143,13 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -158,12 +168,13 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations."""
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
@@ -183,40 +194,101 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         request_id: str | None = None,
+        events: bool = False,
+        stable: bool = False,
+        partials: Partials = "text",
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
-        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
-        """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
-        [params] = self.sampling_list(sampling, 1, response_model is not None)
-        deltas = _Deltas()
-        if response_model is not None:
-            call: TypedCall[Any] = TypedCall(self, self.form(response_model), prompt, params, options, request_id)
-            return self._stream_typed(call, call.next_ticket(deltas.put, deltas.retract), deltas)
-        return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
+        A value that is complete is shown once its validators have passed it (with `on_invalid="rewind"`). A partial
+        comes whenever there is more to see: with `partials="fields"` only for values that are complete, not while
+        a string grows. Where decoding goes back, the next partial has less; an attempt that does not validate starts
+        the objects anew. With `stable=True` neither happens: what could be taken back is held until it can't, so that
+        every partial is a beginning of the final value; another attempt begins with what was shown.
 
-    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
+        With `events=True` field events take the place of partial objects: `FieldOpened`, `FieldDelta`, `FieldClosed`,
+        `FieldRetracted`; last comes the validated value. Leaving the iterator early aborts the request.
+        """
+        shown = StreamOptions(events, stable, partials)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        [params] = self.sampling_list(sampling, 1, response_model is not None)
+        if response_model is not None:
+            form = self.form(response_model, guarantee)
+            call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
+            changes: _Deltas[Change] = _Deltas()
+            stream = TypedStream(call, shown, changes.put)
+            return self._stream_typed(call, stream, stream.next_ticket(), changes)
+        self._parts.preparer.promise(params, guarantee)
+        texts: _Deltas[str] = _Deltas()
+        return self._stream_text(self.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id), texts)
+
+    def resume(
+        self,
+        data: bytes,
+        response_model: Any = None,
+        *,
+        context: Any = None,
+        hooks: Any = None,
+        max_retries: Any = None,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        request_id: str | None = None,
+        with_completion: bool = False,
+    ) -> Any:
+        """Goes on with a request that `suspend` stopped, here or elsewhere, and gives what `generate` would have given:
+        a `Completion`, or the validated value; `with_completion` gives both.
+
+        Code is not saved, so `response_model` (unless it is a plain JSON schema), `context`, `hooks` and
+        `logits_processors` are given again. Tokens are the same as without the stop. Deadlines go on counting; the time
+        between doesn't count. Raises SnapshotError before any work starts if the data is damaged or of another format,
+        or if model, formats, kernels or the schema are not those of the suspended request.
+        """
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        resumed = load(self, data, given)
+        [pair] = self._finish_all([(resumed.call, resumed.ticket)], None)
+        return deliver([pair if with_completion else _first(pair)], True, False)
+
+    def resume_stream(
+        self,
+        data: bytes,
+        response_model: Any = None,
+        *,
+        context: Any = None,
+        hooks: Any = None,
+        max_retries: Any = None,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        request_id: str | None = None,
+    ) -> Iterator[Any]:
+        """Like `resume`, but yields what `stream` would have yielded from there on."""
+        deltas: _Deltas[Any] = _Deltas()
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        resumed = load(self, data, given, deltas.put_text, deltas.put)
+        if resumed.call is not None and resumed.stream is not None:
+            return self._stream_typed(resumed.call, resumed.stream, resumed.ticket, deltas)
+        return self._stream_text(resumed.ticket, deltas)
+
+    def _stream_text(self, ticket: Ticket, deltas: _Deltas[str]) -> Iterator[Any]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
-    def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
+    def _stream_typed(
+        self, call: TypedCall[Any], stream: TypedStream, ticket: Ticket, deltas: _Deltas[Change]
+    ) -> Iterator[Any]:
         while True:
-            growing = GrowingAnswer(call.spec)
             with contextlib.closing(self._run(ticket, deltas)) as changes:
                 for change in changes:
-                    partial = growing.feed(change)
-                    if partial is not None:
-                        yield partial
+                    seen = stream.see(change)
+                    if seen is not None:
+                        yield seen
             if call.settle(ticket):
                 yield call.value
                 return
-            deltas = _Deltas()
-            ticket = call.next_ticket(deltas.put, deltas.retract)
+            yield from stream.restart(ticket)
+            ticket = stream.next_ticket()
 
-    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str | int, None, None]:
-        """Submits a ticket and yields its text until it is done; aborts it when left early."""
+    def _run(self, ticket: Ticket, deltas: _Deltas[D]) -> Generator[D, None, None]:
+        """Submits a ticket and yields what is told of it until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)
         try:
@@ -235,7 +307,10 @@ class Engine(BaseEngine):
         progress: bool | None,
     ) -> list[Any]:
         """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
-        started = start_answers(self, items, sampling, response_model, options, request_id)
+        return self._finish_all(start_answers(self, items, sampling, response_model, options, request_id), progress)
+
+    def _finish_all(self, started: list[tuple[TypedCall[Any] | None, Ticket]], progress: bool | None) -> list[Any]:
+        """(value, completion) or the exception for each, in order."""
         done: queue.SimpleQueue[tuple[int, Ticket]] = queue.SimpleQueue()
 
         def start(index: int, ticket: Ticket) -> None:
@@ -244,9 +319,9 @@ class Engine(BaseEngine):
 
         for index, (_, ticket) in enumerate(started):
             start(index, ticket)
-        results: list[Any] = [None] * len(items)
-        open_items = len(items)
-        with Progress(len(items), progress) as bar:
+        results: list[Any] = [None] * len(started)
+        open_items = len(started)
+        with Progress(len(started), progress) as bar:
             while open_items:
                 index, ticket = done.get()
                 call = started[index][0]
@@ -266,28 +341,28 @@ class Engine(BaseEngine):
         return results
 
 
-class _Deltas:
-    """A request's text on its way from the engine's thread to an iterating caller."""
+class _Deltas(Generic[D]):
+    """What is told of a request, on its way from the engine's thread to an iterating caller, once a request."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[str | int | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def put(self, text: str, token_id: int) -> None:
+    def put(self, delta: D) -> None:
+        """Takes something to be yielded; called in the engine's thread."""
+        self._queue.put(delta)
+
+    def put_text(self, text: Any, token_id: int) -> None:
         """Takes the text of one token; called in the engine's thread."""
         if text:
             self._queue.put(text)
 
-    def retract(self, size: int) -> None:
-        """The last `size` characters are taken back."""
-        self._queue.put(size)
-
     def end(self) -> None:
-        """No more text will come."""
-        self._queue.put(None)
+        """No more will come."""
+        self._queue.put(_END)
 
-    def __iter__(self) -> Iterator[str | int]:
-        while (change := self._queue.get()) is not None:
-            yield change
+    def __iter__(self) -> Iterator[D]:
+        while (delta := self._queue.get()) is not _END:
+            yield delta
 
 
 def _first(pair: Any) -> Any:

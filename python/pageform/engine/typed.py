@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from ..core.completion import Completion, FinishReason
-from ..core.errors import ParameterError
+from ..core.errors import ParameterError, RequestSuspended
 from ..core.params import SamplingParams
 from ..forms.form import Form
+from ..forms.kept import KeptText
+from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
+from ..forms.verdicts import Board
 from ..structured.answer import Answer
 from ..structured.judge import AttemptInfo, Judge
-from ..structured.loop import Ask, Outcome, Rejection, retry
+from ..structured.loop import Ask, Earlier, Outcome, Rejection, retry
 from ..structured.observe import Observer
 from ..structured.policy import policy_of
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
 from ..structured.spec import Spec
 from .base import BaseEngine, Sampling, checked
 from .child import Child, child_of
+from .feed import FeedOptions
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
-from .sink import OnDelta, OnRetract
+from .suspend import typed_snapshot
 from .ticket import Ticket
+
+if TYPE_CHECKING:
+    from ..core.snapshot import TypedSnapshot
+    from ..forms.grammar import Grammar
 
 T = TypeVar("T")
 
@@ -43,17 +52,21 @@ class TypedOptions:
     hooks: Any = None
     on_invalid: OnInvalid = "rewind"
     rewind: RewindOptions | None = None
+    guarantee: Guarantee | None = None
     asynchronous: bool = False
 
     def __post_init__(self) -> None:
         if self.on_invalid not in get_args(OnInvalid):
             names = ", ".join(map(repr, get_args(OnInvalid)))
             raise ParameterError("on_invalid", self.on_invalid, "is unknown", f"Use one of {names}.")
+        if self.guarantee is not None and self.guarantee not in get_args(Guarantee):
+            raise ParameterError("guarantee", self.guarantee, "is unknown", 'Use "full", or None.')
 
 
 class TypedCall(Generic[T]):
     """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`; an async one
-    says so in the options and awaits `settle_hooks` after each step.
+    says so in the options and awaits `settle_hooks` after each step. With `earlier` the call goes on after attempts
+    that another engine made, and `prompt` is what was sent after those.
 
     `value` and `completion` are set once `take` returns True. `take` raises the error that ended the attempts.
     """
@@ -66,25 +79,32 @@ class TypedCall(Generic[T]):
         params: SamplingParams,
         options: TypedOptions,
         request_id: str | None = None,
+        earlier: Earlier[Prompt | Child] | None = None,
     ) -> None:
         _refuse_second_grammar(params)
         if params.n != 1:
             raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
         self.value: T
         self.completion: Completion
-        self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
+        self.form = form
+        self.board = Board(_running_loop() if options.asynchronous else engine.background)
+        """Where slow validators run, for all attempts."""
+        self._engine, self._params, self._request_id = engine, params, request_id
         self._judge = Judge(form.spec, context=options.context, strict=options.strict)
         self._options = options
         policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
         self._max_attempts = policy.max_attempts
         self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
+        payload: Prompt | Child = self._instruct(prompt) if earlier is None else prompt
+        self._original = payload if earlier is None else earlier.original
         self._loop: Generator[Ask[Prompt | Child], Answer, Outcome[T]] = retry(
-            self._instruct(prompt),
+            payload,
             judge=self._judge,
             reask=self._reask,
             policy=policy,
             hooks=self._observer,
             kwargs=self._shown,
+            earlier=earlier,
         )
         self._ask: Ask[Prompt | Child] = next(self._loop)
 
@@ -92,11 +112,11 @@ class TypedCall(Generic[T]):
         """What hooks see of an attempt."""
         prompt = payload.shown if isinstance(payload, Child) else payload
         name = "messages" if is_messages(prompt) else "prompt"
-        model, response_type = self._engine.config.model, self._form.spec.response_type
+        model, response_type = self._engine.config.model, self.form.spec.response_type
         return {"model": str(model), "response_model": response_type, "sampling": self._params, name: prompt}
 
     def _reask(self, prompt: Prompt | Child, answer: Answer, rejection: Rejection) -> Prompt | Child:
-        child = child_of(self._engine, self._form, self._params, self._ask.payload, answer, rejection)
+        child = child_of(self._engine, self.form, self._params, self._ask.payload, answer, rejection)
         if child is not None:
             return child
         assert not isinstance(prompt, Child)  # the loop passes the first payload
@@ -112,7 +132,7 @@ class TypedCall(Generic[T]):
 
     def _instruct(self, prompt: Prompt) -> Prompt:
         """The prompt with the type's outline."""
-        spec = self._form.spec
+        spec = self.form.spec
         if isinstance(prompt, str):
             if prompt == "":
                 raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
@@ -127,29 +147,60 @@ class TypedCall(Generic[T]):
     @property
     def spec(self) -> Spec[T]:
         """The response type."""
-        return self._form.spec
+        return self.form.spec
 
-    def next_ticket(self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None) -> Ticket:
-        """The request of the current attempt, checked and not yet submitted."""
+    @property
+    def context(self) -> Any:
+        """The validation context of the current attempt."""
+        return self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
+
+    @property
+    def strict(self) -> bool | None:
+        """Whether Pydantic validates strictly."""
+        return self._options.strict
+
+    @property
+    def grammar(self) -> Grammar:
+        """What the answer is held to."""
+        return self.form.grammar
+
+    def next_ticket(self, feed: FeedOptions | None = None, prefix: bytes = b"") -> Ticket:
+        """The request of the current attempt, checked and not yet submitted. `feed` hears of its fields; its answer
+        begins with `prefix`, JSON up to a value."""
         payload = self._ask.payload
-        return self._engine.ticket(
+        guarding = self.guarding()
+        kept = guarding["kept"]
+        if prefix and (kept is None or not kept.pieces[0].startswith(prefix)):
+            guarding["kept"] = KeptText(self.form.check, (prefix,), ())
+        ticket = self._engine.ticket(
             payload.ids if isinstance(payload, Child) else payload,
             self._params,
-            self._form.grammar,
-            on_delta,
-            self._request_id,
-            guard=self._guard(),
-            on_retract=on_retract,
-            kept=payload.kept if isinstance(payload, Child) else None,
+            self.grammar,
+            request_id=self._request_id,
+            feed=feed,
+            **guarding,
         )
+        ticket.typed = self.snapshot
+        return ticket
+
+    def guarding(self) -> dict[str, Any]:
+        """What `Preparer.ticket` takes for the current attempt: who judges its values, and what is kept of the last."""
+        payload = self._ask.payload
+        return {"guard": self._guard(), "kept": payload.kept if isinstance(payload, Child) else None}
+
+    def snapshot(self) -> TypedSnapshot:
+        """What the current attempt is judged by, to be resumed elsewhere. Called in the engine's thread."""
+        return typed_snapshot(self.form, self._original, self._ask.payload, self._observer.attempts, self._options)
 
     def _guard(self) -> GuardOptions | None:
-        """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind."""
+        """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind; slow
+        validators run beside decoding all the same."""
         options = self._options
-        if options.on_invalid != "rewind" or self._params.stop:
+        mends = options.on_invalid == "rewind" and not self._params.stop
+        if not mends and not self.form.check.slow:
             return None
-        context = self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
-        return GuardOptions(self._form, options.rewind or RewindOptions(), context, options.strict)
+        rewind = options.rewind or RewindOptions()
+        return GuardOptions(self.form, rewind, self.board, self.context, options.strict, mends)
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
@@ -161,7 +212,8 @@ class TypedCall(Generic[T]):
             error=_verdict_on(completion),
         )
         try:
-            self._ask = self._loop.send(answer)
+            with self.board.answering(run=completion.finish_reason is FinishReason.STOP):
+                self._ask = self._loop.send(answer)
         except StopIteration as stop:
             outcome: Outcome[T] = stop.value
             self.value = outcome.value
@@ -185,6 +237,9 @@ class TypedCall(Generic[T]):
         """`take` for a ticket whose future is done; raises what ended the attempts."""
         try:
             completion = checked(ticket.future.result())
+        except RequestSuspended:  # it goes on elsewhere, which is no end
+            self._observer.suspend()
+            raise
         except Exception as error:
             raise self.fail(error) from error.__cause__
         return self.take(completion)
@@ -203,12 +258,20 @@ def start_answers(
     if request_id is not None and len(items) != 1:
         raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
     if response_model is None:
+        for one in params:
+            engine.parts.preparer.promise(one, options.guarantee)
         return [(None, engine.ticket(i, p, request_id=request_id)) for i, p in zip(items, params, strict=True)]
-    form = engine.form(response_model)
+    form = engine.form(response_model, options.guarantee)
     calls: list[TypedCall[Any]] = [
         TypedCall(engine, form, i, p, options, request_id) for i, p in zip(items, params, strict=True)
     ]
     return [(call, call.next_ticket()) for call in calls]
+
+
+def _running_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The loop of now, whoever asks later."""
+    loop = asyncio.get_running_loop()
+    return lambda: loop
 
 
 def _verdict_on(completion: Completion) -> Exception | None:

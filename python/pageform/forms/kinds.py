@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import numeric
-from .nodes import BY_KIND, Nothing, Schema
+from .formats import NARROWED, PATTERNS
+from .nodes import BY_KIND, Nothing, Schema, names_admitted
 from .text_rules import key_pattern, plan_text
 
 if TYPE_CHECKING:
     from .planner import Planner
 
 Node = dict[str, Any]
+
+CHARACTERS = "no control characters but white space and backspace"
+"""What text of any kind is made of: the others have only `\\u` escapes in JSON, which the grammar does not write."""
 
 
 def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
@@ -31,8 +36,14 @@ def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
         raise Nothing(path, _own(schema, "number"), str(empty), "Widen the bounds.") from None
     for keyword, value in planned.missed.items():
         planner.miss(path, keyword, value)
-    planner.add(path, "significant digits", numeric.DIGITS)
-    return planned.schema
+    if planned.digits is not None:
+        planner.add(path, "digits", planned.digits)
+    if "x-text" not in schema:
+        return planned.schema
+    if planned.text is None or planned.missed:
+        planner.add(path, "type", "a number, not text")
+        return planned.schema
+    return {"anyOf": [*planned.schema.get("anyOf", [planned.schema]), {"type": "string", "pattern": planned.text}]}
 
 
 def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
@@ -41,6 +52,10 @@ def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
         _expect(planner, schema, path, keyword, str, "text")
     low, high = _counts(planner, schema, path, "minLength", "maxLength")
     planned = plan_text(schema, low, high, planner.limits.string_length)
+    if schema.get("format") in NARROWED:
+        planner.add(path, "format", NARROWED[schema["format"]])
+    elif schema.get("format") not in PATTERNS:
+        planner.add("", "characters", CHARACTERS)
     if planned.empty:
         raise Nothing(path, _own(schema, "string"), planned.empty, "Widen the pattern or the lengths.")
     for keyword, value in planned.missed.items():
@@ -102,12 +117,20 @@ def plan_object(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     low, high = _counts(planner, schema, path, "minProperties", "maxProperties")
     others = schema.get("additionalProperties", True)
     properties: dict[str, Node] = {}
-    for name in [*given, *(name for name in required if name not in given)]:
+    names = [*given, *(name for name in required if name not in given)]
+    patterns = schema.get("patternProperties", {})
+    allowed = _allowed_names(planner, schema, path, names)
+    for name in names:
         inner = f"{path}.{name}".removeprefix(".")
-        if name not in given and others is False:
+        described = [values for pattern, values in patterns.items() if _matches(planner, inner, pattern, name)]
+        if name not in given and others is False and not described:
             raise Nothing(inner, name, "the property is required but not allowed", "Describe it in properties.")
+        if name in given or not described:
+            described.insert(0, given.get(name, others))
         try:
-            properties[name] = planner.node(given.get(name, others), inner)
+            if name not in allowed:
+                raise Nothing(inner, name, "propertyNames does not allow the name", "Rename it or widen propertyNames.")
+            properties[name] = planner.node(described[0] if len(described) == 1 else {"allOf": described}, inner)
         except Nothing:
             if name in required:
                 raise
@@ -119,15 +142,37 @@ def plan_object(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     made: Node = {"type": "object", "properties": properties, "required": must}
     if close and low <= len(properties):
         made["additionalProperties"] = False
+        if patterns or (others is not False and (planner.reads_schema or "additionalProperties" in schema)):
+            planner.add(path, "additionalProperties", False)
     elif others is not True:
         made["additionalProperties"] = others if others is False else planner.node(others, f"{path}.*")
     if planner.promotes and (high is None or high >= len(properties)):
-        planner.promote(made)
+        planner.promote(made, path)
     if low > len(made["required"]):
         planner.miss(path, "minProperties", low)
     if high is not None and high < len(properties):
         planner.miss(path, "maxProperties", high)
     return made
+
+
+def _allowed_names(planner: Planner, schema: Schema, path: str, names: list[str]) -> list[str]:
+    """The names that `propertyNames` admits."""
+    if schema.get("propertyNames", True) is True:
+        return names
+    try:
+        return names_admitted(names, schema["propertyNames"])
+    except Exception:  # of jsonschema, for keywords that it can't judge here
+        planner.miss(path, "propertyNames", schema["propertyNames"])
+        return names
+
+
+def _matches(planner: Planner, path: str, pattern: str, name: str) -> bool:
+    """Whether a property falls under a pattern of `patternProperties`."""
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        planner.miss(path, "patternProperties", pattern)
+        return False
 
 
 def plan_anything(planner: Planner, path: str) -> Node:
@@ -153,11 +198,17 @@ def _plan_map(planner: Planner, schema: Schema, path: str) -> Node:
     low, high = _counts(planner, schema, path, "minProperties", "maxProperties")
     patterns: dict[str, Any] = dict(schema.get("patternProperties", {}))
     others = schema.get("additionalProperties", not patterns)
+    if patterns and others is not False:  # keys of the one kind could be of the other, too
+        others = False
+        planner.add(path, "additionalProperties", False)
+    if patterns and schema.get("propertyNames", True) is not True:
+        planner.miss(path, "propertyNames", schema["propertyNames"])
     if others is not False:
         keys = schema.get("x-keys", schema.get("propertyNames", {}))
         pattern, missed = key_pattern(keys, planner.resolve, planner.limits.key_length)
         if missed:
             planner.miss(path, "propertyNames", missed)
+        planner.add(path, "keys", f"1 to {planner.limits.key_length} characters, {CHARACTERS}")
         patterns.setdefault(pattern, others)
     planned = {}
     for pattern, values in patterns.items():

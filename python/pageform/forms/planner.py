@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from ..core.errors import SchemaError
-from .decode_schema import UNENFORCED
+from ..structured.spec import FIELD
+from .decode_schema import EMPTY, NARROWED, UNENFORCED
 from .finite import loosen
 from .kinds import KINDS, Node, plan_anything
 from .nodes import ANNOTATIONS, UNSUPPORTED, Nothing, Schema, admits, kinds_of, writable
 from .overlap import are_disjoint, merge_objects
 from .plan import Added, Plan, PlanLimits, Unenforced
+from .text_rules import refusal
 
 
 class Planner:
@@ -21,14 +24,18 @@ class Planner:
     def __init__(self, root: Any, parameter: str, limits: PlanLimits, promotes: bool) -> None:
         self.limits = limits
         self.promotes = promotes
+        self.reads_schema = parameter != FIELD
+        """Whether it is a JSON schema, which says itself what else an object may hold."""
         self.definitions: dict[str, Node] = {}
         self._root = root
         self._parameter = parameter
         self._names: dict[str, str] = {}
         self._impossible: dict[str, Nothing] = {}
         self._promoted: dict[int, tuple[Node, list[str]]] = {}
+        self._required: list[tuple[str, Node, list[str]]] = []
         self._unenforced: list[Unenforced] = []
         self._added: list[Added] = []
+        self._conjunctions: list[str] = []
         self._depth = 0
 
     def plan(self, source: Any) -> Plan:
@@ -45,7 +52,16 @@ class Planner:
                 "every value would contain another one of the same type, without end",
                 "Make the recursive field optional, or a list that may be empty.",
             )
+        for path, node, names in self._required:
+            kept = tuple(name for name in names if name in node["required"])
+            if kept:
+                self.add(path, "required", kept)
         schema = {**root, "$defs": self.definitions} if self.definitions else root
+        if self._conjunctions:  # whose parts may exclude each other, which only compiling them tells
+            fault = refusal(json.dumps(schema))
+            if fault is not None and "nsatisfiable" in fault:
+                remedy = "Remove one of the parts of the conjunction (allOf)."
+                raise self.malformed(self._conjunctions[0], self._root, "nothing satisfies all of its parts", remedy)
         unenforced = tuple({(one.path, one.keyword, repr(one.value)): one for one in self._unenforced}.values())
         return Plan(schema, unenforced, tuple(dict.fromkeys(self._added)), self._parameter, source)
 
@@ -81,15 +97,21 @@ class Planner:
                 raise self.malformed(path, pointer, "the reference points nowhere", "Define its target.") from None
         return target
 
-    def promote(self, node: Node) -> None:
+    def promote(self, node: Node, path: str) -> None:
         """Require all properties of an object, and remember which of them may be optional again."""
         names = [name for name in node["properties"] if name not in node["required"]]
         node["required"] = list(node["properties"])
         self._promoted[id(node)] = (node, names)
+        if names:
+            self._required.append((path, node, names))
 
     def miss(self, path: str, keyword: str, value: Any) -> None:
         """Note a constraint that the grammar will not enforce."""
         self._unenforced.append(Unenforced(path, keyword, value))
+
+    def _miss_all(self, schema: Schema, path: str, *keywords: str) -> None:
+        for keyword in sorted(keywords):
+            self.miss(path, keyword, schema[keyword])
 
     def add(self, path: str, keyword: str, value: Any) -> None:
         """Note a bound that the type does not have."""
@@ -106,6 +128,10 @@ class Planner:
         rest = {key: value for key, value in schema.items() if key not in ANNOTATIONS}
         for keyword, value in rest.pop(UNENFORCED, ()):
             self.miss(path, keyword, value)
+        for keyword, value in rest.pop(NARROWED, ()):
+            self.add(path, keyword, value)
+        if EMPTY in rest:
+            raise Nothing(path, rest[EMPTY][0], rest[EMPTY][1], "Widen the bounds, or allow other values.")
         for keyword in sorted(UNSUPPORTED & rest.keys()):
             self.miss(path, keyword, rest.pop(keyword))
         if "allOf" in rest or ("$ref" in rest and "properties" in rest):
@@ -121,7 +147,10 @@ class Planner:
             parts.append(self._typed(own, path, close and alone))
         for keyword in joined:
             parts.extend(self._joined(keyword, rest[keyword], path, close and alone))
-        return parts[0] if len(parts) == 1 else {"allOf": parts}
+        if len(parts) == 1:
+            return parts[0]
+        self._conjunctions.append(path)
+        return {"allOf": parts}
 
     def _joined(self, keyword: str, value: Any, path: str, close: bool) -> list[Node]:
         if keyword == "$ref":
@@ -186,7 +215,13 @@ class Planner:
             raise self.malformed(path, given, "enum must be a list", "Give a list of values.")
         if "const" in schema and "enum" in schema:
             given = [value for value in given if value in schema["enum"]]
-        values = [value for value in given if admits(schema, value)]
+        try:
+            values = [value for value in given if admits(schema, value)]
+        except Exception:  # of jsonschema, for keywords that it can't judge here
+            values = [value for value in given if admits({"type": schema["type"]} if "type" in schema else {}, value)]
+            self._miss_all(schema, path, *(schema.keys() - {"type", "enum", "const"}))
+        if "format" in schema and any(isinstance(value, str) for value in values):
+            self._miss_all(schema, path, "format")
         if not values:
             reason = "no value of the enum satisfies the other keywords" if given else "the enum is empty"
             raise Nothing(path, given, reason, "Allow at least one value.")
@@ -195,4 +230,6 @@ class Planner:
             raise Nothing(path, values, "the values hold control characters, which can't be decoded", "Remove them.")
         if len(decodable) < len(values):
             self.add(path, "enum without control characters", len(decodable))
+        if any(isinstance(value, float) and value.is_integer() for value in decodable):
+            self.add(path, "enum", "whole numbers without a point")
         return {"const": decodable[0]} if len(decodable) == 1 else {"enum": decodable}

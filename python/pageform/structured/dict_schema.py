@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -16,6 +17,7 @@ from ..core.errors import SchemaError
 from .faults import failed, fault
 from .refusals import FIELD
 from .schema_walk import everywhere, follow, map_parts
+from .type_names import json_types
 
 _UNIT = re.compile(r"P(?!$)(\d+W|(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?)")
 
@@ -28,6 +30,8 @@ class DictSchema:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self.schema: dict[str, Any] = copy.deepcopy(dict(schema))
+        for node in everywhere(self.schema):
+            _name_types(node)
         self._validator = _validator(schema, self.schema)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -68,6 +72,13 @@ class DictSchema:
         return value
 
 
+def _name_types(node: Any) -> None:
+    if "type" in node:
+        named = json_types(node.pop("type"))
+        if named is not None:
+            node["type"] = named
+
+
 def _validator(given: Any, schema: dict[str, Any]) -> Any:
     import jsonschema  # 100 ms: only for schemas given as dicts
     import referencing
@@ -84,7 +95,16 @@ def _validator(given: Any, schema: dict[str, Any]) -> Any:
     for pointer in [node["$ref"] for node in everywhere(schema) if "$ref" in node]:
         if not _resolves(pointer, schema):
             raise SchemaError(FIELD, given, f"its reference {pointer!r} leads nowhere in it", "Define the target.")
-    return cls(schema, registry=referencing.Registry(), format_checker=_formats(cls))
+    exact = jsonschema.validators.extend(cls, {"multipleOf": _multiple_of})
+    return exact(schema, registry=referencing.Registry(), format_checker=_formats(cls))
+
+
+def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[Any]:
+    """Exact, as the numbers are written: jsonschema divides floats, by which 0.9 is no multiple of 0.3."""
+    from jsonschema import ValidationError
+
+    if validator.is_type(value, "number") and Fraction(repr(value)) % Fraction(repr(step)):
+        yield ValidationError(f"{value!r} is not a multiple of {step!r}")
 
 
 def _formats(cls: Any) -> Any:
