@@ -10,7 +10,11 @@
 
 #include "../ops/cpu/half.h"
 
-#if defined(__CUDACC__) || defined(__HIPCC__)
+#if defined(__HIPCC__) || defined(__HIP__)
+#include <hip/hip_runtime.h>
+#endif
+
+#if defined(__CUDACC__) || defined(__HIPCC__) || defined(__HIP__)
 #define GPU_HOST_DEVICE __host__ __device__ __forceinline__
 #else
 #define GPU_HOST_DEVICE inline
