@@ -118,5 +118,44 @@ TEST(SimtCache, RopeAndCacheWrite) {
                         {.plants = {"cache: any slot", "rope: wrong partner"}});
 }
 
+// Copies within a cache, then gathers the copies into a dense layer.
+template <class C>
+std::string run_copy_blocks(Device& device) {
+  constexpr int kBlocks = 5, kBlockSize = 16, kHeads = 3, kDim = 20;
+  constexpr size_t kOfBlock = kBlockSize * kHeads * kDim, kSize = kBlocks * kOfBlock;
+  const auto keys = converted<C>(normal_values(kSize, 1)), values = converted<C>(normal_values(kSize, 2));
+  const std::vector<int32_t> from = {4, 0}, to = {1, 3}, dense = {0, 1};
+  const Array<C> k(device, keys, "k"), v(device, values, "v"), gk(device, 2 * kOfBlock, "gathered k"),
+      gv(device, 2 * kOfBlock, "gathered v");
+  const Array<int32_t> dfrom(device, from, "from"), dto(device, to, "to"), ddense(device, dense, "dense");
+  const gpu::KvLayer<C> cache = {k.get(), v.get(), kBlockSize, kHeads, kDim};
+  const gpu::KvLayer<C> gathered = {gk.get(), gv.get(), kBlockSize, kHeads, kDim};
+  gpu::copy_blocks(cache, dfrom.get(), cache, dto.get(), 2, &device);
+  gpu::copy_blocks(cache, dto.get(), gathered, ddense.get(), 2, &device);
+
+  const auto wanted_of = [&](const std::vector<C>& whole) {
+    const std::vector<float> before = floats(whole);
+    std::vector<double> after(before.begin(), before.end()), copies;
+    for (size_t i = 0; i < 2 * kOfBlock; ++i) {
+      const size_t source = static_cast<size_t>(from[i / kOfBlock]) * kOfBlock + i % kOfBlock;
+      after[static_cast<size_t>(to[i / kOfBlock]) * kOfBlock + i % kOfBlock] = before[source];
+      copies.push_back(before[source]);
+    }
+    return std::pair(after, copies);
+  };
+  const auto [wanted_k, copied_k] = wanted_of(keys);
+  const auto [wanted_v, copied_v] = wanted_of(values);
+  return difference(floats(k.values()), wanted_k, 0, 0) + difference(floats(v.values()), wanted_v, 0, 0) +
+         difference(floats(gk.values()), copied_k, 0, 0) + difference(floats(gv.values()), copied_v, 0, 0);
+}
+
+TEST(SimtCache, CopyBlocks) {
+  expect_right(run_copy_blocks<float>);
+  expect_right(run_copy_blocks<bf16>);
+  expect_right(run_copy_blocks<e4m3>);
+  expect_mutants_caught(run_copy_blocks<float>, {.plants = {"copy_blocks: no guard"}});
+  expect_full_accesses(run_copy_blocks<bf16>);
+}
+
 }  // namespace
 }  // namespace pf

@@ -60,7 +60,35 @@ void rope_cache_kernel(RopeCacheArgs<T, C> args) {
   }
 }
 
+// Grid: copies, keys or values, slices of a block.
+GPU_KERNEL(kThreads)
+void copy_blocks_kernel(const char* from_k, const char* from_v, const int32_t* from_blocks, char* to_k, char* to_v,
+                        const int32_t* to_blocks, int64_t block_bytes) {
+  const int64_t at = (int64_t{block_z()} * kThreads + thread_x()) * 16;
+  if (at >= block_bytes && !GPU_PLANTED("copy_blocks: no guard")) return;
+  const char* from = (block_y() == 0 ? from_k : from_v) + from_blocks[block_x()] * block_bytes;
+  char* to = (block_y() == 0 ? to_k : to_v) + to_blocks[block_x()] * block_bytes;
+  store_vec(to + at, load_vec<Vec16>(from + at));
+}
+
 }  // namespace
+
+template <class C>
+void copy_blocks(const KvLayer<C>& from, const int32_t* from_blocks, const KvLayer<C>& to, const int32_t* to_blocks,
+                 int count, Stream stream) {
+  if (count == 0) return;
+  // A multiple of 16 bytes, since a block has a multiple of 16 tokens.
+  const int64_t bytes = from.offset(1, 0, 0) * static_cast<int64_t>(sizeof(C));
+  const Dim3 grid = {static_cast<unsigned>(count), 2, static_cast<unsigned>((bytes / 16 + kThreads - 1) / kThreads)};
+  GPU_LAUNCH(copy_blocks_kernel, grid, kThreads, 0, stream, reinterpret_cast<const char*>(from.k),
+             reinterpret_cast<const char*>(from.v), from_blocks, reinterpret_cast<char*>(to.k),
+             reinterpret_cast<char*>(to.v), to_blocks, bytes);
+}
+
+template void copy_blocks(const KvLayer<float>&, const int32_t*, const KvLayer<float>&, const int32_t*, int, Stream);
+template void copy_blocks(const KvLayer<f16>&, const int32_t*, const KvLayer<f16>&, const int32_t*, int, Stream);
+template void copy_blocks(const KvLayer<bf16>&, const int32_t*, const KvLayer<bf16>&, const int32_t*, int, Stream);
+template void copy_blocks(const KvLayer<e4m3>&, const int32_t*, const KvLayer<e4m3>&, const int32_t*, int, Stream);
 
 void rope_angles(const int32_t* positions, const float* inv_freq, float* cs, int64_t tokens, int64_t half, double scale,
                  Stream stream) {

@@ -23,6 +23,13 @@ struct KvLayer {
   }
 };
 
+// Block to_blocks[i] of `to` becomes block from_blocks[i] of `from`, keys and values, for i < count. Within one cache
+// this is copy on write; with a dense layer of `count` blocks on one side it is a gather or a scatter for a transfer.
+// Layers differ in their memory alone; no block that is written occurs twice or is read.
+template <class C>
+void copy_blocks(const KvLayer<C>& from, const int32_t* from_blocks, const KvLayer<C>& to, const int32_t* to_blocks,
+                 int count, Stream stream);
+
 // cs[t] = [cos | sin](positions[t] * inv_freq) * scale, computed in double and rounded once; cs is [tokens, 2 * half].
 void rope_angles(const int32_t* positions, const float* inv_freq, float* cs, int64_t tokens, int64_t half, double scale,
                  Stream stream);
