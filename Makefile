@@ -170,6 +170,7 @@ gpu-check: $(STAMPS)/venv
 	@$(BIN)/python ci/check_gpu.py
 
 soak: $(STAMPS)/package $(STAMPS)/model
+	@$(BIN)/python -m benchmarks mixed --seed $$RANDOM
 	@$(BIN)/python -m benchmarks soak
 
 bench: $(STAMPS)/package $(STAMPS)/model $(STAMPS)/test-deps
