@@ -38,7 +38,7 @@ class Pair(BaseModel):
 
 
 Rows = Annotated[list[Annotated[int, Field(ge=0, le=99), AfterValidator(third)]], Field(min_length=2, max_length=12)]
-"""Digits that end a valid number end others, too: drafts behind a value that fails are often right. They mustn't count."""
+"""Digits that end a valid number end others, too: drafts behind a value that fails are often right, and don't count."""
 TYPES: tuple[Any, ...] = (Pair, Rows, Literal["left", "right"])
 GRAMMARS: tuple[dict[str, Any], ...] = (
     {"regex": r"(yes|no)(, (yes|no)){0,5}"},
