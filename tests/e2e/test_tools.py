@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -24,6 +24,7 @@ from pageform import (
     ToolCall,
     ValidationFailed,
 )
+from pageform.clients import from_engine
 
 ASK = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
 GREEDY = SamplingParams(temperature=0.0, max_tokens=60)
@@ -330,3 +331,48 @@ def test_a_guarantee_covers_arguments(tiny: Engine) -> None:
     }
     with pytest.raises(SchemaError, match="uniqueItems"):
         tiny.chat(ASK, tools=[{"name": "f", "parameters": schema}], guarantee="full")
+
+
+def test_tags_may_be_control_tokens(tmp_path: Any) -> None:
+    """As in Mistral's models: no text can spell them, and they are no part of what the caller sees."""
+    folder = write_tiny_llama(tmp_path)
+    file = folder / "tokenizer.json"
+    renamed = file.read_text().replace('"<unk>"', '"[TOOL_CALLS]"').replace('"<s>"', '"[/THINK]"')
+    file.write_text(renamed)
+    shows = "{% if tools %}{{ tools | tojson }}[TOOL_CALLS] [{% endif %}[THINK]" + TEMPLATE
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": shows, "eos_token": "</s>"}))
+    with Engine(folder, threads=1, kv_cache_memory="16MB", max_model_len=512, check_invariants=True) as tiny:
+        for seed in range(3):
+            sampling = SamplingParams(seed=seed, max_tokens=90, reasoning=True, thinking_token_budget=7)
+            completion = tiny.chat(ASK, sampling, tools=[add], tool_choice="required", parallel_tool_calls=False)
+            [call] = completion.tool_calls
+            assert add(**call.arguments)
+            assert completion.text == ""
+            assert completion.usage.details["reasoning_tokens"] <= 7
+            assert [completion.token_ids.count(token) for token in (0, 1)] == [1, 1]
+            assert "[" not in completion.reasoning or "[/THINK]" not in completion.reasoning
+            free = tiny.chat(
+                ASK, sampling.with_(reasoning=None, thinking_token_budget=None, max_tokens=40), tools=[add]
+            )
+            assert "[TOOL_CALLS]" not in free.text
+            value = tiny.chat(ASK, sampling, Weather)
+            assert isinstance(value, Weather)
+
+
+def test_a_list_of_several_types_is_one_answer(tiny: Engine) -> None:
+    """`Iterable[A | B]` gives instances of the classes, at once and in a stream, here and behind a client."""
+
+    class Sum(BaseModel):
+        a: int = Field(ge=0, le=99)
+        b: int = Field(ge=0, le=99)
+
+    several: Any = Annotated[Iterable[Weather | Sum], Field(min_length=2, max_length=3)]
+    sampling = SamplingParams(temperature=1.0, seed=5, max_tokens=300)
+    values = tiny.chat(ASK, sampling, several)
+    assert 2 <= len(values) <= 3
+    assert all(type(value) in (Weather, Sum) for value in values)
+    assert list(tiny.stream(ASK, sampling, several))[-1] == values
+    kind: Any = Iterable[Weather | Sum]
+    bare = SamplingParams(temperature=0.0, max_tokens=200)
+    shown = list(from_engine(tiny).create(kind, ASK, sampling=bare, stream=True))
+    assert shown == tiny.chat(ASK, bare, kind)
