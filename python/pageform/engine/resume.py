@@ -16,6 +16,7 @@ from ..core.errors import (
     SnapshotDamagedError,
 )
 from ..core.params import LogitsProcessor, RepetitionDetection, SamplingParams
+from ..core.reasoning import Reasoning
 from ..core.request import Request
 from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, decode
 from ..forms.kept import KeptText
@@ -117,6 +118,8 @@ def _params(snapshot: RequestSnapshot, given: Given) -> SamplingParams:
     try:
         if "repetition_detection" in plain:
             plain["repetition_detection"] = RepetitionDetection(**plain["repetition_detection"])
+        if isinstance(plain.get("reasoning"), dict):
+            plain["reasoning"] = Reasoning(**plain["reasoning"])
         params = SamplingParams(**plain)
     except (TypeError, PageformError) as error:
         raise SnapshotDamagedError(f"its parameters are not valid: {error}") from error
