@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..job import Answer, Job
 from ..peers.worker import Run
 from ..report import Report
 from . import sanity
+from .accuracy import NamedScore
 from .measure import MEMORY, METRICS, UNITS, VALID, spread, wall
 from .requirements import OURS
 from .workloads import Workload
@@ -16,34 +17,45 @@ Rounds = Mapping[str, Sequence[Sequence[Run]]]
 """Engine → rounds → batches."""
 Figures = dict[str, dict[str, list[float]]]
 """Engine → figure → one sample a round."""
-Decode = Callable[[list[int]], str]
+Decode = sanity.Decode
 
 
-def figures_of(workload: Workload, rounds: Rounds, peaks: Mapping[str, int], decode: Decode) -> Figures:
-    """All figures of a workload; the peak memory has one sample, all else one a round."""
+def figures_of(
+    workload: Workload,
+    rounds: Rounds,
+    peaks: Mapping[str, int],
+    decode: Decode,
+    score: NamedScore | None = None,
+    sampled: Collection[str] = (),
+) -> Figures:
+    """All figures of a workload; the peak memory has one sample, all else one a round. Of the engines that ran a sample
+    of the requests only the rates are figures: fewer requests take less time and wait less."""
     found: Figures = {}
     for name, each in rounds.items():
-        found[name] = {metric.name: [metric.of(runs) for runs in each] for metric in METRICS[workload.name]}
+        metrics = [metric for metric in METRICS[workload.name] if metric.is_rate or name not in sampled]
+        found[name] = {metric.name: [metric.of(runs) for runs in each] for metric in metrics}
         if workload.name == "W5":
             found[name][VALID] = [_valid(runs, decode) / wall(runs) for runs in each]
+        if score is not None:
+            found[name][score[0]] = [score[1](_pairs([runs]), decode) for runs in each]
         found[name][MEMORY] = [peaks[name] / 1e6]
     return found
 
 
 def tell(report: Report, workload: Workload, figures: Figures) -> None:
     """A table for readers, and every sample for the file."""
-    columns = list(next(iter(figures.values()), {}))
+    columns = max(map(list, figures.values()), key=len, default=[])
     report.table(
         [f"{workload.name}: {workload.title}", *(f"{column}, {UNITS[column]}" for column in columns)],
-        [[name, *(spread(figures[name][column]) for column in columns)] for name in figures],
+        [[name, *(spread(figures[name].get(column, ())) for column in columns)] for name in figures],
     )
     for name, by_figure in figures.items():
         for column, samples in by_figure.items():
             report.record(f"{workload.name}, {name}, {column}", UNITS[column], samples)
 
 
-def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: Decode) -> None:
-    """Every answer by itself, then its beginning against transformers', if that ran."""
+def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: Decode, judged: bool) -> None:
+    """Every answer by itself, then its beginning against transformers', if that ran and the sample is `judged`."""
     reference: dict[tuple[int, ...], Answer] = {}
     for name, each in rounds.items():
         if name.startswith("transformers"):
@@ -61,7 +73,7 @@ def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: De
             else:
                 report.note(text)
         known = [(answer, reference[tuple(job.prompt)]) for job, answer in pairs if tuple(job.prompt) in reference]
-        if known and not name.startswith("transformers"):
+        if judged and known and not name.startswith("transformers"):
             alike, length = sanity.agreement([a for a, _ in known], [r for _, r in known], decode)
             text = f"{workload.name}, {name}: {alike:.0%} of {len(known)} answers begin as transformers' do"
             report.check(f"{text}; {length:.0f} characters agree on average", alike >= sanity.REQUIRED_SHARE)

