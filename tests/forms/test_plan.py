@@ -335,6 +335,13 @@ def test_numbers_may_be_written_as_short_as_they_are(
     assert [text for text in bad if form.accepts(text)] == []
 
 
-def test_a_decimal_without_whole_digits_is_not_promised(compiler: GrammarCompiler) -> None:
-    planned = plan(Annotated[Decimal, Field(max_digits=2, decimal_places=2)])
-    assert [one.keyword for one in planned.unenforced] == ["max_digits"]
+def test_a_decimal_without_whole_digits_is_text_with_a_point(compiler: GrammarCompiler) -> None:
+    annotation = Annotated[Decimal, Field(max_digits=2, decimal_places=2, ge=0)]
+    form = Form.of(annotation, compiler)
+    assert form.plan.unenforced == ()
+    for text in ('"0.12"', '"0.1"', '"0.00"'):
+        assert form.accepts(text)
+        TypeAdapter(annotation).validate_json(text)
+    assert [text for text in ('"0"', "0", "0.0", "0.1", '"0.123"', '"1.2"') if form.accepts(text)] == []
+    multiple = plan(Annotated[Decimal, Field(max_digits=2, decimal_places=2, multiple_of=Decimal("1E-11"))])
+    assert "max_digits" in [one.keyword for one in multiple.unenforced]

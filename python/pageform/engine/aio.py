@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
+from ..text.tool_formats import ToolFormat
 from .base import Sampling, is_conversation, outcome
 from .feed import Change
 from .growing import Partials, StreamOptions, TypedStream
+from .history import Moment
 from .prepare import Messages, Prompt, is_single_prompt
 from .resume import Given, load
 from .sync import Engine, deliver
 from .ticket import Ticket
+from .tools import ToolOptions, ToolStream, tool_options
 from .typed import TypedCall, TypedOptions, start_answers
 
 D = TypeVar("D")
@@ -70,6 +73,9 @@ class AsyncEngine:
         response_model: Any = None,
         *,
         tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         return_exceptions: bool = False,
         request_id: str | None = None,
         **validation: Any,
@@ -77,9 +83,8 @@ class AsyncEngine:
         """See `Engine.chat`."""
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
-        if response_model is None:
-            items = [self._engine.encode_chat(item, tools) for item in items]
-        pairs = await self._answers(items, sampling, response_model, request_id, validation)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        pairs = await self._answers(items, sampling, response_model, request_id, validation, offered)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
     async def stream(
@@ -92,16 +97,30 @@ class AsyncEngine:
         events: bool = False,
         stable: bool = False,
         partials: Partials = "text",
+        tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         **validation: Any,
     ) -> AsyncIterator[Any]:
         """See `Engine.stream`."""
         shown = StreamOptions(events, stable, partials)
-        [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
         options = TypedOptions(**validation, asynchronous=True)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        if offered is not None:
+            told: _AsyncDeltas[Any] = _AsyncDeltas()
+            asked, teller = ToolStream.of(self._engine, offered, prompt, sampling, options, request_id, told)
+            async with contextlib.aclosing(self._stream_typed(asked, teller, teller.next_ticket(), told)) as items:
+                async for item in items:
+                    yield item
+            return
+        [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
         if response_model is None:
             self._engine.parts.preparer.promise(params, options.guarantee)
-            texts: _AsyncDeltas[str] = _AsyncDeltas()
-            ticket = self._engine.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id)
+            texts: _AsyncDeltas[Any] = _AsyncDeltas()
+            ticket = self._engine.ticket(
+                prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put
+            )
             async with contextlib.aclosing(self._run(ticket, texts)) as parts:
                 async for text in parts:
                     yield text
@@ -147,6 +166,10 @@ class AsyncEngine:
         if call is None:
             outcome(ticket)
 
+    def replay(self, answer: Any) -> Iterator[Moment]:
+        """See `Engine.replay`."""
+        return self._engine.replay(answer)
+
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""
         self._engine.abort(request_id)
@@ -178,9 +201,16 @@ class AsyncEngine:
         response_model: Any,
         request_id: str | None,
         validation: dict[str, Any],
+        tools: ToolOptions | None = None,
     ) -> list[Any]:
         started = start_answers(
-            self._engine, items, sampling, response_model, TypedOptions(**validation, asynchronous=True), request_id
+            self._engine,
+            items,
+            sampling,
+            response_model,
+            TypedOptions(**validation, asynchronous=True),
+            request_id,
+            tools,
         )
         answers = (self._answer(call, ticket) for call, ticket in started)
         return list(await asyncio.gather(*answers, return_exceptions=True))
@@ -215,7 +245,7 @@ class AsyncEngine:
             raise
 
     async def _stream_typed(
-        self, call: TypedCall[Any], stream: TypedStream, ticket: Ticket, deltas: _AsyncDeltas[Change]
+        self, call: TypedCall[Any], stream: TypedStream | ToolStream, ticket: Ticket, deltas: _AsyncDeltas[Change]
     ) -> AsyncGenerator[Any, None]:
         while True:
             async with contextlib.aclosing(self._run(ticket, deltas)) as changes:

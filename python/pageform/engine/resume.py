@@ -16,6 +16,7 @@ from ..core.errors import (
     SnapshotDamagedError,
 )
 from ..core.params import LogitsProcessor, RepetitionDetection, SamplingParams
+from ..core.reasoning import Reasoning
 from ..core.request import Request
 from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, decode
 from ..forms.kept import KeptText
@@ -88,9 +89,7 @@ def load(
         if given.response_model is not None:
             raise SchemaMismatchError("the suspended request has no response model. Leave it out")
         ticket = _ticket(engine, snapshot, params, None, request_id)
-        sink = ticket.requests[0].sink
-        assert isinstance(sink, OutputSink)
-        sink.listen(on_delta)
+        _sink(ticket).listen(on_delta, put)
         return Resumed(None, ticket)
     call = _call(engine, snapshot.typed, snapshot, params, given, request_id)
     told: list[Change] = []
@@ -102,7 +101,14 @@ def load(
         for change in told:
             stream.see(change)  # it was shown before
         stream.feed.put = put
+        _sink(ticket).listen(None, put)
     return Resumed(call, ticket, stream)
+
+
+def _sink(ticket: Ticket) -> OutputSink:
+    sink = ticket.requests[0].sink
+    assert isinstance(sink, OutputSink)
+    return sink
 
 
 def _check_numerics(there: NumericsId, here: NumericsId) -> None:
@@ -117,6 +123,8 @@ def _params(snapshot: RequestSnapshot, given: Given) -> SamplingParams:
     try:
         if "repetition_detection" in plain:
             plain["repetition_detection"] = RepetitionDetection(**plain["repetition_detection"])
+        if isinstance(plain.get("reasoning"), dict):
+            plain["reasoning"] = Reasoning(**plain["reasoning"])
         params = SamplingParams(**plain)
     except (TypeError, PageformError) as error:
         raise SnapshotDamagedError(f"its parameters are not valid: {error}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.completion import Attempt, Completion
 from ..core.errors import SnapshotError
 from ..core.params import SamplingParams
+from ..core.reasoning import Reasoning
 from ..core.request import Request
 from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, encode
 from .child import Child
@@ -61,7 +62,7 @@ def plain_params(params: SamplingParams) -> dict[str, Any]:
             continue
         if field.name == "json_schema" and not isinstance(value, str):
             value = json.dumps(value, ensure_ascii=False)
-        elif field.name == "repetition_detection":
+        elif field.name == "repetition_detection" or isinstance(value, Reasoning):
             value = asdict(value)
         elif field.name == "logit_bias":
             value = dict(value)

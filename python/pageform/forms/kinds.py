@@ -20,6 +20,9 @@ CHARACTERS = "no control characters but white space and backspace"
 """What text of any kind is made of: the others have only `\\u` escapes in JSON, which the grammar does not write."""
 
 
+_ASCII_CLASS = re.compile(r"\\[wd]")
+
+
 def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
     """A number or an integer, with its digits bounded."""
     for keyword in BY_KIND["number"] & schema.keys():
@@ -43,6 +46,10 @@ def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     if planned.text is None or planned.missed:
         planner.add(path, "type", "a number, not text")
         return planned.schema
+    if planned.needs_point:
+        planner.add(path, "type", "text, not a number")
+        return {"allOf": [{"type": "string", "pattern": planned.text}, {"type": "string", "pattern": r"\."}]}
+    planner.add(path, "digits of text", numeric.DIGITS)
     return {"anyOf": [*planned.schema.get("anyOf", [planned.schema]), {"type": "string", "pattern": planned.text}]}
 
 
@@ -58,6 +65,8 @@ def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
         planner.add("", "characters", CHARACTERS)
     if planned.empty:
         raise Nothing(path, _own(schema, "string"), planned.empty, "Widen the pattern or the lengths.")
+    if _ASCII_CLASS.search(schema.get("pattern", "")):
+        planner.add(path, "pattern", r"\w and \d are ASCII")
     for keyword, value in planned.missed.items():
         planner.miss(path, keyword, value)
     if planned.added is not None:
