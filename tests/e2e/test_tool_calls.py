@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, model_validator
+from stepped import SteppedEngine
 from tiny import write_tiny_llama
 
 from pageform import (
@@ -19,12 +20,17 @@ from pageform import (
     IncompleteOutput,
     ParameterError,
     ReasoningDelta,
+    RewindOptions,
     SamplingParams,
     SchemaError,
     ToolCall,
     ValidationFailed,
 )
 from pageform.clients import from_engine
+from pageform.core.errors import SchemaMismatchError
+from pageform.engine.resume import Given, load
+from pageform.engine.tools import ToolOptions, ToolsCall, ToolSet
+from pageform.engine.typed import TypedOptions
 
 ASK = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
 GREEDY = SamplingParams(temperature=0.0, max_tokens=60)
@@ -376,3 +382,55 @@ def test_a_list_of_several_types_is_one_answer(tiny: Engine) -> None:
     bare = SamplingParams(temperature=0.0, max_tokens=200)
     shown = list(from_engine(tiny).create(kind, ASK, sampling=bare, stream=True))
     assert shown == tiny.chat(ASK, bare, kind)
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+def test_suspended_calls_go_on(tmp_path: Any, thinks: bool) -> None:
+    """Wherever a request with tools is stopped, it goes on with the same tokens, rewinds included."""
+    folder = write_tiny_llama(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2048}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "</s>"}))
+
+    def seventh(value: int) -> int:
+        if value % 7:
+            raise ValueError("no multiple of seven")
+        return value
+
+    class Pair(BaseModel):
+        a: Annotated[int, Field(ge=0, le=99), AfterValidator(seventh)]
+        b: Annotated[int, Field(ge=0, le=99), AfterValidator(seventh)]
+
+    tools: Any = [Pair, add]
+    options = TypedOptions(rewind=RewindOptions(tries=90))
+    sampling = SamplingParams(seed=1, max_tokens=200, reasoning=thinks, thinking_token_budget=5 if thinks else None)
+    talk = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "tool_calls": [ToolCall("a" * 9, "add", {}, "{}")]},
+        {"role": "tool", "content": "1"},
+    ]
+    with SteppedEngine(folder, threads=1, kv_cache_memory="16MB", drafts="none") as engine:
+
+        def begun(limit: int | None) -> tuple[ToolsCall, Any]:
+            call = ToolsCall(engine, ToolSet(engine, ToolOptions(tools, Pair)), talk, sampling, options)
+            ticket = call.next_ticket()
+            engine.submit(ticket)
+            return call, engine.answer(call, ticket, limit)
+
+        whole, _ = begun(None)
+        assert whole.completion.rewinds
+        for limit in (3, 20, 50, 60, 66):
+            _, ticket = begun(limit)
+            assert ticket is not None
+            data = engine.suspend(ticket)
+            resumed = load(engine, data, Given(tools=tools))
+            assert resumed.call is not None
+            engine.submit(resumed.ticket)
+            engine.answer(resumed.call, resumed.ticket)
+            assert resumed.call.completion.token_ids == whole.completion.token_ids
+            assert [one.arguments for one in resumed.call.value.tool_calls] == [
+                one.arguments for one in whole.value.tool_calls
+            ]
+        for given in (Given(), Given(tools=[add, Pair]), Given(tools=tools, response_model=Pair)):
+            with pytest.raises(SchemaMismatchError):
+                load(engine, data, given)

@@ -12,13 +12,22 @@ from ..core.errors import SnapshotError
 from ..core.params import SamplingParams
 from ..core.reasoning import Reasoning
 from ..core.request import Request
-from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, encode
+from ..core.snapshot import (
+    AttemptSnapshot,
+    NumericsId,
+    RequestSnapshot,
+    SampleSnapshot,
+    ToolsSnapshot,
+    TypedSnapshot,
+    encode,
+)
 from .child import Child
 from .sink import OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
     from ..forms.form import Form
+    from .tools import ToolSet
     from .typed import TypedOptions
 
 
@@ -76,8 +85,7 @@ def typed_snapshot(
     form: Form[Any], original: Any, payload: Any, attempts: Sequence[Attempt], options: TypedOptions
 ) -> TypedSnapshot:
     """What is kept of a call for a typed answer while it waits for `payload` to be answered."""
-    spec, rewind = form.spec, options.rewind
-    is_child = isinstance(payload, Child)
+    spec = form.spec
     kept = payload.kept if isinstance(payload, Child) else None
     return TypedSnapshot(
         name=spec.name,
@@ -85,15 +93,40 @@ def typed_snapshot(
         plain=schema_text(spec.response_type) if isinstance(spec.response_type, dict) else None,
         original=original,
         payload=payload.shown if isinstance(payload, Child) else payload,
-        is_child=is_child,
+        is_child=isinstance(payload, Child),
         kept=None if kept is None else (list(kept.pieces), [list(hole) for hole in kept.holes]),
-        attempts=[attempt_snapshot(one) for one in attempts],
-        max_retries=options.max_retries if isinstance(options.max_retries, int) else None,
-        strict=options.strict,
-        on_invalid=options.on_invalid,
-        rewind=None if rewind is None else (rewind.tries, rewind.max_rewound_tokens, rewind.temperature),
-        has_context=options.context is not None,
+        **_judging(attempts, options),
     )
+
+
+def calls_snapshot(
+    tools: ToolSet, original: Any, payload: Any, attempts: Sequence[Attempt], options: TypedOptions
+) -> TypedSnapshot:
+    """What is kept of a call with tools."""
+    offered = ToolsSnapshot(tools.choice, list(tools.callable), tools.parallel, asdict(tools.format))
+    return TypedSnapshot(
+        name="tool_calls",
+        schema=tools.schema_text,
+        plain=None,
+        original=original,
+        payload=payload,
+        is_child=False,
+        kept=None,
+        **_judging(attempts, options),
+        tools=offered,
+    )
+
+
+def _judging(attempts: Sequence[Attempt], options: TypedOptions) -> dict[str, Any]:
+    rewind = options.rewind
+    return {
+        "attempts": [attempt_snapshot(one) for one in attempts],
+        "max_retries": options.max_retries if isinstance(options.max_retries, int) else None,
+        "strict": options.strict,
+        "on_invalid": options.on_invalid,
+        "rewind": None if rewind is None else (rewind.tries, rewind.max_rewound_tokens, rewind.temperature),
+        "has_context": options.context is not None,
+    }
 
 
 def schema_text(schema: Any) -> str:
