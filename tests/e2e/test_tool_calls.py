@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, model_validator
-from stepped import SteppedEngine
-from tiny import write_tiny_llama
+from tool_kit import ASK, DRAWN, GREEDY, TOOLS, Weather, add, check, write_tiny_chat
 
 from pageform import (
     AsyncEngine,
@@ -20,65 +18,19 @@ from pageform import (
     IncompleteOutput,
     ParameterError,
     ReasoningDelta,
-    RewindOptions,
     SamplingParams,
     SchemaError,
     ToolCall,
     ValidationFailed,
 )
 from pageform.clients import from_engine
-from pageform.core.errors import SchemaMismatchError
-from pageform.engine.resume import Given, load
-from pageform.engine.tools import ToolOptions, ToolsCall, ToolSet
-from pageform.engine.typed import TypedOptions
-
-ASK = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
-GREEDY = SamplingParams(temperature=0.0, max_tokens=60)
-DRAWN = SamplingParams(temperature=1.0, seed=3, max_tokens=160)
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
-
-
-class Weather(BaseModel):
-    """The weather in a city."""
-
-    city: str = Field(max_length=12)
-    unit: Literal["celsius", "fahrenheit"]
-
-
-def add(a: int, b: int = 1) -> int:
-    """Adds two numbers."""
-    return a + b
-
-
-SEARCH = {
-    "type": "function",
-    "function": {
-        "name": "search",
-        "parameters": {"type": "object", "properties": {"q": {"type": "string", "maxLength": 8}}, "required": ["q"]},
-    },
-}
-TOOLS = [Weather, add, SEARCH]
-TYPES: dict[str, type] = {"Weather": Weather, "add": dict, "search": dict}
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    folder = write_tiny_llama(tmp_path_factory.mktemp("tiny"))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "</s>"}))
+    folder = write_tiny_chat(tmp_path_factory.mktemp("tiny"))
     with Engine(folder, threads=1, kv_cache_memory="16MB", check_invariants=True) as made:
         yield made
-
-
-def check(completion: Completion) -> None:
-    for call in completion.tool_calls:
-        assert isinstance(call.arguments, TYPES[call.name])
-        assert len(call.id) == 9
-    assert len({call.id for call in completion.tool_calls}) == len(completion.tool_calls)
 
 
 @pytest.mark.parametrize("model", ["smollm2", "tiny"])
@@ -339,32 +291,6 @@ def test_a_guarantee_covers_arguments(tiny: Engine) -> None:
         tiny.chat(ASK, tools=[{"name": "f", "parameters": schema}], guarantee="full")
 
 
-def test_tags_may_be_control_tokens(tmp_path: Any) -> None:
-    """As in Mistral's models: no text can spell them, and they are no part of what the caller sees."""
-    folder = write_tiny_llama(tmp_path)
-    file = folder / "tokenizer.json"
-    renamed = file.read_text().replace('"<unk>"', '"[TOOL_CALLS]"').replace('"<s>"', '"[/THINK]"')
-    file.write_text(renamed)
-    shows = "{% if tools %}{{ tools | tojson }}[TOOL_CALLS] [{% endif %}[THINK]" + TEMPLATE
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": shows, "eos_token": "</s>"}))
-    with Engine(folder, threads=1, kv_cache_memory="16MB", max_model_len=512, check_invariants=True) as tiny:
-        for seed in range(3):
-            sampling = SamplingParams(seed=seed, max_tokens=90, reasoning=True, thinking_token_budget=7)
-            completion = tiny.chat(ASK, sampling, tools=[add], tool_choice="required", parallel_tool_calls=False)
-            [call] = completion.tool_calls
-            assert add(**call.arguments)
-            assert completion.text == ""
-            assert completion.usage.details["reasoning_tokens"] <= 7
-            assert [completion.token_ids.count(token) for token in (0, 1)] == [1, 1]
-            assert "[" not in completion.reasoning or "[/THINK]" not in completion.reasoning
-            free = tiny.chat(
-                ASK, sampling.with_(reasoning=None, thinking_token_budget=None, max_tokens=40), tools=[add]
-            )
-            assert "[TOOL_CALLS]" not in free.text
-            value = tiny.chat(ASK, sampling, Weather)
-            assert isinstance(value, Weather)
-
-
 def test_a_list_of_several_types_is_one_answer(tiny: Engine) -> None:
     """`Iterable[A | B]` gives instances of the classes, at once and in a stream, here and behind a client."""
 
@@ -382,55 +308,3 @@ def test_a_list_of_several_types_is_one_answer(tiny: Engine) -> None:
     bare = SamplingParams(temperature=0.0, max_tokens=200)
     shown = list(from_engine(tiny).create(kind, ASK, sampling=bare, stream=True))
     assert shown == tiny.chat(ASK, bare, kind)
-
-
-@pytest.mark.parametrize("thinks", [False, True])
-def test_suspended_calls_go_on(tmp_path: Any, thinks: bool) -> None:
-    """Wherever a request with tools is stopped, it goes on with the same tokens, rewinds included."""
-    folder = write_tiny_llama(tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2048}))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "</s>"}))
-
-    def seventh(value: int) -> int:
-        if value % 7:
-            raise ValueError("no multiple of seven")
-        return value
-
-    class Pair(BaseModel):
-        a: Annotated[int, Field(ge=0, le=99), AfterValidator(seventh)]
-        b: Annotated[int, Field(ge=0, le=99), AfterValidator(seventh)]
-
-    tools: Any = [Pair, add]
-    options = TypedOptions(rewind=RewindOptions(tries=90))
-    sampling = SamplingParams(seed=1, max_tokens=200, reasoning=thinks, thinking_token_budget=5 if thinks else None)
-    talk = [
-        {"role": "user", "content": "?"},
-        {"role": "assistant", "tool_calls": [ToolCall("a" * 9, "add", {}, "{}")]},
-        {"role": "tool", "content": "1"},
-    ]
-    with SteppedEngine(folder, threads=1, kv_cache_memory="16MB", drafts="none") as engine:
-
-        def begun(limit: int | None) -> tuple[ToolsCall, Any]:
-            call = ToolsCall(engine, ToolSet(engine, ToolOptions(tools, Pair)), talk, sampling, options)
-            ticket = call.next_ticket()
-            engine.submit(ticket)
-            return call, engine.answer(call, ticket, limit)
-
-        whole, _ = begun(None)
-        assert whole.completion.rewinds
-        for limit in (3, 20, 50, 60, 66):
-            _, ticket = begun(limit)
-            assert ticket is not None
-            data = engine.suspend(ticket)
-            resumed = load(engine, data, Given(tools=tools))
-            assert resumed.call is not None
-            engine.submit(resumed.ticket)
-            engine.answer(resumed.call, resumed.ticket)
-            assert resumed.call.completion.token_ids == whole.completion.token_ids
-            assert [one.arguments for one in resumed.call.value.tool_calls] == [
-                one.arguments for one in whole.value.tool_calls
-            ]
-        for given in (Given(), Given(tools=[add, Pair]), Given(tools=tools, response_model=Pair)):
-            with pytest.raises(SchemaMismatchError):
-                load(engine, data, given)
