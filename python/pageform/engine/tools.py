@@ -235,7 +235,9 @@ class ToolsCall(TypedCall[Completion]):
 
     def snapshot(self) -> TypedSnapshot:
         """See `TypedCall.snapshot`."""
-        return calls_snapshot(self._tools, self._original, self._ask.payload, self._observer.attempts, self._options)
+        return calls_snapshot(
+            self._tools, self._params, self._original, self._ask.payload, self._observer.attempts, self._options
+        )
 
     def typed(self, written: WrittenCall, ticket: Ticket) -> ToolCall | None:
         """A complete call of a running request with validated arguments; None if they are not valid."""
