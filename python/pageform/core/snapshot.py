@@ -64,7 +64,8 @@ class AttemptSnapshot(msgspec.Struct):
 
 
 class TypedSnapshot(msgspec.Struct):
-    """What a typed answer is judged by. `schema` is its JSON schema as text, `plain` the type itself if it is a schema.
+    """What a typed answer is judged by. `schema` is its JSON schema as text, `plain` the type itself if it is a schema;
+    `params` are those of further attempts.
 
     `original` is the first attempt's prompt and `payload` this one's. That of a child is as people see it, and of the
     answer before it the text is `kept`: (pieces, holes).
@@ -73,6 +74,7 @@ class TypedSnapshot(msgspec.Struct):
     name: str
     schema: str
     plain: str | None
+    params: dict[str, Any]
     original: Any
     payload: Any
     is_child: bool

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..core.completion import Attempt, Completion, Fault, Usage
 from ..core.errors import (
     NumericsMismatchError,
@@ -83,7 +85,7 @@ def load(
             f"must be the {snapshot.num_processors} functions of the suspended request",
             "Code is not saved with a request: give the same functions again.",
         )
-    params = _params(snapshot, given)
+    params = _params(snapshot.params, snapshot, given)
     request_id = given.request_id if given.request_id is not None else snapshot.request_id
     if snapshot.typed is None:
         if given.response_model is not None:
@@ -91,7 +93,8 @@ def load(
         ticket = _ticket(engine, snapshot, params, None, request_id)
         _sink(ticket).listen(on_delta, put)
         return Resumed(None, ticket)
-    call = _call(engine, snapshot.typed, snapshot, params, given, request_id)
+    further = _params(snapshot.typed.params, snapshot, given)
+    call = _call(engine, snapshot.typed, snapshot, further, given, request_id)
     told: list[Change] = []
     stream = None if put is None else TypedStream(call, StreamOptions(), told.append)
     feed = None if stream is None else stream.feed
@@ -118,8 +121,10 @@ def _check_numerics(there: NumericsId, here: NumericsId) -> None:
         raise NumericsMismatchError(differences)
 
 
-def _params(snapshot: RequestSnapshot, given: Given) -> SamplingParams:
-    plain = dict(snapshot.params)
+def _params(saved: dict[str, Any], snapshot: RequestSnapshot, given: Given) -> SamplingParams:
+    plain = dict(saved)
+    if isinstance(plain.get("reasoning"), dict):
+        plain["reasoning"] = msgspec.convert(plain["reasoning"], Reasoning)
     try:
         if "repetition_detection" in plain:
             plain["repetition_detection"] = RepetitionDetection(**plain["repetition_detection"])

@@ -32,7 +32,8 @@ def save(ticket: Ticket, numerics: NumericsId, drafts: str, now: float) -> bytes
     sink = first.sink
     assert isinstance(sink, OutputSink)
     if ticket.typed is None and (sink.guard is not None or (sink.matcher is not None and not _has_grammar(params))):
-        raise SnapshotError(f"request {ticket.request_id} was made by a driver with a grammar of its own")
+        reason = "it may call tools, or a driver gave it a grammar of its own"
+        raise SnapshotError(f"request {ticket.request_id} can't be saved: {reason}. Let it finish")
     snapshot = RequestSnapshot(
         numerics=numerics,
         # A number of this engine's own says nothing elsewhere.
@@ -68,12 +69,19 @@ def plain_params(params: SamplingParams) -> dict[str, Any]:
             value = dict(value)
         elif isinstance(value, Sequence) and not isinstance(value, str):
             value = list(value)
+        elif isinstance(value, Reasoning):
+            value = asdict(value)
         plain[field.name] = value
     return plain
 
 
 def typed_snapshot(
-    form: Form[Any], original: Any, payload: Any, attempts: Sequence[Attempt], options: TypedOptions
+    form: Form[Any],
+    params: SamplingParams,
+    original: Any,
+    payload: Any,
+    attempts: Sequence[Attempt],
+    options: TypedOptions,
 ) -> TypedSnapshot:
     """What is kept of a call for a typed answer while it waits for `payload` to be answered."""
     spec, rewind = form.spec, options.rewind
@@ -83,6 +91,7 @@ def typed_snapshot(
         name=spec.name,
         schema=schema_text(spec.json_schema),
         plain=schema_text(spec.response_type) if isinstance(spec.response_type, dict) else None,
+        params=plain_params(params),
         original=original,
         payload=payload.shown if isinstance(payload, Child) else payload,
         is_child=is_child,
