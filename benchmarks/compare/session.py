@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import statistics
 import subprocess
 import sys
@@ -61,6 +62,8 @@ class Session:
 
     def run(self) -> Report:
         """Everything that was asked for."""
+        # Workers are ended on the way out, and stopped ones would wait for ever: a plea to end must not skip that.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         environments = self._install()
         quiet = Quiet()
         with Engine(
