@@ -255,11 +255,11 @@ def test_thoughts_go_on_too(first: SteppedEngine, form: dict[str, Any], stop: in
 
 
 def test_what_can_not_be_saved_goes_on(first: SteppedEngine) -> None:
-    """Such as requests that may call tools: their grammar is nobody's response model."""
+    """Such as requests of a driver whose grammar is nobody's response model."""
     ticket = first.ticket([7, 8, 9], SamplingParams(temperature=0, max_tokens=100), first.form(Reading).grammar)
     first.submit(ticket)
     first.step()
-    with pytest.raises(SnapshotError, match="may call tools"):
+    with pytest.raises(SnapshotError, match="grammar of its own"):
         first.suspend(ticket)
     assert first.suspend_all() == {}
     first.finish(ticket)

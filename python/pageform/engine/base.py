@@ -159,7 +159,7 @@ class BaseEngine:
     def suspend_all(self) -> dict[str, bytes]:
         """Suspends whatever is running, by request id: before an engine is closed for a while, say.
 
-        What can't be saved goes on: requests that may call tools.
+        What can't be saved goes on: requests of drivers with grammars of their own.
         """
         saved: dict[str, bytes] = {}
         for request_id in self._loop.call(lambda: self._loop.request_ids):

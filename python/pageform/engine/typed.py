@@ -174,7 +174,7 @@ class TypedCall(Generic[T]):
         return self._options.strict
 
     @property
-    def grammar(self) -> Grammar:
+    def grammar(self) -> Grammar | None:
         """What the answer is held to."""
         return self.form.grammar
 
