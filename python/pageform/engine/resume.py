@@ -173,10 +173,10 @@ def _ticket(
     for request, sample in zip(ticket.requests, snapshot.samples, strict=True):
         _restore(request, sample)
     # Who waits for the prompt to be computed has no log; the first of these may have ended meanwhile.
-    leader, *others = [*(one for one in ticket.requests if not one.log.entries), None]
+    waiting = [one for one in ticket.requests if not one.log.entries]
     ticket.requests[0].siblings = []
-    if leader is not None:
-        leader.siblings = [one for one in others if one is not None]
+    if waiting:
+        waiting[0].siblings = waiting[1:]
     return ticket
 
 
