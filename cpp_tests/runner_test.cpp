@@ -64,7 +64,7 @@ TEST(BackendLoader, RefusesWhatIsNoBackend) {
   EXPECT_EQ(message_of(PF_CPU_BACKEND_PATH), "loaded");
   EXPECT_NE(message_of("/nowhere/lib.so").find("cannot load backend /nowhere/lib.so"), std::string::npos);
   EXPECT_NE(message_of("libm.so.6").find("is not a pageform backend"), std::string::npos);
-  EXPECT_NE(message_of(PF_OLD_BACKEND_PATH).find("does not support version 1"), std::string::npos);
+  EXPECT_NE(message_of(PF_OLD_BACKEND_PATH).find("does not support version 2"), std::string::npos);
 }
 
 TEST(Runner, NamesTheOpThatABackendLacks) {
@@ -213,7 +213,7 @@ struct GreedyStep : Step {
     s.num_logprobs = s.target = &none;
     s.defer = &defer;
     s.vocab = 40;
-    step.sampled = {&id, &logprob, &rank, nullptr, nullptr, &status, nullptr};
+    step.sampled = {&id, &logprob, &rank, nullptr, nullptr, &status, nullptr, nullptr, nullptr};
   }
   float zero = 0, one = 1, logprob = 0;
   int32_t zero_int = 0, none = -1, id = -7, rank = 0;

@@ -14,6 +14,12 @@
 // that are larger, or equal and have a lower id. They are computed for rows with num_logprobs >= 0 or a target;
 // elsewhere 0. Unused entries of the tables of the most likely tokens are id -1, log-probability 0.
 //
+// Rows with `weigh` also get log_allowed, the log of the raw probability mass that the row's mask allows (0 without a
+// mask), and allowed_logprobs, the raw log-probability of the id less that: its log-probability under the model without
+// temperature, restricted by the mask and by nothing else. A scored row is weighed by its mask too; a token that the
+// mask forbids has -inf, and a mask that allows nothing gives -inf for both. Such rows get log-probability and rank as
+// if num_logprobs were 0. Elsewhere both are 0.
+//
 // Status: a NaN or +inf anywhere among the raw logits, or only -inf, is PF_ROW_NONFINITE; no token left after mask and
 // bias is PF_ROW_MASK_EMPTY. In both cases the id is -1, and all else of the row is as if unused.
 //

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from .confidence import Fields
+from .errors import ParameterError
+
 
 class FinishReason(StrEnum):
     """Why a request ended. `timeout` and `validation` say more in `Completion.detail`."""
@@ -153,3 +156,17 @@ class Completion:
     """Values that were decoded again; with several attempts, those of the last."""
     rewound_tokens: int = 0
     """Tokens that were decoded and thrown away; `token_ids` and `usage` hold what was kept."""
+    scores: Fields | None = field(default=None, repr=False)
+    """What `fields` gives; None without `confidence=True`."""
+
+    @property
+    def fields(self) -> Fields:
+        """How sure the model was of each value of the answer: `fields["lines[0].price"].confidence`.
+
+        Raises ParameterError if that was not asked for.
+        """
+        if self.scores is None:
+            raise ParameterError(
+                "confidence", False, "was not asked for", "Pass confidence=True, or SamplingParams(confidence=True)."
+            )
+        return self.scores

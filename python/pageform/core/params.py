@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .confidence import ConfidenceOptions
 from .drafts import check_draft_mode
 from .errors import ParameterError
 
@@ -48,6 +49,8 @@ class SamplingParams:
 
     `drafts` overrides the engine's draft mode; no mode changes a result. `forced="accept"` does: text that the grammar
     leaves no choice about is appended without asking the model, so it has no log-probabilities.
+
+    `confidence` measures how sure the model is of each value of the answer: `Completion.fields`.
     """
 
     temperature: float = 1.0
@@ -84,6 +87,7 @@ class SamplingParams:
     grammar: str | None = None
     drafts: str | None = None
     forced: str = "verify"
+    confidence: bool | ConfidenceOptions = False
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -159,6 +163,8 @@ def _check(p: SamplingParams) -> None:
             raise ParameterError("logits_processors", processor, "is not callable", "Pass functions of (ids, logits).")
     if p.cache_salt is not None and not isinstance(p.cache_salt, str):
         raise ParameterError("cache_salt", p.cache_salt, "must be text", "Give a string or None.")
+    if not isinstance(p.confidence, (bool, ConfidenceOptions)):
+        raise ParameterError("confidence", p.confidence, "must be a bool or ConfidenceOptions", "Give True or False.")
     if p.drafts is not None:
         check_draft_mode("drafts", p.drafts)
     if p.forced not in ("verify", "accept"):

@@ -56,9 +56,9 @@ class Closed(NamedTuple):
 
 
 class FieldTracker:
-    """Follows one answer. Used by the engine's thread."""
+    """Follows one answer. Used by the engine's thread. Without a `check` it only tells where values lie."""
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check | None) -> None:
         self.text = bytearray()
         self._root = check
         self._machine = JsonMachine()
