@@ -21,7 +21,7 @@ from .verbs import list_spec
 _SAMPLING = frozenset(field.name for field in fields(SamplingParams))
 _OTHERWISE = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
 """What other APIs call sampling parameters."""
-_TYPED = frozenset({"max_retries", "context", "strict", "hooks", "on_invalid", "rewind", "request_id"})
+_TYPED = frozenset({"max_retries", "context", "strict", "hooks", "on_invalid", "rewind", "guarantee", "request_id"})
 _UNSET: Any = object()
 
 

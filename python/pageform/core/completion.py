@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .confidence import Fields
 from .errors import ParameterError
+
+if TYPE_CHECKING:
+    from .log import LogEntry
 
 
 class FinishReason(StrEnum):
@@ -156,6 +159,8 @@ class Completion:
     """Values that were decoded again; with several attempts, those of the last."""
     rewound_tokens: int = 0
     """Tokens that were decoded and thrown away; `token_ids` and `usage` hold what was kept."""
+    log: list[LogEntry] = field(default_factory=list, compare=False, repr=False)
+    """What happened to the output, in order: every token that came, what was taken back and why, the end."""
     scores: Fields | None = field(default=None, repr=False)
     """What `fields` gives; None without `confidence=True`."""
 

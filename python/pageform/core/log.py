@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .completion import FinishReason
+from .plan import RowResult
 
 
 class TokenOrigin(StrEnum):
@@ -16,11 +17,13 @@ class TokenOrigin(StrEnum):
     FORCED = "forced"
 
 
-class TokenEntry(msgspec.Struct, frozen=True, gc=False, tag="token"):
-    """One token was appended to the output."""
+class TokenEntry(msgspec.Struct, frozen=True, gc=False, tag="token", omit_defaults=True):
+    """One token was appended to the output. `row` is what the model gave there, kept where it says more than the id:
+    the request wants log-probabilities, or another token was sampled than the one that had to come."""
 
     id: int
     origin: TokenOrigin = TokenOrigin.SAMPLED
+    row: RowResult | None = None
 
 
 class RewindEntry(msgspec.Struct, frozen=True, tag="rewind"):
@@ -32,11 +35,26 @@ class RewindEntry(msgspec.Struct, frozen=True, tag="rewind"):
     attempt: int = 0
 
 
-class VerdictEntry(msgspec.Struct, frozen=True, tag="verdict"):
-    """The value at `path` was validated. Replay reads this and doesn't validate again."""
+class FaultEntry(msgspec.Struct, frozen=True):
+    """One fault of a value, as Pydantic tells it: `template` is the message of a type that is none of Pydantic's own,
+    `given` and `details` are JSON."""
+
+    type: str
+    loc: tuple[int | str, ...]
+    given: str
+    details: str | None = None
+    template: str | None = None
+
+
+class VerdictEntry(msgspec.Struct, frozen=True, tag="verdict", omit_defaults=True):
+    """The value at `path` was validated. Replay reads this and doesn't validate again.
+
+    Only verdicts against a value are written down: whatever closed without one was valid.
+    """
 
     path: str
     ok: bool
+    faults: tuple[FaultEntry, ...] = ()
 
 
 class FinishEntry(msgspec.Struct, frozen=True, gc=False, tag="finish"):

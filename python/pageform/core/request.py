@@ -151,8 +151,10 @@ class Request:
         check_transition(self.request_id, self.state, state)
         self.state = state
 
-    def append(self, token_id: int, origin: TokenOrigin = TokenOrigin.SAMPLED) -> None:
-        self.log.append(TokenEntry(token_id, origin))
+    def append(self, token_id: int, origin: TokenOrigin = TokenOrigin.SAMPLED, row: RowResult | None = None) -> None:
+        """Appends a token to the output. `row` is what the model gave in its place, if it gave anything."""
+        is_telling = row is not None and (row.token != token_id or self.sampling.num_logprobs >= 0)
+        self.log.append(TokenEntry(token_id, origin, row if is_telling else None))
 
     def cut(self, entry: RewindEntry) -> None:
         """Cuts the output back. The last kept token must be computed again: what it predicts is to be sampled anew."""

@@ -36,7 +36,7 @@ class AsyncEngine:
         request_id: str | None = None,
         **validation: Any,
     ) -> Any:
-        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks."""
+        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks, on_invalid, rewind, guarantee."""
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
@@ -89,17 +89,17 @@ class AsyncEngine:
         """See `Engine.stream`."""
         [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
         deltas = _AsyncDeltas()
+        options = TypedOptions(**validation, asynchronous=True)
         if response_model is None:
+            self._engine.parts.preparer.promise(params, options.guarantee)
             ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
             async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
                 async for text in texts:
                     yield text
             outcome(ticket)
             return
-        form = self._engine.form(response_model)
-        call: TypedCall[Any] = TypedCall(
-            self._engine, form, prompt, params, TypedOptions(**validation, asynchronous=True), request_id
-        )
+        form = self._engine.form(response_model, options.guarantee)
+        call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, options, request_id)
         while True:
             growing = GrowingAnswer(call.spec)
             ticket = call.next_ticket(deltas.put, deltas.retract)

@@ -24,6 +24,7 @@ from .ticket import Ticket
 if TYPE_CHECKING:
     from ..forms.form import Form
     from ..forms.grammar import Grammar
+    from ..forms.plan import Guarantee
     from ..text.tokenizer import Tokenizer
 
 Sampling = SamplingParams | Sequence[SamplingParams] | None
@@ -156,9 +157,10 @@ class BaseEngine:
         """Starts a ticket. Raises EngineClosedError."""
         self._loop.submit(ticket)
 
-    def form(self, response_type: Any) -> Form[Any]:
-        """The response type compiled for this engine's tokenizer; compiled once a type. Raises SchemaError."""
-        return self._parts.preparer.form(response_type)
+    def form(self, response_type: Any, guarantee: Guarantee | None = None) -> Form[Any]:
+        """The response type or `Plan` compiled for this engine's tokenizer; compiled once a type. Raises SchemaError,
+        with `guarantee="full"` also where the grammar does not hold all that validation checks."""
+        return self._parts.preparer.form(response_type, guarantee)
 
     def _default_sampling(self, typed: bool) -> SamplingParams:
         """Greedy for typed answers; otherwise what the model's generation config recommends."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..core.completion import Rewind
-from ..core.log import VerdictEntry
 from ..forms.rewind import Cut, FieldJudge, GivenUp, Rewinder, RewindOptions
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ..forms.form import Form
     from ..forms.matcher import Matcher
     from .sink import OutputSink
+    from .verdicts import Verdicts
 
 
 class Verdict(Enum):
@@ -44,10 +44,19 @@ class GuardOptions:
     context: Any = None
     strict: bool | None = None
 
-    def rewinder(self, matcher: Matcher, prefixes: Callable[[], TokenPrefixes], vocab_size: int) -> Rewinder:
-        """A rewinder for one request, whose grammar `matcher` follows."""
-        judge = FieldJudge(self.form.check, self.form.spec.name, self.context, self.strict)
-        return Rewinder(judge, matcher, prefixes, vocab_size, self.rewind)
+    def guard(
+        self,
+        matcher: Matcher,
+        prefixes: Callable[[], TokenPrefixes],
+        vocab_size: int,
+        spell: Callable[[bytes], list[int]],
+    ) -> FieldGuard:
+        """A guard for one request, whose grammar `matcher` follows."""
+        from .verdicts import Verdicts
+
+        verdicts = Verdicts(FieldJudge(self.form.spec.name, self.context, self.strict))
+        rewinder = Rewinder(self.form.check, verdicts, matcher, prefixes, vocab_size, self.rewind)
+        return FieldGuard(rewinder, verdicts, spell)
 
 
 class FieldGuard:
@@ -56,22 +65,26 @@ class FieldGuard:
     `bind` must be called before the first token.
     """
 
-    def __init__(self, rewinder: Rewinder, spell: Callable[[bytes], list[int]]) -> None:
+    def __init__(self, rewinder: Rewinder, verdicts: Verdicts, spell: Callable[[bytes], list[int]]) -> None:
         self.error: Exception | None = None
         """What was wrong with the last value when no rewind helped any more."""
+        self.verdicts = verdicts
         self._rewinder = rewinder
         self._spell = spell
         self._again: list[int] = []
         self._pending = 0  # tokens of text put back that are still to come
-        self._request: Request
+        self._request: Request | None = None
         self._cut: Cutter
         self._drafter: Drafter | None = None
         self._sampling: RowSampling
 
     def bind(self, request: Request, cut: Cutter) -> None:
-        """Names the request that is guarded, and what cuts it back."""
-        self._request, self._cut = request, cut
-        self._drafter, self._sampling = request.drafter, request.sampling
+        """Names the request that is guarded, and what cuts it back; that may be named anew."""
+        self._cut = cut
+        if self._request is None:
+            self._request = request
+            self._drafter, self._sampling = request.drafter, request.sampling
+            self.verdicts.bind(request.log)
 
     @property
     def rewinds(self) -> list[Rewind]:
@@ -119,7 +132,7 @@ class FieldGuard:
         sink.cut(cut.num_tokens)
         self._rewinder.cut(cut.num_tokens)
         request = self._request
-        request.log.append(VerdictEntry(cut.path, False))
+        assert request is not None
         self._cut(request, cut.num_tokens, path=cut.path, banned=cut.value, attempt=self._rewinder.attempt)
         self._again = self._spell(cut.again)
         self._pending = len(self._again)
@@ -127,6 +140,7 @@ class FieldGuard:
     def _tune(self, sink: OutputSink) -> None:
         """A value that is decoded again gets noise of its own, its own temperature, and no drafts."""
         request, retrying = self._request, self._rewinder.is_retrying
+        assert request is not None
         request.attempt = self._rewinder.attempt
         request.drafter = None if retrying else self._drafter
         heat = self._rewinder.options.temperature

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..forms.form import Form
     from ..forms.grammar import Grammar, GrammarCompiler, Matcher
     from ..forms.kept import Keeper, KeptText
+    from ..forms.plan import Guarantee
     from ..text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -202,7 +203,7 @@ class Preparer:
     def _guard(self, options: GuardOptions | None, matcher: Matcher | None) -> FieldGuard | None:
         if options is None or matcher is None:
             return None
-        return FieldGuard(options.rewinder(matcher, self.prefixes, self.limits.vocab_size), self.spell)
+        return options.guard(matcher, self.prefixes, self.limits.vocab_size, self.spell)
 
     def _keeper(self, kept: KeptText | None) -> Keeper | None:
         from ..forms.kept import Keeper
@@ -241,11 +242,22 @@ class Preparer:
             normal=None if self.tokenizer is None else self.tokenizer.bare,
         )
 
-    def form(self, response_type: Any) -> Form[Any]:
-        """The response type compiled for this engine. Raises SchemaError."""
+    def form(self, response_type: Any, guarantee: Guarantee | None = None) -> Form[Any]:
+        """The response type or plan compiled for this engine. Raises SchemaError."""
         from ..forms.form import Form
 
-        return Form.of(response_type, self._require_compiler("response_model"))
+        return Form.of(response_type, self._require_compiler("response_model"), guarantee)
+
+    def promise(self, params: SamplingParams, guarantee: Guarantee | None) -> None:
+        """Raises SchemaError if the grammar that the parameters ask for holds less than `guarantee` demands."""
+        if guarantee is None:
+            return
+        grammar = self._grammar(params)
+        if grammar is None:
+            reason, remedy = "needs a response_model or a json_schema", "Name the type of the answer, or leave it out."
+            raise ParameterError("guarantee", guarantee, reason, remedy)
+        if grammar.plan is not None:
+            grammar.plan.promise(guarantee)
 
     def _grammar(self, params: SamplingParams) -> Grammar | None:
         given = [n for n in ("json_schema", "regex", "choice", "grammar") if getattr(params, n) is not None]

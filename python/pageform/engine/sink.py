@@ -254,6 +254,7 @@ class OutputSink:
             error=self.fault or request.error or (self._guard.error if self._guard is not None else None),
             rewinds=self._guard.rewinds if self._guard is not None else [],
             rewound_tokens=self._guard.num_rewound if self._guard is not None else 0,
+            log=request.log.entries,
         )
 
 

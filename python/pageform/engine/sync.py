@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
+from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
 from .base import BaseEngine, Sampling, is_conversation, outcome
@@ -86,6 +87,7 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -102,6 +104,7 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -111,11 +114,13 @@ class Engine(BaseEngine):
         A result is a `Completion`, or with `response_model` a validated value of that type. Without `sampling`, typed
         answers are greedy and others follow the model's own recommendation. An answer that does not validate is asked
         for again with its errors up to `max_retries` times; `context` and `strict` go to Pydantic's validation, `hooks`
-        are Instructor's. Everything is checked before any work starts (ParameterError, SchemaError). If some of a list
-        fail, the others still finish and `BatchFailed` holds both; with `return_exceptions` they stand in the list.
+        are Instructor's. `guarantee="full"` refuses a type of which the grammar can't hold all that validation checks
+        (SchemaError; see `pageform.forms.plan`). Everything is checked before any work starts (ParameterError,
+        SchemaError). If some of a list fail, the others still finish and `BatchFailed` holds both; with
+        `return_exceptions` they stand in the list.
         `progress` shows a bar (default: for long calls on a terminal).
         """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -134,12 +139,13 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -158,12 +164,13 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations."""
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
@@ -183,18 +190,21 @@ class Engine(BaseEngine):
         hooks: Any = None,
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
+        guarantee: Guarantee | None = None,
         request_id: str | None = None,
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
         Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
         """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
         [params] = self.sampling_list(sampling, 1, response_model is not None)
         deltas = _Deltas()
         if response_model is not None:
-            call: TypedCall[Any] = TypedCall(self, self.form(response_model), prompt, params, options, request_id)
+            form = self.form(response_model, guarantee)
+            call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
             return self._stream_typed(call, call.next_ticket(deltas.put, deltas.retract), deltas)
+        self._parts.preparer.promise(params, guarantee)
         return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
 
     def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:

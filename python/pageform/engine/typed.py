@@ -10,6 +10,7 @@ from ..core.completion import Completion, FinishReason
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..forms.form import Form
+from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.answer import Answer
 from ..structured.judge import AttemptInfo, Judge
@@ -43,12 +44,15 @@ class TypedOptions:
     hooks: Any = None
     on_invalid: OnInvalid = "rewind"
     rewind: RewindOptions | None = None
+    guarantee: Guarantee | None = None
     asynchronous: bool = False
 
     def __post_init__(self) -> None:
         if self.on_invalid not in get_args(OnInvalid):
             names = ", ".join(map(repr, get_args(OnInvalid)))
             raise ParameterError("on_invalid", self.on_invalid, "is unknown", f"Use one of {names}.")
+        if self.guarantee is not None and self.guarantee not in get_args(Guarantee):
+            raise ParameterError("guarantee", self.guarantee, "is unknown", 'Use "full", or None.')
 
 
 class TypedCall(Generic[T]):
@@ -203,8 +207,10 @@ def start_answers(
     if request_id is not None and len(items) != 1:
         raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
     if response_model is None:
+        for one in params:
+            engine.parts.preparer.promise(one, options.guarantee)
         return [(None, engine.ticket(i, p, request_id=request_id)) for i, p in zip(items, params, strict=True)]
-    form = engine.form(response_model)
+    form = engine.form(response_model, options.guarantee)
     calls: list[TypedCall[Any]] = [
         TypedCall(engine, form, i, p, options, request_id) for i, p in zip(items, params, strict=True)
     ]

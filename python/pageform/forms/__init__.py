@@ -6,6 +6,21 @@ thread at a time: the engine's, or the one that fills masks while a step runs. F
 here, before a request exists, and raise `SchemaError` for that request only.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from .compiling import compile  # what the field calls it
 from .plan import Added, Plan, PlanLimits, Unenforced, plan
 
-__all__ = ["Added", "Plan", "PlanLimits", "Unenforced", "plan"]
+if TYPE_CHECKING:
+    from .form import Form
+
+__all__ = ["Added", "Form", "Plan", "PlanLimits", "Unenforced", "compile", "plan"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Form` is imported when it is first asked for: it needs numpy, which a plan does not."""
+    if name == "Form":
+        from .form import Form
+
+        return Form
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,36 +8,47 @@ from typing import Any, Generic, TypeVar
 from ..structured.spec import Spec
 from .checks import Check
 from .grammar import Grammar, GrammarCompiler
-from .plan import Plan, plan
+from .plan import Guarantee, Plan, plan
 
 T = TypeVar("T")
 
 
 class Form(Generic[T]):
-    """A spec, its plan and its compiled grammar. Immutable; may be shared by requests and threads."""
+    """A plan and its compiled grammar. Immutable; may be shared by requests and threads."""
 
-    def __init__(self, spec: Spec[T], planned: Plan, grammar: Grammar, compiler: GrammarCompiler) -> None:
-        self.spec = spec
+    def __init__(self, planned: Plan, grammar: Grammar, compiler: GrammarCompiler) -> None:
         self.plan = planned
         self.grammar = grammar
         self._compiler = compiler
 
     @classmethod
-    def of(cls, response_type: Any, compiler: GrammarCompiler) -> Form[Any]:
-        """The form of a response type or `Spec`; the last ones are kept. Raises `SchemaError`."""
+    def of(cls, source: Any, compiler: GrammarCompiler, guarantee: Guarantee | None = None) -> Form[Any]:
+        """The form of a response type, a `Spec` or a `Plan`; the last ones are kept.
+
+        Raises `SchemaError`; with `guarantee="full"` also, and before anything is compiled, where the plan is not all
+        that validation checks.
+        """
+        form: Form[Any]
 
         def make() -> Form[Any]:
-            spec = Spec.of(response_type)
-            planned = plan(spec, compiler.plan_limits)
-            return cls(spec, planned, compiler.compile_schema(planned), compiler)
+            planned = source if isinstance(source, Plan) else plan(Spec.of(source), compiler.plan_limits)
+            planned.promise(guarantee)
+            return cls(planned, compiler.compile_schema(planned), compiler)
 
-        key = response_type.response_type if isinstance(response_type, Spec) else response_type
+        key = source.response_type if isinstance(source, Spec) else source
         try:
             hash(key)
-        except TypeError:  # metadata in Annotated need not be hashable
+        except TypeError:  # a plan, whose grammar is kept by content; metadata in Annotated need not be hashable
             return make()
         # Equal types need not be one type: Literal[1] == Literal[True].
-        return compiler.forms.get((key, repr(key)), make)
+        form = compiler.forms.get((key, repr(key)), make)
+        form.plan.promise(guarantee)
+        return form
+
+    @cached_property
+    def spec(self) -> Spec[T]:
+        """The response type, which validates answers. Raises `SchemaError` for a plan of a schema that is no dict."""
+        return Spec.of(self.plan.source)
 
     @cached_property
     def min_tokens(self) -> int:

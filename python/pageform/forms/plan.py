@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from ..core.errors import ParameterError, SchemaError
 from ..structured.spec import FIELD, Spec
 from .shortest import ShortestTexts
+
+Guarantee = Literal["full"]
+"""What a caller may demand of a form. "full": the grammar holds all that validation checks, so that every answer that
+is complete is valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,22 @@ class Plan:
     """The caller's parameter, as errors name it."""
     source: Any = field(default=None, compare=False, repr=False)
     """What was planned: a `Spec`, or the JSON schema."""
+
+    def promise(self, guarantee: Guarantee | None) -> None:
+        """Raises `SchemaError` if the caller demands more than the grammar holds, `ParameterError` for no demand."""
+        if guarantee is None:
+            return
+        if guarantee not in get_args(Guarantee):
+            raise ParameterError("guarantee", guarantee, "is unknown", 'Use "full", or None.')
+        if self.unenforced:
+            listed = "; ".join(str(one) for one in self.unenforced[:5])
+            more = f"; and {len(self.unenforced) - 5} more" if len(self.unenforced) > 5 else ""
+            raise SchemaError(
+                self.parameter,
+                self.source,
+                f'guarantee="full", but only validation can check: {listed}{more}',
+                "Remove these constraints, or leave guarantee out: answers are validated anyway, and asked for again.",
+            )
 
     @property
     def min_tokens(self) -> int:

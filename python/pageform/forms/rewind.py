@@ -66,11 +66,14 @@ class Cut:
     value: str
 
 
+ValueJudge = Callable[[Check, Path, bytes, Mapping[str, bytes]], ValidationError | None]
+"""What is wrong with a value, as `FieldJudge` tells it; None if nothing is."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldJudge:
     """How the values of one answer are validated; `name` is that of its type, as errors show it."""
 
-    check: Check
     name: str
     context: Any = None
     strict: bool | None = None
@@ -97,12 +100,14 @@ class GivenUp(Exception):
 class Rewinder:
     """Judges the values of one answer as they close. Used by the engine's thread.
 
-    `matcher` is the request's own, `prefixes` gives the vocabulary in order when it is needed first.
+    `judge` gives verdicts on the values of `check`, `matcher` is the request's own, `prefixes` gives the vocabulary in
+    order when it is needed first.
     """
 
     def __init__(
         self,
-        judge: FieldJudge,
+        check: Check,
+        judge: ValueJudge,
         matcher: Matcher,
         prefixes: Callable[[], TokenPrefixes],
         vocab_size: int,
@@ -112,7 +117,7 @@ class Rewinder:
         self.rewinds: list[Rewind] = []
         self.num_rewound = 0
         self._judge = judge
-        self._tracker = FieldTracker(judge.check)
+        self._tracker = FieldTracker(check)
         self._matcher, self._prefixes, self._vocab_size = matcher, prefixes, vocab_size
         self._retries: list[Retry] = []  # outermost first
         self._error: Exception = ValueError("nothing was wrong")

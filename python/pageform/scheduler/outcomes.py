@@ -5,33 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ..cache import KVCacheManager
 from ..core.completion import FinishReason
 from ..core.drafts import Draft
 from ..core.errors import BackendError
-from ..core.log import TokenOrigin
 from ..core.plan import RowPlan, RowResult, SeqPlan
 from ..core.request import Request
 from ..core.states import RequestState
+from .delivery import Delivery, Finish
 
 Outcome = tuple[RowPlan, RowResult]
-
-
-class Finish(Protocol):
-    """The scheduler's one way to end a request."""
-
-    def __call__(
-        self,
-        request: Request,
-        reason: FinishReason,
-        now: float,
-        *,
-        detail: str | None = None,
-        error: BaseException | None = None,
-        forget: bool = False,
-    ) -> None: ...
 
 
 @dataclass(slots=True)
@@ -65,7 +49,7 @@ class Outcomes:
         self._cache = cache
         self._find = find
         self._finish = finish
-        self._finish_if_full = finish_if_full
+        self._delivery = Delivery(finish, finish_if_full)
         self._start = start
 
     def advance(
@@ -139,36 +123,10 @@ class Outcomes:
             self._cache.trim(request)
 
     def _deliver(self, request: Request, result: RowResult, now: float) -> None:
-        """Appends a sampled token, and what is certain to follow it."""
         if result.error is not None:
             self._fail_row(request.index, result, now)
-            return
-        try:
-            token = request.sink.choose(result.token)
-            self._append(request, token, result if token == result.token else None, now)
-            while request.state is RequestState.RUNNING and (forced := request.sink.forced()):
-                for length, token in enumerate(forced, len(request.output_ids)):
-                    if request.state is not RequestState.RUNNING or len(request.output_ids) != length:
-                        break  # it has ended, or what was appended was taken back
-                    self._append(request, token, None, now)
-        except Exception as error:
-            self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
-
-    def _append(self, request: Request, token: int, result: RowResult | None, now: float) -> None:
-        """Appends one token: sampled, or forced where there is no `result`."""
-        request.append(token, TokenOrigin.SAMPLED if result is not None else TokenOrigin.FORCED)
-        request.protected = False
-        if request.first_token_time is None:
-            request.first_token_time = now
-        try:
-            reason = request.sink.token(token, result)
-        except Exception as error:
-            self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
-            return
-        if reason is not None:
-            self._finish(request, reason, now)
-        elif request.state is RequestState.RUNNING:
-            self._finish_if_full(request, now)
+        else:
+            self._delivery.deliver(request, result, now)
 
     def _fail_row(self, index: int, result: RowResult, now: float) -> None:
         request = self._find(index)

@@ -46,11 +46,13 @@ def load_tokenizer(checkpoint: TokenizerSource, tokenizer: str | Path | None = "
         if checkpoint.kind == "gguf":
             return tokenizer_from_gguf(str(checkpoint.path), checkpoint.metadata, eos_ids)
         return _from_folder(checkpoint.path, eos_ids, bos_id)
-    path = Path(tokenizer)
+    return read_tokenizer(Path(tokenizer), eos_ids, bos_id)
+
+
+def read_tokenizer(path: Path, eos_ids: tuple[int, ...] = (), bos_id: int | None = None) -> Tokenizer:
+    """The tokenizer of a tokenizer.json or the folder around it. Raises ModelNotFoundError or ModelFileError."""
     if not path.exists():
-        raise ModelNotFoundError(
-            "tokenizer", str(tokenizer), "no such file or folder", 'Check the path, or use "auto".'
-        )
+        raise ModelNotFoundError("tokenizer", str(path), "no such file or folder", 'Check the path, or use "auto".')
     return _from_folder(path, eos_ids, bos_id)
 
 

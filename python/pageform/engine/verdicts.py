@@ -1,0 +1,71 @@
+"""Verdicts on values, kept in the log of their request: a replay reads them there and calls no validator again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from ..core.log import FaultEntry, LogEntry, RequestLog, VerdictEntry
+from ..forms.checks import Check
+from ..forms.rewind import FieldJudge
+from ..forms.tracker import Path
+from ..structured.diagnose import path as written
+from ..structured.faults import failed, relocated
+
+
+class Verdicts:
+    """Asks the judge of one request's values and writes down what it says against them. `bind` comes first.
+
+    While the request's log is `recorded` already and being replayed, the verdicts are those of the record.
+    """
+
+    def __init__(self, judge: FieldJudge) -> None:
+        self.judge = judge
+        self.recorded: Sequence[LogEntry] | None = None
+        self._log: RequestLog
+
+    def bind(self, log: RequestLog) -> None:
+        """Names the log to write to."""
+        self._log = log
+
+    def __call__(self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes]) -> ValidationError | None:
+        """What is wrong with a value; None if nothing is."""
+        place = written(path)
+        if self.recorded is not None:
+            return self._read(place)
+        error = self.judge(check, path, text, before)
+        if error is not None:
+            self._log.append(VerdictEntry(place, False, tuple(map(_entry, relocated(error)))))
+        return error
+
+    def _read(self, place: str) -> ValidationError | None:
+        assert self.recorded is not None
+        at = len(self._log.entries)
+        entry = self.recorded[at] if at < len(self.recorded) else None
+        if not isinstance(entry, VerdictEntry) or entry.path != place or entry.ok:
+            return None
+        self._log.append(entry)
+        return failed(self.judge.name, map(_details, entry.faults))
+
+
+def _entry(fault: InitErrorDetails) -> FaultEntry:
+    kind, loc, given = fault["type"], fault.get("loc", ()), json.dumps(fault["input"], default=str)
+    if isinstance(kind, PydanticCustomError):
+        return FaultEntry(kind.type, loc, given, template=kind.message_template)
+    details = fault.get("ctx")
+    return FaultEntry(kind, loc, given, None if details is None else json.dumps(details, default=str))
+
+
+def _details(entry: FaultEntry) -> InitErrorDetails:
+    kind: Any = entry.type if entry.template is None else PydanticCustomError(entry.type, entry.template)
+    fault: InitErrorDetails = {"type": kind, "loc": entry.loc, "input": json.loads(entry.given)}
+    if entry.details is None:
+        return fault
+    details = json.loads(entry.details)
+    if entry.type in ("value_error", "assertion_error"):  # these are told by the exception that was raised
+        details["error"] = (ValueError if entry.type == "value_error" else AssertionError)(details["error"])
+    return {**fault, "ctx": details}
