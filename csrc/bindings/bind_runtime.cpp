@@ -137,6 +137,7 @@ py::dict run(pf::Runner& runner, const py::object& inputs, const std::shared_ptr
   PfStep step = arrays.step();
   if (gate != nullptr) {
     step.wait_masks = pf::MaskGate::wait_callback;
+    step.masks_ready = pf::MaskGate::ready_callback;
     step.wait_ctx = gate.get();
   }
   try {

@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define PF_BACKEND_ABI 2u
+#define PF_BACKEND_ABI 3u
 #define PF_MAX_INPUTS 4
 #define PF_MAX_OUTPUTS 2
 #define PF_MAX_INTS 8
@@ -128,8 +128,9 @@ typedef struct PfStep {
   const int32_t* copy_dst;
   PfSampling sampling;
   PfSampled sampled;
-  int32_t copy_logits;           // 1: copy all rows' raw logits to sampled.logits_out
-  int (*wait_masks)(void* ctx);  // called once before masks are read; non-zero fails the step; may be null
+  int32_t copy_logits;            // 1: copy all rows' raw logits to sampled.logits_out
+  int (*wait_masks)(void* ctx);   // called once before masks are read; non-zero fails the step; may be null
+  int (*masks_ready)(void* ctx);  // whether wait_masks would return at once; null: always
   void* wait_ctx;
   PfKvCache* kv;
 } PfStep;

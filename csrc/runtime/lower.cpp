@@ -5,7 +5,7 @@
 namespace pf {
 namespace {
 
-// The op that replaces ops[first] and ops[second]; it takes the place of the first.
+// The op that replaces ops[first] and ops[second], which may be the same one; it takes the place of the first.
 struct Fusion {
   size_t second;
   Op fused;
@@ -34,8 +34,30 @@ std::optional<Fusion> match_add_rms_norm(const Program& program, size_t first) {
   return std::nullopt;
 }
 
+// y = linear(x); sample(y)  →  y = lm_head(x); sample(y), where nothing else sees y.
+std::optional<Fusion> match_lm_head(const Program& program, size_t first) {
+  const View& logits = program.ops[first].outputs[0];
+  if (program.buffers[static_cast<size_t>(logits.buffer)].rows != Rows::logits) return std::nullopt;
+  for (const auto& [name, view] : program.outputs) {
+    if (overlap(view, logits)) return std::nullopt;
+  }
+  bool sampled = false;
+  for (const Op& op : program.ops) {
+    for (const View& input : op.inputs) {
+      if (!overlap(input, logits)) continue;
+      if (op.name != "sample" || input != logits) return std::nullopt;
+      sampled = true;
+    }
+  }
+  if (!sampled) return std::nullopt;
+  Op head = program.ops[first];
+  head.name = "lm_head";
+  return Fusion{first, head};
+}
+
 constexpr Pattern kPatterns[] = {
     {"add_rms_norm", "add", match_add_rms_norm},
+    {"lm_head", "linear", match_lm_head},
 };
 
 }  // namespace
@@ -47,7 +69,8 @@ Program lower(Program program, const HasOp& has_op) {
       if (program.ops[first].name != pattern.first_op) continue;
       if (std::optional<Fusion> fusion = pattern.match(program, first)) {
         program.ops[first] = std::move(fusion->fused);
-        program.ops.erase(program.ops.begin() + static_cast<std::ptrdiff_t>(fusion->second));
+        if (fusion->second != first)
+          program.ops.erase(program.ops.begin() + static_cast<std::ptrdiff_t>(fusion->second));
       }
     }
   }

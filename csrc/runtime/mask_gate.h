@@ -24,6 +24,12 @@ class MaskGate {
     return state_ == State::open;
   }
 
+  // Whether wait() would return at once.
+  bool decided() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return state_ != State::closed;
+  }
+
   // Seconds that all calls of wait() took: by so much the masks came too late.
   double waited() {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -37,6 +43,7 @@ class MaskGate {
 
   // wait() as PfStep.wait_masks takes it.
   static int wait_callback(void* gate) { return static_cast<MaskGate*>(gate)->wait() ? 0 : 1; }
+  static int ready_callback(void* gate) { return static_cast<MaskGate*>(gate)->decided() ? 1 : 0; }
 
  private:
   enum class State { closed, open, failed };

@@ -68,6 +68,11 @@ void check_linear(const OpShapes& s) {
   if (s.op.vector >= 0) s.expect("length of the bias", s.vector_len(), s.out(0));
 }
 
+void check_lm_head(const OpShapes& s) {
+  check_linear(s);
+  s.expect_rows("input", s.in_rows(0), Rows::logits);
+}
+
 void check_rope(const OpShapes& s) {
   positive(s, {"heads", "head_dim", "rot_dim"});
   const int64_t rot = s.integer("rot_dim"), interleaved = s.integer("interleaved");
@@ -170,6 +175,7 @@ const std::vector<OpSignature>& op_signatures() {
       {"add", 2, 1, {}, {}, Need::no, Need::no, check_add},
       {"gather_rows", 1, 1, {}, {}, Need::no, Need::no, check_gather_rows},
       {"sample", 1, 0, {}, {}, Need::no, Need::no, check_sample},
+      {"lm_head", 1, 1, {}, {}, Need::yes, Need::optional, check_lm_head},
       {"add_rms_norm", 2, 2, {"groups"}, {"eps"}, Need::no, Need::yes, check_add_rms_norm},
   };
   return table;

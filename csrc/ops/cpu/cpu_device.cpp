@@ -97,29 +97,33 @@ CpuDevice::CpuDevice(int num_threads, const std::string& isa)
       description_(message("cpu ", isa_name(isa_), " ", pool_.size(), pool_.size() == 1 ? " thread" : " threads")) {}
 
 void CpuDevice::execute(const PfCall* calls, int32_t num_calls, const PfStep& step) {
-  const int32_t sample = cpu_op_handle("sample");
+  const int32_t sample = cpu_op_handle("sample"), lm_head = cpu_op_handle("lm_head");
   for (int32_t i = 0; i < num_calls; ++i) {
     const int32_t op = calls[i].op;
     if (op < 0 || static_cast<size_t>(op) >= ops_.size() || ops_[static_cast<size_t>(op)] == nullptr) {
       throw std::runtime_error(message("call ", i, " refers to op ", op, ", which ", description_, " lacks"));
     }
   }
+  PfStep unmasked = step;  // what lm_head sees as long as there are no masks: it computes everything then
+  unmasked.sampling.mask_row = nullptr;
+  bool masks_ready = step.wait_masks == nullptr;  // written by thread 0 between barriers
   pool_.run([&](Worker& worker) {
     if (step.num_copies > 0) {
       copy_blocks(step, worker);
       worker.barrier();
     }
-    bool masks_ready = step.wait_masks == nullptr;
     for (int32_t i = 0; i < num_calls; ++i) {
       const PfCall& call = calls[i];
-      if (call.op == sample && !masks_ready) {
+      const bool must_wait = call.op == sample, may_wait = call.op == lm_head;
+      if (step.wait_masks != nullptr && (must_wait || may_wait)) {
         // One thread waits; a failure leaves the others' barrier through the pool's cancellation.
-        if (worker.tid() == 0 && step.wait_masks(step.wait_ctx) != 0)
-          throw std::runtime_error("the masks were not filled");
+        if (worker.tid() == 0 && !masks_ready) {
+          masks_ready = must_wait || step.masks_ready == nullptr || step.masks_ready(step.wait_ctx) != 0;
+          if (masks_ready && step.wait_masks(step.wait_ctx) != 0) throw std::runtime_error("the masks were not filled");
+        }
         worker.barrier();
-        masks_ready = true;
       }
-      ops_[static_cast<size_t>(call.op)](call, step, worker);
+      ops_[static_cast<size_t>(call.op)](call, may_wait && !masks_ready ? unmasked : step, worker);
       worker.barrier();
     }
   });

@@ -2,6 +2,8 @@
 //
 //   linear   in x[rows, K]; weight W[N, K]; optional vector bias[N]
 //            out y[rows, N] = x W^T + bias
+//   lm_head  linear, whose out y[R, N] are the logits that `sample` reads; reads the masks of step.sampling. Where a
+//            row reads only what its mask allows (see sample.h), its other entries may hold anything
 //   embed    weight W[V, K]; floats scale; reads step.token_ids[T], each within [0, V)
 //            out y[T, K] = W[token_ids] * scale, where W is dequantized exactly as its file format defines
 //

@@ -20,11 +20,31 @@
 // mask forbids has -inf, and a mask that allows nothing gives -inf for both. Such rows get log-probability and rank as
 // if num_logprobs were 0. Elsewhere both are 0.
 //
-// Status: a NaN or +inf anywhere among the raw logits, or only -inf, is PF_ROW_NONFINITE; no token left after mask and
-// bias is PF_ROW_MASK_EMPTY. In both cases the id is -1, and all else of the row is as if unused.
+// A row that has a mask and is sampled without log-probabilities and weights reads only the logits that its mask
+// allows, see `only_allowed`: the others need not be there.
+//
+// Status: a NaN or +inf anywhere among the logits that a row reads is PF_ROW_NONFINITE, and so is a row that
+// reads all of them and has only -inf; no token left after mask and bias is PF_ROW_MASK_EMPTY. In both cases the
+// id is -1, and all else of the row is as if unused.
 //
 // Noise: token t has word (t % 64) / 16 of the Philox4x32-10 block with counter (16 (t / 64) + t % 16, position,
 // stream, 0) and key (seed low, seed high), an integer k; u = (k + 1/2) / 2^32; gumbel = -log(-log(u)) in double,
 // rounded to float; score = z + gumbel in float. So noise is the same on every backend and instruction set, and z
 // differs by rounding at most.
 #pragma once
+#include "../../runtime/backend.h"
+
+namespace pf {
+namespace {  // kernel files are compiled with various flags: no symbol of this header may be shared among them
+
+// The mask of a row that reads nothing but the logits which the mask allows; null for a row that reads all of them.
+// Whatever looks at the other logits of a row must be told here, since lm_head does not compute them.
+inline const uint32_t* only_allowed(const PfStep& step, int64_t row) {
+  const PfSampling& s = step.sampling;
+  const bool whole = step.copy_logits != 0 || s.mask_row == nullptr || s.mask_row[row] < 0 || s.defer[row] != 0 ||
+                     s.target[row] >= 0 || s.num_logprobs[row] >= 0 || (s.weigh != nullptr && s.weigh[row] != 0);
+  return whole ? nullptr : s.masks + s.mask_row[row] * ((int64_t{s.vocab} + 31) / 32);
+}
+
+}  // namespace
+}  // namespace pf

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .reference_sample import sample
+from .reference_sample import only_allowed, sample
 from .reference_types import ReferenceCall, ReferenceStep
 
 Reference = Callable[..., tuple[Tensor, ...]]
@@ -26,6 +26,18 @@ def linear(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]
     """x @ weightᵀ + bias."""
     y = x @ _matrix(call).T
     return (y if call.vector is None else y + call.vector,)
+
+
+def lm_head(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
+    """`linear`, with NaN wherever `sample` does not read the logit."""
+    (y,) = linear(call, step, x)
+    for row in range(len(y)):
+        allowed = only_allowed(step, row)
+        if allowed is not None:
+            read = torch.zeros(y.shape[1], dtype=torch.bool, device=y.device)
+            read[: len(allowed)] = torch.from_numpy(allowed).to(y.device)
+            y[row, ~read] = torch.nan
+    return (y,)
 
 
 def rms_norm(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
@@ -142,6 +154,7 @@ REFERENCE: dict[str, Reference] = {
         add,
         gather_rows,
         sample,
+        lm_head,
         add_rms_norm,
     )
 }

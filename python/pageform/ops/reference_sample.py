@@ -95,17 +95,36 @@ def mask_bits(words: U32, vocab: int) -> npt.NDArray[np.bool_]:
     return bits.reshape(-1)[:vocab].astype(bool)
 
 
+def only_allowed(step: ReferenceStep, row: int) -> npt.NDArray[np.bool_] | None:
+    """Booleans [vocab] of the logits that a row reads, if it reads none but those that its mask allows; else None."""
+    inputs = step.sampling
+    if step.copy_logits or inputs is None or inputs.mask_row is None or inputs.masks is None:
+        return None
+    if inputs.mask_row[row] < 0 or inputs.defer[row] or inputs.target[row] >= 0 or inputs.num_logprobs[row] >= 0:
+        return None
+    if inputs.weigh is not None and inputs.weigh[row]:
+        return None
+    return mask_bits(inputs.masks[inputs.mask_row[row]], inputs.vocab)
+
+
 def sample(call: ReferenceCall, step: ReferenceStep, logits: Tensor) -> tuple[()]:
     """Samples or scores every row of logits [R, ≥ vocab] and writes `step.sampled`."""
     inputs, sampled = step.sampling, step.sampled
     if inputs is None or sampled is None:
         raise ValueError("op 'sample' needs step.sampling and step.sampled")
     for row, values in enumerate(logits.float().cpu().numpy()):
-        _sample_row(inputs, sampled, row, values[: inputs.vocab or None], step.copy_logits)
+        _sample_row(inputs, sampled, row, values[: inputs.vocab or None], step.copy_logits, only_allowed(step, row))
     return ()
 
 
-def _sample_row(inputs: SamplingInputs, sampled: Sampled, row: int, logits: F32, copy_logits: bool) -> None:
+def _sample_row(
+    inputs: SamplingInputs,
+    sampled: Sampled,
+    row: int,
+    logits: F32,
+    copy_logits: bool,
+    allowed: npt.NDArray[np.bool_] | None,
+) -> None:
     sampled.ids[row], sampled.logprobs[row], sampled.ranks[row], sampled.status[row] = -1, 0.0, 0, 0
     sampled.top_ids[row], sampled.top_logprobs[row] = -1, 0.0
     sampled.log_allowed[row] = sampled.allowed_logprobs[row] = 0.0
@@ -113,7 +132,8 @@ def _sample_row(inputs: SamplingInputs, sampled: Sampled, row: int, logits: F32,
         sampled.logits[row] = logits
     if inputs.defer[row]:
         return
-    if np.isnan(logits).any() or logits.max() == np.inf or logits.max() == -np.inf:
+    read = logits if allowed is None else logits[allowed]
+    if np.isnan(read).any() or (read == np.inf).any() or (allowed is None and read.max() == -np.inf):
         sampled.status[row] = ROW_NONFINITE
         return
     token = int(inputs.target[row])

@@ -15,6 +15,8 @@ silu_mul                x[*, 2I] -> y[*, I]; y = silu(x[:, :I]) * x[:, I:]
 add                     a, b -> a + b
 gather_rows             x[T, H] -> y[R, H]; y = x[step.logits_rows]
 sample                  logits[R, V] -> (); reads step.sampling, writes step.sampled
+lm_head                 x[R, K] -> y[R, N]; linear, but entries that `sample` does not read may be anything; made by
+                        lowering only
 add_rms_norm            a, b -> s = a + b, y = rms_norm(s); made by lowering only
 ======================= ============================================================================================
 """
@@ -57,6 +59,7 @@ OPS: dict[str, OpSpec] = {
         OpSpec("add", 2, 1),
         OpSpec("gather_rows", 1, 1),
         OpSpec("sample", 1, 0),
+        OpSpec("lm_head", 1, 1, weight="yes", vector="optional"),
         OpSpec("add_rms_norm", 2, 2, ints=("groups",), floats=("eps",), vector="yes"),
     )
 }

@@ -1,6 +1,7 @@
-// The ops linear and embed: who computes which tile for which rows.
+// The ops linear, lm_head and embed: who computes which tile for which rows.
 #include "../../cpu/kernels.h"
 #include "../../cpu/tensor_rows.h"
+#include "../../sample/sample.h"
 #include "packed.h"
 #include "tile_kernels.h"
 
@@ -10,6 +11,12 @@ namespace {
 // Rows of one item of work. Their activations (128 * 1,536 * 44 / 32 bytes = 270 kB in a small model) should stay in
 // the second-level cache while tiles pass by, and unpacking a tile should be paid for by many of them.
 constexpr int64_t kItemRows = 128;
+constexpr size_t kOutBytes = kItemRows * kFloatStrip * kTile * sizeof(float);
+
+// A row of logits is narrow if its mask has bits in at most 1 / kNarrowShare of the tiles.
+constexpr int64_t kNarrowShare = 4;
+
+constexpr size_t round64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 const PackedWeight& weight_of(const PfCall& call) { return *reinterpret_cast<const PackedWeight*>(call.weight); }
 
@@ -19,20 +26,24 @@ int64_t num_strips(const PackedPart& part) { return (part.tiles + strip_tiles(pa
 struct Plan {
   const PackedWeight& weight;
   int64_t rows, groups;
-  int64_t strips = 0;      // of all parts
-  bool quantized = false;  // any part
-  size_t panel_bytes = 0;  // room for the unpacked tile of any part
+  int64_t strips = 0;                          // of all parts
+  bool quantized = false, has_floats = false;  // any part
+  size_t panel_bytes = 0;                      // room for the unpacked tile of any part
 
   explicit Plan(const PfCall& call) : weight(weight_of(call)), rows(call.in[0].rows), groups(weight.cols / kGroup) {
     for (int32_t i = 0; i < weight.num_parts; ++i) {
       const PackedPart& part = weight.parts[i];
       strips += num_strips(part);
-      if (!is_quantized(part.format)) continue;
+      if (!is_quantized(part.format)) {
+        has_floats = true;
+        continue;
+      }
       quantized = true;
       const size_t bytes = static_cast<size_t>(groups) * quantized_kernel(part.format).panel_bytes;
       if (bytes > panel_bytes) panel_bytes = bytes;
     }
   }
+  size_t group_bytes() const { return static_cast<size_t>(rows * groups) * sizeof(ActivationGroup); }
   int64_t items() const { return strips * ((rows + kItemRows - 1) / kItemRows); }
 
   // Enough claims to even out threads of different speed, but no more: a claim costs some 50 ns.
@@ -42,31 +53,56 @@ struct Plan {
   }
 };
 
-const ActivationGroup* quantize_rows(const PfCall& call, const Plan& plan, Worker& worker) {
-  const auto count = static_cast<size_t>(plan.rows * plan.groups);
-  auto* groups = static_cast<ActivationGroup*>(worker.shared(count * sizeof(ActivationGroup)));
+// In which order the rows of a call are worked off, and what is wanted of them. The first `wide` want every column, of
+// those after them `masks` says which.
+struct RowOrder {
+  const int32_t* order = nullptr;  // null: as they come, and all wide
+  int64_t wide;
+  const uint32_t* const* masks = nullptr;  // by place in the order
+  int64_t vocab = 0;                       // tokens that masks have a bit for
+
+  int64_t row(int64_t place) const { return order == nullptr ? place : order[place]; }
+
+  // Whether the row at `place` wants any of `count` <= 32 columns.
+  bool wants(int64_t place, int64_t column, int64_t count) const {
+    if (place < wide) return true;
+    if (column >= vocab) return false;
+    const uint32_t* words = masks[place] + column / 32;
+    const uint64_t next = column / 32 + 1 < (vocab + 31) / 32 ? words[1] : 0;
+    const uint64_t bits = (words[0] | next << 32) >> (column % 32);
+    return (bits & ((uint64_t{1} << count) - 1)) != 0;
+  }
+};
+
+// Memory shared by the threads of a call: what of the rows the kernels of its formats read, in the order of the rows.
+struct Operands {
+  ActivationGroup* groups = nullptr;
+  const float* x = nullptr;
+  int64_t x_stride = 0;
+};
+
+void quantize_rows(const PfCall& call, const Plan& plan, const RowOrder& rows, ActivationGroup* groups,
+                   Worker& worker) {
   constexpr int64_t kPiece = 16;  // groups of one claim
   const int64_t pieces = (plan.groups + kPiece - 1) / kPiece;
   worker.for_each(plan.rows * pieces, [&](int64_t i) {
-    const int64_t row = i / pieces, begin = i % pieces * kPiece;
+    const int64_t place = i / pieces, begin = i % pieces * kPiece;
     const int64_t end = begin + kPiece < plan.groups ? begin + kPiece : plan.groups;
-    const float* x = input_row(call, 0, row);
-    for (int64_t g = begin; g < end; ++g) quantize_group(x + g * kGroup, groups + row * plan.groups + g);
+    const float* x = input_row(call, 0, rows.row(place));
+    for (int64_t g = begin; g < end; ++g) quantize_group(x + g * kGroup, groups + place * plan.groups + g);
   });
-  worker.barrier();
-  return groups;
 }
 
-// Adds the bias and writes the columns that exist. `out` is [rows][width].
-void store_outputs(const PfCall& call, int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t width,
-                   const float* out) {
+// Adds the bias and writes the columns that exist. `out` is [count][width], of the rows from `place` on.
+void store_outputs(const PfCall& call, const RowOrder& rows, int64_t place, int64_t count, int64_t column,
+                   int64_t columns, int64_t width, const float* out) {
   for (int64_t c = 0; c < columns; c += kTile) {
     const int64_t n = columns - c < kTile ? columns - c : kTile;
     const F16x bias = call.vector == nullptr ? zero() : load_partial(call.vector + column + c, n, 0.0f);
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = 0; r < count; ++r) {
       const F16x sum = load(out + r * width + c);
       const F16x y = call.vector == nullptr ? sum : add(sum, bias);
-      float* to = output_row(call, 0, row + r) + column + c;
+      float* to = output_row(call, 0, rows.row(place + r)) + column + c;
       if (n == kTile) {
         store(to, y);
       } else {
@@ -76,16 +112,15 @@ void store_outputs(const PfCall& call, int64_t row, int64_t rows, int64_t column
   }
 }
 
-void linear(const PfCall& call, const PfStep&, Worker& worker) {
-  const Plan plan(call);
-  const ActivationGroup* activations = plan.quantized ? quantize_rows(call, plan, worker) : nullptr;
-  constexpr size_t kOutBytes = kItemRows * kFloatStrip * kTile * sizeof(float);
-  auto* out = static_cast<float*>(worker.scratch(kOutBytes + plan.panel_bytes));
-  uint8_t* panel = reinterpret_cast<uint8_t*>(out) + kOutBytes;
+// All rows, one strip after another; of the rows after the wide ones only the strips that they want.
+void multiply(const PfCall& call, const Plan& plan, const RowOrder& rows, const Operands& operands, Worker& worker,
+              void* scratch) {
+  auto* out = static_cast<float*>(scratch);
+  uint8_t* panel = static_cast<uint8_t*>(scratch) + kOutBytes;
 
   const auto run_item = [&](int64_t item) {
-    const int64_t row = item / plan.strips * kItemRows;
-    const int64_t rows = plan.rows - row < kItemRows ? plan.rows - row : kItemRows;
+    const int64_t first = item / plan.strips * kItemRows;
+    const int64_t last = plan.rows - first < kItemRows ? plan.rows : first + kItemRows;
     int64_t strip = item % plan.strips;
     const PackedPart* part = plan.weight.parts;
     for (; strip >= num_strips(*part); ++part) strip -= num_strips(*part);
@@ -93,17 +128,96 @@ void linear(const PfCall& call, const PfStep&, Worker& worker) {
     const int64_t tile = strip * strip_tiles(*part);
     const uint8_t* data = part->data + static_cast<size_t>(tile) * part->tile_bytes;
     const int64_t tiles = part->tiles - tile < strip_tiles(*part) ? part->tiles - tile : strip_tiles(*part);
-    if (is_quantized(part->format)) {
-      quantized_kernel(part->format).run(data, plan.groups, activations + row * plan.groups, rows, panel, out);
-    } else {
-      float_kernel(part->format)(data, part->tile_bytes, static_cast<int>(tiles), plan.weight.cols,
-                                 input_row(call, 0, row), call.in[0].stride, rows, out);
+    const int64_t column = part->first_row + tile * kTile, left = part->rows - tile * kTile;
+    const int64_t width = tiles * kTile, columns = left < width ? left : width;
+    for (int64_t begin = first, end; begin < last; begin = end) {
+      end = begin + 1;
+      if (!rows.wants(begin, column, columns)) continue;
+      if (begin < rows.wide) end = rows.wide < last ? rows.wide : last;
+      while (end < last && rows.wants(end, column, columns)) ++end;
+      if (is_quantized(part->format)) {
+        quantized_kernel(part->format)
+            .run(data, plan.groups, operands.groups + begin * plan.groups, end - begin, panel, out);
+      } else {
+        float_kernel(part->format)(data, part->tile_bytes, static_cast<int>(tiles), plan.weight.cols,
+                                   operands.x + begin * operands.x_stride, operands.x_stride, end - begin, out);
+      }
+      store_outputs(call, rows, begin, end - begin, column, columns, width, out);
     }
-    const int64_t column = tile * kTile, left = part->rows - column;
-    store_outputs(call, row, rows, part->first_row + column, left < tiles * kTile ? left : tiles * kTile, tiles * kTile,
-                  out);
   };
   worker.for_each(plan.items(), run_item, plan.chunk(worker.num_threads()));
+}
+
+void linear(const PfCall& call, const PfStep&, Worker& worker) {
+  const Plan plan(call);
+  const RowOrder rows = {.wide = plan.rows};
+  Operands operands = {.x = input_row(call, 0, 0), .x_stride = call.in[0].stride};
+  if (plan.quantized) {
+    operands.groups = static_cast<ActivationGroup*>(worker.shared(plan.group_bytes()));
+    quantize_rows(call, plan, rows, operands.groups, worker);
+    worker.barrier();
+  }
+  multiply(call, plan, rows, operands, worker, worker.scratch(kOutBytes + plan.panel_bytes));
+}
+
+// Whether a mask wants so few columns that they are worth picking out. Whole masks, as those inside of strings, pass
+// the limit after a few words.
+bool is_narrow(const uint32_t* mask, int64_t vocab) {
+  const int64_t most = vocab / kTile / kNarrowShare;
+  int64_t tiles = 0;
+  for (int64_t word = 0; word < (vocab + 31) / 32; ++word) {
+    tiles += ((mask[word] & 0xffffu) != 0) + (mask[word] >> 16 != 0);
+    if (tiles > most) return false;
+  }
+  return true;
+}
+
+void lm_head(const PfCall& call, const PfStep& step, Worker& worker) {
+  const Plan plan(call);
+  bool any = false;
+  for (int64_t row = 0; row < plan.rows && !any; ++row) any = only_allowed(step, row) != nullptr;
+  if (!any) return linear(call, step, worker);
+
+  // Shared by the threads: masks of the narrow rows, by row; then what the kernels read.
+  const size_t masks_bytes = round64(static_cast<size_t>(plan.rows) * sizeof(uint32_t*));
+  const size_t group_bytes = plan.quantized ? round64(plan.group_bytes()) : 0;
+  const size_t x_bytes = plan.has_floats ? static_cast<size_t>(plan.rows * plan.weight.cols) * sizeof(float) : 0;
+  auto* shared = static_cast<uint8_t*>(worker.shared(masks_bytes + group_bytes + x_bytes));
+  auto* masks = reinterpret_cast<const uint32_t**>(shared);
+  worker.for_each(plan.rows, [&](int64_t row) {
+    const uint32_t* mask = only_allowed(step, row);
+    masks[row] = mask != nullptr && is_narrow(mask, step.sampling.vocab) ? mask : nullptr;
+  });
+  worker.barrier();
+
+  // Each thread puts the rows in order for itself.
+  const size_t work_bytes = kOutBytes + round64(plan.panel_bytes);
+  auto* scratch = static_cast<uint8_t*>(worker.scratch(work_bytes + masks_bytes + plan.rows * sizeof(int32_t)));
+  auto* ordered = reinterpret_cast<const uint32_t**>(scratch + work_bytes);
+  auto* order = reinterpret_cast<int32_t*>(scratch + work_bytes + masks_bytes);
+  int64_t place = 0;
+  const auto append = [&](bool narrow) {
+    for (int64_t row = 0; row < plan.rows; ++row) {
+      if ((masks[row] != nullptr) != narrow) continue;
+      ordered[place] = masks[row];
+      order[place++] = static_cast<int32_t>(row);
+    }
+  };
+  append(false);
+  const int64_t wide = place;
+  append(true);
+  const RowOrder rows = {order, wide, ordered, step.sampling.vocab};
+
+  auto* groups = reinterpret_cast<ActivationGroup*>(shared + masks_bytes);
+  auto* x = reinterpret_cast<float*>(shared + masks_bytes + group_bytes);
+  if (plan.quantized) quantize_rows(call, plan, rows, groups, worker);
+  if (plan.has_floats) {
+    worker.for_each(plan.rows, [&](int64_t i) {
+      memcpy(x + i * plan.weight.cols, input_row(call, 0, order[i]), plan.weight.cols * sizeof(float));
+    });
+  }
+  worker.barrier();
+  multiply(call, plan, rows, {groups, x, plan.weight.cols}, worker, scratch);
 }
 
 void embed(const PfCall& call, const PfStep& step, Worker& worker) {
@@ -119,12 +233,12 @@ void embed(const PfCall& call, const PfStep& step, Worker& worker) {
   });
 }
 
-constexpr OpEntry kOps[] = {{"linear", linear}, {"embed", embed}};
+constexpr OpEntry kOps[] = {{"linear", linear}, {"lm_head", lm_head}, {"embed", embed}};
 
 }  // namespace
 
 const OpTable& linear_ops() {
-  static const OpTable table = {kOps, 2};
+  static const OpTable table = {kOps, 3};
   return table;
 }
 

@@ -7,6 +7,7 @@
 #include "../../cpu/kernels.h"
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
+#include "../sample.h"
 #include "candidates.h"
 #include "philox.h"
 
@@ -40,6 +41,26 @@ struct Scan {
   float largest_raw, largest;  // before and after the mask
   bool finite;                 // no NaN, no +inf, not all -inf
 };
+
+// Copies the logits that a mask allows, and reads no others.
+Scan copy_allowed(const float* logits, const uint32_t* mask, int64_t vocab, float* adjusted) {
+  const F16x none = set1(-INFINITY);
+  F16x poison = zero(), largest = none;
+  for (int64_t i = 0; i < RowScratch::padded(vocab); i += 16) {
+    const uint32_t bits = i < vocab ? mask[i / 32] >> (i % 32) & 0xffffu : 0;
+    if (bits == 0) {
+      store(adjusted + i, none);
+      continue;
+    }
+    const F16x x = vocab - i >= 16 ? load(logits + i) : load_partial(logits + i, vocab - i, -INFINITY);
+    const F16x y = where_bits(bits, x, none);
+    poison = fma(max(set1(-FLT_MAX), y), zero(), poison);  // see copy_masked
+    largest = max(largest, y);
+    store(adjusted + i, y);
+  }
+  const float found = reduce_max(largest);
+  return {found, found, reduce_add(poison) == 0.0f};
+}
 
 // Copies a row with its mask applied: a bit for each token, 0 = forbidden; null = all allowed.
 Scan copy_masked(const float* logits, const uint32_t* mask, int64_t vocab, float* adjusted) {
@@ -288,7 +309,8 @@ void sample_row(const PfStep& step, int64_t row, const float* logits, RowScratch
   if ((target < 0 || weighed) && sampling.mask_row != nullptr && sampling.mask_row[row] >= 0) {
     mask = sampling.masks + sampling.mask_row[row] * ((vocab + 31) / 32);
   }
-  const Scan scan = copy_masked(logits, mask, vocab, scratch.adjusted);
+  const Scan scan = only_allowed(step, row) != nullptr ? copy_allowed(logits, mask, vocab, scratch.adjusted)
+                                                       : copy_masked(logits, mask, vocab, scratch.adjusted);
   if (!scan.finite) {
     step.sampled.status[row] = PF_ROW_NONFINITE;
     return;
