@@ -153,7 +153,9 @@ class Request:
 
     def append(self, token_id: int, origin: TokenOrigin = TokenOrigin.SAMPLED, row: RowResult | None = None) -> None:
         """Appends a token to the output. `row` is what the model gave in its place, if it gave anything."""
-        is_telling = row is not None and (row.token != token_id or self.sampling.num_logprobs >= 0)
+        is_telling = row is not None and (
+            row.token != token_id or self.sampling.num_logprobs >= 0 or self.sampling.weigh
+        )
         self.log.append(TokenEntry(token_id, origin, row if is_telling else None))
 
     def cut(self, entry: RewindEntry) -> None:

@@ -36,9 +36,11 @@ class AsyncEngine:
         request_id: str | None = None,
         **validation: Any,
     ) -> Any:
-        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks, on_invalid, rewind, guarantee."""
+        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks, on_invalid, rewind, guarantee,
+        confidence."""
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
+        TypedOptions(**validation).refuse_unseen_confidence(response_model)
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
@@ -72,6 +74,7 @@ class AsyncEngine:
         """See `Engine.chat`."""
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
+        TypedOptions(**validation).refuse_unseen_confidence(response_model)
         if response_model is None:
             items = [self._engine.encode_chat(item, tools) for item in items]
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
@@ -87,9 +90,9 @@ class AsyncEngine:
         **validation: Any,
     ) -> AsyncIterator[Any]:
         """See `Engine.stream`."""
-        [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
-        deltas = _AsyncDeltas()
         options = TypedOptions(**validation, asynchronous=True)
+        [params] = self._engine.sampling_list(sampling, 1, response_model is not None, options.confidence)
+        deltas = _AsyncDeltas()
         if response_model is None:
             self._engine.parts.preparer.promise(params, options.guarantee)
             ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)

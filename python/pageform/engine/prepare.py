@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..core.completion import Completion
+from ..core.confidence import ConfidenceOptions
 from ..core.drafts import DRAFT_MODES, DraftKind, DraftSettings
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
@@ -18,6 +19,7 @@ from ..core.stopwatch import Stopwatch
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
+from .confidence import Scorer, Submit, Weights
 from .guard import FieldGuard, GuardOptions
 from .sink import OnDelta, OnRetract, OutputSink
 from .ticket import Ticket
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from ..forms.bans import TokenPrefixes
     from ..forms.finisher import Finisher
     from ..forms.form import Form
-    from ..forms.grammar import Grammar, GrammarCompiler, Matcher
+    from ..forms.grammar import Grammar, GrammarCompiler, Mask, Matcher
     from ..forms.kept import Keeper, KeptText
+    from ..forms.options import TokenTexts
     from ..forms.plan import Guarantee
     from ..text.tokenizer import Tokenizer
 
@@ -75,7 +78,10 @@ class Preparer:
     grammar_time: Stopwatch
     """What the matchers of requests count their time on."""
     drafts: DraftSettings = field(default_factory=DraftSettings)
+    submit: Submit | None = None
+    """Where requests go that a finished one needs; set once the engine's loop runs."""
     _prefixes: TokenPrefixes | None = None
+    _texts: TokenTexts | None = None
     _odds: dict[bool, Odds] = field(default_factory=lambda: {True: Odds(), False: Odds()})
     """What drafts were worth so far, under a grammar and without one. Only the engine's thread changes it."""
     _indices: itertools.count[int] = field(default_factory=itertools.count)
@@ -151,6 +157,7 @@ class Preparer:
             ticket.finish(request, completion)
 
         for sample in range(params.n):
+            scorer = self._scorer(params, grammar, allowed, finish, ticket)
             matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
             finisher = self._finisher(grammar, matcher, params, max_tokens)
             sink = OutputSink(
@@ -163,10 +170,11 @@ class Preparer:
                 finisher=finisher,
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
-                on_finish=finish,
+                on_finish=finish if scorer is None else scorer.finish,
                 guard=self._guard(guard, matcher),
                 on_retract=on_retract,
                 keeper=self._keeper(kept),
+                weights=None if scorer is None else scorer.weights,
             )
             ticket.requests.append(
                 Request(
@@ -204,6 +212,36 @@ class Preparer:
         if options is None or matcher is None:
             return None
         return options.guard(matcher, self.prefixes, self.limits.vocab_size, self.spell)
+
+    def _scorer(
+        self,
+        params: SamplingParams,
+        grammar: Grammar | None,
+        allowed: Mask | None,
+        deliver: Callable[[Request, Completion], None],
+        ticket: Ticket,
+    ) -> Scorer | None:
+        """Who adds to the completion how sure the model was, if the caller wants to know."""
+        if params.confidence is False:
+            return None
+        if self.tokenizer is None or self.submit is None:
+            raise ParameterError("confidence", params.confidence, "needs a tokenizer", "Make the engine with one.")
+        if self._texts is None:
+            from ..forms.options import token_texts
+
+            self._texts = token_texts(self.tokenizer, self.limits.vocab_size)
+        return Scorer(
+            weights=Weights(self._texts, self.eos_ids),
+            vocabulary=self._texts,
+            limits=params.confidence if isinstance(params.confidence, ConfidenceOptions) else ConfidenceOptions(),
+            grammar=grammar,
+            eos_ids=self.eos_ids,
+            choices=params.choice,
+            allowed=allowed,
+            submit=self.submit,
+            deliver=deliver,
+            fail=ticket.fail,
+        )
 
     def _keeper(self, kept: KeptText | None) -> Keeper | None:
         from ..forms.kept import Keeper

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..forms.grammar import Matcher
     from ..forms.kept import Keeper
     from ..text.detokenizer import IncrementalDetokenizer
+    from .confidence import Weights
 
 OnDelta = Callable[[str, int], None]
 """(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
@@ -54,6 +55,7 @@ class OutputSink:
         guard: FieldGuard | None = None,
         on_retract: OnRetract | None = None,
         keeper: Keeper | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.params = params
         self.rows = rows
@@ -71,6 +73,7 @@ class OutputSink:
         self._on_retract = on_retract
         self._guard = guard
         self._keeper = keeper
+        self._weights = weights
         self._parts: list[str] = []
         self._ids: list[int] = []
         self._stopped_by: str | int | None = None
@@ -94,6 +97,8 @@ class OutputSink:
         self.rows.push(token_id)
         if self._logprobs is not None:
             self._logprobs.append(_logprob(row) if row is not None else TokenLogprob(token_id, math.nan, 0))
+        if self._weights is not None:
+            self._weights.note(token_id, row, self.matcher)
         if self.matcher is not None and not self.matcher.accept(token_id):
             raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
         if self._finisher is not None:
@@ -143,6 +148,8 @@ class OutputSink:
         del self._parts[num_tokens:]
         if self._logprobs is not None:
             del self._logprobs[num_tokens:]
+        if self._weights is not None:
+            self._weights.cut(num_tokens)
         if gone and self._on_retract is not None:
             self._on_retract(gone)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from ..core.completion import Completion
+from ..core.confidence import ConfidenceOptions
 from ..core.params import SamplingParams
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
@@ -88,6 +89,7 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -105,6 +107,7 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -120,7 +123,10 @@ class Engine(BaseEngine):
         `return_exceptions` they stand in the list.
         `progress` shows a bar (default: for long calls on a terminal).
         """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        options = TypedOptions(
+            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
+        )
+        options.refuse_unseen_confidence(response_model)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -140,12 +146,15 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        options = TypedOptions(
+            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
+        )
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -165,12 +174,16 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations."""
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        options = TypedOptions(
+            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
+        )
+        options.refuse_unseen_confidence(response_model)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         if response_model is None:
@@ -191,14 +204,17 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         request_id: str | None = None,
     ) -> Iterator[Any]:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
         Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
         """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
-        [params] = self.sampling_list(sampling, 1, response_model is not None)
+        options = TypedOptions(
+            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
+        )
+        [params] = self.sampling_list(sampling, 1, response_model is not None, confidence)
         deltas = _Deltas()
         if response_model is not None:
             form = self.form(response_model, guarantee)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from ..core.completion import Completion, FinishReason
+from ..core.confidence import ConfidenceOptions
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..forms.form import Form
@@ -46,6 +47,7 @@ class TypedOptions:
     rewind: RewindOptions | None = None
     guarantee: Guarantee | None = None
     asynchronous: bool = False
+    confidence: bool | ConfidenceOptions = False
 
     def __post_init__(self) -> None:
         if self.on_invalid not in get_args(OnInvalid):
@@ -53,6 +55,12 @@ class TypedOptions:
             raise ParameterError("on_invalid", self.on_invalid, "is unknown", f"Use one of {names}.")
         if self.guarantee is not None and self.guarantee not in get_args(Guarantee):
             raise ParameterError("guarantee", self.guarantee, "is unknown", 'Use "full", or None.')
+
+    def refuse_unseen_confidence(self, response_model: Any) -> None:
+        """Raises ParameterError where a call gives back the value alone, and nobody would see the confidence in it."""
+        if self.confidence is not False and response_model is not None and self.hooks is None:
+            remedy = "Call generate_with_completion: its Completion has `fields`."
+            raise ParameterError("confidence", self.confidence, "would be lost: only the value is returned", remedy)
 
 
 class TypedCall(Generic[T]):
@@ -203,7 +211,7 @@ def start_answers(
     request_id: str | None,
 ) -> list[tuple[TypedCall[Any] | None, Ticket]]:
     """The call (None for plain text) and first ticket of each item, all checked and none submitted."""
-    params = engine.sampling_list(sampling, len(items), response_model is not None)
+    params = engine.sampling_list(sampling, len(items), response_model is not None, options.confidence)
     if request_id is not None and len(items) != 1:
         raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
     if response_model is None:
