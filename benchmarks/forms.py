@@ -1,8 +1,9 @@
 """What grammars cost a step that runs beside them, and what drafts save of the time of an object.
 
-The first part decodes 32 requests at once, with and without a grammar in turn, and reads the engine's own timers. The
-second decodes one object at a time; each object is decoded in every draft mode, in random order, so that what else the
-machine does hits all alike. With `--data` the objects are those of wnut17 (its schema file) and of BFCL's calls.
+The first part needs no model, see `schemas`. The second decodes 32 requests at once, with and without a grammar in
+turn, and reads the engine's own timers. The third decodes one object at a time; each object is decoded in every draft
+mode, in random order, so that what else the machine does hits all alike. With `--data` the objects are those of wnut17
+(its schema file) and of BFCL's calls.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pageform import Completion, Engine, SamplingParams
 
 from .options import Options
 from .report import Report
+from .schemas import measure_schemas
 
 BATCH, STEPS, ROUNDS = 32, 320, 3
 MODES = ("none", "forced", "ngram", "auto")
@@ -63,6 +65,7 @@ class Task:
 def run(options: Options) -> Report:
     """Share of a step that grammars cost at batch 32, and seconds of an object in each draft mode at batch 1."""
     report = Report("forms", {"model": options.model, "threads": options.threads})
+    measure_schemas(report, options)
     sources = read_sources(options)
     with Engine(
         options.model,

@@ -308,7 +308,7 @@ TEST_P(CpuOps, SampleIgnoresPaddingAndReportsWhatItCannotSample) {
 TEST(CpuSample, DrawsTheSameTokensOnEveryIsaAndNumberOfThreads) {
   std::vector<float> logits = normal(40 * 3000, 10, 4.0f);
   std::vector<int32_t> first;
-  for (const char* isa : {"generic", "avx2", "avx512"}) {
+  for (const char* isa : {"generic", "avx2", "avxvnni", "avx512", "avx512vnni"}) {
     for (const int threads : {1, 3}) {
       Ops ops(isa, threads);
       if (!ops.usable()) continue;

@@ -18,7 +18,7 @@ namespace {
 using Floats = std::vector<float>;
 using Bytes = std::vector<uint8_t>;
 
-const char* const kIsas[] = {"generic", "avx2", "avx512"};
+const char* const kIsas[] = {"generic", "avx2", "avxvnni", "avx512", "avx512vnni"};
 const char* const kFormats[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_k", "q6_k"};
 
 int block_cols(int32_t format) { return format < PF_FMT_Q8_0 ? 1 : format < PF_FMT_Q4_K ? 32 : 256; }

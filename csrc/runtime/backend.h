@@ -142,7 +142,7 @@ typedef struct PfKvShape {
 
 typedef struct PfDeviceConfig {
   int32_t num_threads;  // 0 = all usable cores
-  const char* isa;      // "auto", "generic", "avx2", "avx512"
+  const char* isa;      // "auto", "generic", "avx2", "avxvnni", "avx512", "avx512vnni"
 } PfDeviceConfig;
 
 typedef struct PfBackend {

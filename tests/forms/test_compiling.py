@@ -89,14 +89,13 @@ def test_what_is_no_plan_or_tokenizer_is_refused(tokenizer: Tokenizer) -> None:
 def test_a_vocabulary_without_an_end_has_to_name_one() -> None:
     import tokenizers
 
-    hf = tokenizers.Tokenizer(
-        tokenizers.models.BPE({char: i for i, char in enumerate(tokenizers.pre_tokenizers.ByteLevel.alphabet())}, [])
-    )
+    signs = [*sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()), "over"]
+    hf = tokenizers.Tokenizer(tokenizers.models.BPE({sign: number for number, sign in enumerate(signs)}, []))
     hf.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     hf.decoder = tokenizers.decoders.ByteLevel()
     with pytest.raises(ParameterError, match="eos_ids"):
         forms.compile(forms.plan(Bill), hf)
-    assert forms.compile(forms.plan(Bill), hf, eos_ids=[0]).accepts('{"customer":"","paid":false}')
+    assert forms.compile(forms.plan(Bill), hf, eos_ids=[256]).accepts('{"customer":"","paid":false}')
 
 
 def test_a_full_guarantee_is_refused_where_validation_checks_more(compiler: GrammarCompiler) -> None:

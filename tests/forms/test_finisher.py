@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_walks import TYPES
-from walks import allowed, walk
 
+from benchmarks.walks import allowed, walk
 from pageform.forms.closing import TextState, Vocabulary, ends, shortest_end
 from pageform.forms.finisher import Finisher
 from pageform.forms.form import Form

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
-from walks import walk
 
+from benchmarks.walks import walk
 from pageform.core.errors import SchemaError
 from pageform.forms.form import Form
 from pageform.forms.grammar import GrammarCompiler

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from walks import allowed
 
+from benchmarks.walks import allowed
 from pageform.core.errors import ParameterError, SchemaError
 from pageform.core.params import SamplingParams
 from pageform.forms.grammar import Grammar, GrammarCompiler, GrammarLimits, Matcher, fill_masks

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from test_walks import TYPES
-from walks import allowed, walk
 
+from benchmarks.walks import allowed, walk
 from pageform.forms.form import Form
 from pageform.forms.grammar import GrammarCompiler, fill_masks
 

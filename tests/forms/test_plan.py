@@ -77,11 +77,11 @@ def test_bounds_that_were_added_are_listed() -> None:
         "minItems": 0,
         "maxItems": 3,
     }
-    assert {(one.path, one.keyword, one.value) for one in planned.added} == {
+    assert {(one.path, one.keyword, one.value) for one in planned.added if one.path or one.keyword != "characters"} == {
         ("[]", "maxLength", 5),
         ("", "maxItems", 3),
     }
-    assert plan(Annotated[str, Field(max_length=9)]).added == ()
+    assert [one.keyword for one in plan(Annotated[str, Field(max_length=9)]).added] == ["characters"]
     assert plan(Annotated[str, Field(min_length=900)]).schema["maxLength"] == 900
 
 
@@ -89,7 +89,7 @@ class Checked(BaseModel):
     when: pydantic.FutureDate
     email: str
     words: Annotated[set[str], Field(min_length=2)]
-    late: Annotated[dt.date, Field(gt=dt.date(2020, 1, 1))]
+    late: Annotated[dt.timedelta, Field(gt=dt.timedelta(days=1))]
     inner: list[Annotated[int, AfterValidator(abs)]]
 
     @field_validator("email")

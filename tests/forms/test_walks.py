@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, ConfigDict, Field, HttpUrl, RootModel, StringConstraints, create_model
 from typing_extensions import TypedDict
-from walks import walk
 
+from benchmarks.walks import walk
 from pageform.forms.form import Form
 from pageform.forms.grammar import GrammarCompiler
 

@@ -25,7 +25,7 @@ from pageform.runtime.reference import KvShape, ReferenceRunner
 from pageform.runtime.runner import NativeRunner
 
 F32 = npt.NDArray[np.float32]
-ISAS = ("generic", "avx2", "avx512")
+ISAS = ("generic", "avx2", "avxvnni", "avx512", "avx512vnni")
 
 _OUTPUT_ROWS = {"embed": Rows.TOKENS, "rope_angles": Rows.TOKENS, "gather_rows": Rows.LOGITS}
 _INPUT_ROWS = {"sample": Rows.LOGITS}

@@ -14,10 +14,20 @@ namespace {
 
 std::vector<OpTable> tables(Isa isa) {
   switch (isa) {
+#ifdef PF_HAVE_AVX512VNNI
+    case Isa::avx512vnni:
+      return {avx512vnni::linear_ops(), avx512::norm_ops(), avx512::attention_ops(), avx512::activation_ops(),
+              avx512::sample_ops()};
+#endif
 #ifdef PF_HAVE_AVX512
     case Isa::avx512:
       return {avx512::linear_ops(), avx512::norm_ops(), avx512::attention_ops(), avx512::activation_ops(),
               avx512::sample_ops()};
+#endif
+#ifdef PF_HAVE_AVXVNNI
+    case Isa::avxvnni:
+      return {avxvnni::linear_ops(), avx2::norm_ops(), avx2::attention_ops(), avx2::activation_ops(),
+              avx2::sample_ops()};
 #endif
 #ifdef PF_HAVE_AVX2
     case Isa::avx2:

@@ -4,7 +4,7 @@
 
 namespace pf {
 
-enum class Isa { generic, avx2, avx512 };
+enum class Isa { generic, avx2, avxvnni, avx512, avx512vnni };
 
 const char* isa_name(Isa isa);
 

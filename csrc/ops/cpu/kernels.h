@@ -30,7 +30,13 @@ struct OpTable {
   const OpTable& family##_ops();  \
   }
 
-PF_DECLARE_FAMILY(linear)      // linear, lm_head, embed
+PF_DECLARE_FAMILY(linear)  // linear, lm_head, embed
+namespace avxvnni {        // only dot products of bytes differ with VNNI
+const OpTable& linear_ops();
+}
+namespace avx512vnni {
+const OpTable& linear_ops();
+}
 PF_DECLARE_FAMILY(norm)        // rms_norm, add_rms_norm, add
 PF_DECLARE_FAMILY(attention)   // attention, rope_angles, rope, cache_write
 PF_DECLARE_FAMILY(activation)  // silu_mul, gather_rows

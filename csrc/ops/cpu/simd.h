@@ -14,11 +14,14 @@
 #include "half.h"
 
 #ifndef PF_ISA
-#error "compile kernel files with -DPF_ISA=generic|avx2|avx512"
+#error "compile kernel files with -DPF_ISA=generic|avx2|avxvnni|avx512|avx512vnni"
 #endif
 #define PF_ISA_generic 0
 #define PF_ISA_avx2 2
 #define PF_ISA_avx512 3
+// The sets with VNNI differ from these two in int_simd.h only.
+#define PF_ISA_avxvnni PF_ISA_avx2
+#define PF_ISA_avx512vnni PF_ISA_avx512
 #define PF_CAT_(a, b) a##b
 #define PF_CAT(a, b) PF_CAT_(a, b)
 #define PF_ISA_LEVEL PF_CAT(PF_ISA_, PF_ISA)

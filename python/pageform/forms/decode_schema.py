@@ -7,21 +7,31 @@ say exactly what validation accepts (or less), or is marked with what the keywor
 
 from __future__ import annotations
 
+import enum
 import functools
+import json
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import WithJsonSchema
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
 
 from ..core.errors import SchemaError
+from ..structured.dict_schema import DictSchema
 from ..structured.spec import FIELD, Spec
-from . import formats
+from . import formats, moments
+from .hashing import is_hashable
 
 UNENFORCED = "x-unenforced"
 """Keyword of the schemas made here: list of [keyword, value] that validation checks and the other keywords don't."""
+NARROWED = "x-narrowed"
+"""The same for what validation accepts and the other keywords don't."""
+EMPTY = "x-empty"
+"""Keyword of a schema that nothing satisfies: [value, why]."""
 
 _TRUSTED = frozenset(
     {
@@ -38,6 +48,8 @@ _TRUSTED = frozenset(
         "defaultdict_validator",
         "SecretStr",
         "SecretBytes",
+        *(f"IPvAny{kind}._validate" for kind in ("Address", "Network", "Interface")),
+        "Secret.__get_pydantic_core_schema__.<locals>.<lambda>",
     }
 )
 """Pydantic's own validator functions that accept all that their schema describes."""
@@ -56,8 +68,34 @@ def decode_schema(spec: Spec[Any]) -> dict[str, Any]:
         ) from error
 
 
+_TEXTS = formats.TEXT_AS_BASE64
+_SCALARS: list[JsonSchemaValue] = [{"type": kind} for kind in ("null", "boolean", "number", "string")]
+
+
 class _DecodeSchema(GenerateJsonSchema):
     """Pydantic's generator with exact leaves and marks."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._definitions: dict[str, Any] = {}
+        self._functions: set[int] = set()  # ids of the core schemas of functions that are marked, or need no mark
+
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        """Mark validators also where a type describes its JSON itself, past the methods below."""
+        described = super().generate_inner(schema)
+        metadata = schema.get("metadata") or {}
+        hooks = [*metadata.get("pydantic_js_functions", ()), *metadata.get("pydantic_js_annotation_functions", ())]
+        owners = [getattr(hook, "__self__", None) for hook in hooks]
+        if any(isinstance(owner, DictSchema) for owner in owners):
+            return described
+        if any(isinstance(owner, WithJsonSchema) for owner in owners):
+            described = _mark(dict(described), "WithJsonSchema", "validation may ask for more")
+        if described.get(UNENFORCED) == [["validator", "EncodedStr.decode_str"]] and described.get("format") in _TEXTS:
+            described = {"type": "string", "format": "any", "pattern": _TEXTS[described["format"]]}
+            _mark(described, "format", "text of ASCII", NARROWED)
+        if str(schema["type"]).startswith("function-") and id(schema) not in self._functions:
+            described = self._mark_function(described, schema)
+        return described
 
     def emit_warning(self, kind: Any, detail: str) -> None:
         """Stay silent: its warnings are about defaults, which a decode schema has no use for."""
@@ -89,14 +127,14 @@ class _DecodeSchema(GenerateJsonSchema):
             if "maxLength" in described:
                 described["pattern"] = r"^[\x20-\x7e]*$"  # one byte a character, so that lengths mean the same
             return described
-        lengths = {key: described.pop(key) for key in ("minLength", "maxLength") if key in described}
-        if lengths:
-            _mark(described, "length of bytes", lengths)
-        return {**described, "format": "base64url" if coding == "base64" else "hex"}
+        low, high = described.pop("minLength", 0), described.pop("maxLength", None)
+        if coding == "base64":
+            return {**described, "format": "any", "pattern": formats.base64_of(low, high)}
+        return {**described, "format": "any", "pattern": f"^(?:[0-9a-f]{{2}}){{{low},{'' if high is None else high}}}$"}
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
-        """A JSON number: exact up to 15 digits, which is all that the planner lets through."""
-        described: JsonSchemaValue = {"type": "number"}
+        """A number, exact up to 15 digits, which is all that the planner lets through; or the same as text."""
+        described: JsonSchemaValue = {"type": "number", "x-text": True}
         for keyword, core in _BOUNDS:
             bound = schema.get(core)
             if bound is not None:
@@ -110,38 +148,84 @@ class _DecodeSchema(GenerateJsonSchema):
         return described
 
     def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
-        return self._moment({"type": "string", "format": "date"}, schema)
+        return self._moment(moments.dates(schema), schema)
 
     def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
-        return self._moment({"type": "string", "format": _zoned("time", schema)}, schema)
+        return self._moment(moments.times(schema), schema)
 
     def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
-        return self._moment({"type": "string", "format": _zoned("date-time", schema)}, schema)
+        return self._moment(moments.datetimes(schema), schema)
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
-        return self._moment({"type": "string", "format": "duration"}, schema)
+        config = self._config.config_dict
+        if config.get("ser_json_temporal", config.get("ser_json_timedelta")) in ("seconds", "float"):
+            return self._moment(moments.Moments("any", missed=moments.bounds_of(schema)), schema, {"type": "number"})
+        return self._moment(moments.durations(schema), schema)
 
-    def _moment(self, described: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
-        """Bounds of dates and times have no JSON Schema keyword; an offset in seconds has no pattern here."""
-        for key in ("le", "ge", "lt", "gt", "now_op"):
-            if schema.get(key) is not None:
-                _mark(described, key, str(schema[key]))
+    def _moment(
+        self, planned: moments.Moments, schema: Mapping[str, Any], described: JsonSchemaValue | None = None
+    ) -> JsonSchemaValue:
+        """The text of a date or time; "now" and an offset in seconds have no pattern here."""
+        if planned.empty:
+            return {"type": "string", EMPTY: [str(planned.missed or ""), planned.empty]}
+        made = described or {"type": "string", "format": planned.format}
+        if planned.pattern:
+            made["pattern"] = planned.pattern
+        for key, bound in planned.missed.items():
+            _mark(made, key, str(bound))
+        if schema.get("now_op") is not None:
+            _mark(made, "now_op", schema["now_op"])
         if isinstance(schema.get("tz_constraint"), int):
-            _mark(described, "tz_constraint", schema["tz_constraint"])
-        return described
+            _mark(made, "tz_constraint", schema["tz_constraint"])
+        if planned.narrowed:
+            _mark(made, "bounds", planned.narrowed, NARROWED)
+        return made
 
     def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
         return {"type": "string", "format": "complex"}
 
     def url_schema(self, schema: core_schema.UrlSchema) -> JsonSchemaValue:
-        described = super().url_schema(schema)
-        schemes = tuple(re.escape(scheme) for scheme in schema.get("allowed_schemes") or ("https", "http"))
-        return {**described, "format": "any", "pattern": formats.url(schemes)}
+        return self._url(super().url_schema(schema), schema)
 
     def multi_host_url_schema(self, schema: core_schema.MultiHostUrlSchema) -> JsonSchemaValue:
-        described = super().multi_host_url_schema(schema)
-        schemes = tuple(re.escape(scheme) for scheme in schema.get("allowed_schemes") or ("https", "http"))
-        return {**described, "format": "any", "pattern": formats.url(schemes)}
+        return self._url(super().multi_host_url_schema(schema), schema)
+
+    def _url(self, described: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+        allowed = schema.get("allowed_schemes")
+        _mark(described, "format", formats.NARROWED["uri"], NARROWED)
+        return {**described, "format": "any", "pattern": formats.url(allowed)}
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
+        described = super().enum_schema(schema)
+        values = [member.value for member in schema["members"]]
+        if isinstance(schema["cls"], enum.EnumType) and issubclass(schema["cls"], enum.Flag):
+            _mark(described, "enum", "single flags", NARROWED)
+        return self._named(described, values, schema)
+
+    def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
+        return self._named(super().literal_schema(schema), schema["expected"], schema)
+
+    def _named(self, described: JsonSchemaValue, values: Sequence[Any], schema: Any) -> JsonSchemaValue:
+        """Only those of some named values that their own JSON stands for, which that of a tuple does not."""
+        validator = SchemaValidator(schema)
+        kept, lost = [], []
+        for value in values:
+            written = to_jsonable_python(value.value if isinstance(value, enum.Enum) else value)
+            try:
+                validator.validate_json(json.dumps(written))
+            except ValueError:
+                lost.append(value)
+            else:
+                kept.append(written)
+        if not lost:
+            return described
+        if not kept:
+            return {EMPTY: [list(values), "no value of it can be given in JSON"]}
+        _mark(described, "enum", f"without {lost!r}", NARROWED)
+        return {**{key: value for key, value in described.items() if key != "const"}, "enum": kept}
+
+    def is_subclass_schema(self, schema: core_schema.IsSubclassSchema) -> JsonSchemaValue:
+        return self.handle_invalid_for_json_schema(schema, "core_schema.IsSubclassSchema: no JSON stands for a class")
 
     def json_schema(self, schema: core_schema.JsonSchema) -> JsonSchemaValue:
         return _mark({"type": "string"}, "contentMediaType", "application/json")
@@ -149,14 +233,23 @@ class _DecodeSchema(GenerateJsonSchema):
     # --- containers --------------------------------------------------------------------------------------------------
 
     def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
-        return self._without_unique(super().set_schema(schema))
+        return self._set(super().set_schema(schema), schema)
 
     def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
-        return self._without_unique(super().frozenset_schema(schema))
+        return self._set(super().frozenset_schema(schema), schema)
 
-    def _without_unique(self, described: JsonSchemaValue) -> JsonSchemaValue:
-        """A set takes repeated items and drops them; only a required number of different ones can then be missed."""
+    def _set(self, described: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+        """A set takes repeated items and drops them; only a required number of different ones can then be missed.
+
+        Its items must be hashable, which of JSON's values only scalars are.
+        """
         described.pop("uniqueItems", None)
+        items = schema.get("items_schema") or {"type": "any"}
+        if items["type"] == "any":
+            described["items"] = {"anyOf": _SCALARS}
+            _mark(described, "items", "scalars", NARROWED)
+        elif not is_hashable(items, self._definitions.get):
+            _mark(described, "items", "hashable")
         if described.get("minItems", 0) > 1:
             _mark(described, "uniqueItems", True)
         return described
@@ -164,13 +257,28 @@ class _DecodeSchema(GenerateJsonSchema):
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
         """The keys' schema goes along: the planner makes a pattern of it, since keys need not be text."""
         described = super().dict_schema(schema)
-        keys = self.generate_inner(schema["keys_schema"]) if "keys_schema" in schema else {"type": "string"}
+        keys = self._keys(schema["keys_schema"]) if "keys_schema" in schema else {"type": "string"}
         values = self.generate_inner(schema["values_schema"]) if "values_schema" in schema else True
         made: JsonSchemaValue = {"type": "object", "x-keys": keys, "additionalProperties": values}
         for keyword in ("minProperties", "maxProperties"):
             if keyword in described:
                 made[keyword] = described[keyword]
         return made
+
+    def _keys(self, schema: Any) -> JsonSchemaValue:
+        """The schema of keys; named values as the texts that validation takes for them."""
+        if schema["type"] not in ("enum", "literal"):
+            return self.generate_inner(schema)
+        named = [getattr(one, "value", one) for one in schema.get("members", schema.get("expected", ()))]
+        validator, kept = SchemaValidator(core_schema.dict_schema(schema)), []
+        for value in named:
+            text = value if isinstance(value, str) else json.dumps(to_jsonable_python(value))
+            try:
+                validator.validate_json(json.dumps({text: None}))
+            except ValueError:
+                continue
+            kept.append(text)
+        return {"enum": kept}
 
     frozendict_schema = ordered_dict_schema = counter_schema = dict_schema
 
@@ -195,6 +303,10 @@ class _DecodeSchema(GenerateJsonSchema):
                 )
         return super()._get_alias_name(field, name)
 
+    def definitions_schema(self, schema: core_schema.DefinitionsSchema) -> JsonSchemaValue:
+        self._definitions.update({str(one["ref"]): one for one in schema["definitions"]})
+        return super().definitions_schema(schema)
+
     # --- functions ---------------------------------------------------------------------------------------------------
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
@@ -210,11 +322,16 @@ class _DecodeSchema(GenerateJsonSchema):
         return self._mark_function(super().function_plain_schema(schema), schema)
 
     def _mark_function(self, described: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+        self._functions.add(id(schema))
         function = schema["function"]["function"]
         while isinstance(function, functools.partial):
             function = function.func
+        if isinstance(function, operator.attrgetter):  # the value of an enum's member
+            return described
         own = (getattr(function, "__module__", None) or "").startswith("pydantic.")
-        if own and _name(function).rsplit(".", 1)[-1] in _TRUSTED:
+        if own and _name(function) == "ByteSize._validate":
+            return {"type": "integer", "minimum": 0}
+        if own and not _TRUSTED.isdisjoint((_name(function), _name(function).rsplit(".", 1)[-1])):
             return described
         return _mark(dict(described), "validator", _name(function))
 
@@ -222,17 +339,10 @@ class _DecodeSchema(GenerateJsonSchema):
 _BOUNDS = (("minimum", "ge"), ("maximum", "le"), ("exclusiveMinimum", "gt"), ("exclusiveMaximum", "lt"))
 
 
-def _zoned(kind: str, schema: Mapping[str, Any]) -> str:
-    constraint = schema.get("tz_constraint")
-    if constraint is None:
-        return kind
-    return f"naive-{kind}" if constraint == "naive" else f"aware-{kind}"
-
-
 def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def _mark(described: JsonSchemaValue, keyword: str, value: Any) -> JsonSchemaValue:
-    described[UNENFORCED] = [*described.get(UNENFORCED, []), [keyword, value]]
+def _mark(described: JsonSchemaValue, keyword: str, value: Any, mark: str = UNENFORCED) -> JsonSchemaValue:
+    described[mark] = [*described.get(mark, []), [keyword, value]]
     return described

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import numeric
+from .formats import NARROWED, PATTERNS
 from .nodes import BY_KIND, Nothing, Schema
 from .text_rules import key_pattern, plan_text
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from .planner import Planner
 
 Node = dict[str, Any]
+
+CHARACTERS = "no control characters but white space and backspace"
+"""What text of any kind is made of: the others have only `\\u` escapes in JSON, which the grammar does not write."""
 
 
 def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
@@ -31,8 +35,14 @@ def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
         raise Nothing(path, _own(schema, "number"), str(empty), "Widen the bounds.") from None
     for keyword, value in planned.missed.items():
         planner.miss(path, keyword, value)
-    planner.add(path, "significant digits", numeric.DIGITS)
-    return planned.schema
+    if planned.digits is not None:
+        planner.add(path, "digits", planned.digits)
+    if "x-text" not in schema:
+        return planned.schema
+    if planned.text is None or planned.missed:
+        planner.add(path, "type", "a number, not text")
+        return planned.schema
+    return {"anyOf": [*planned.schema.get("anyOf", [planned.schema]), {"type": "string", "pattern": planned.text}]}
 
 
 def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
@@ -41,6 +51,10 @@ def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
         _expect(planner, schema, path, keyword, str, "text")
     low, high = _counts(planner, schema, path, "minLength", "maxLength")
     planned = plan_text(schema, low, high, planner.limits.string_length)
+    if schema.get("format") in NARROWED:
+        planner.add(path, "format", NARROWED[schema["format"]])
+    elif schema.get("format") not in PATTERNS:
+        planner.add("", "characters", CHARACTERS)
     if planned.empty:
         raise Nothing(path, _own(schema, "string"), planned.empty, "Widen the pattern or the lengths.")
     for keyword, value in planned.missed.items():
@@ -119,10 +133,12 @@ def plan_object(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     made: Node = {"type": "object", "properties": properties, "required": must}
     if close and low <= len(properties):
         made["additionalProperties"] = False
+        if others is not False and (planner.reads_schema or "additionalProperties" in schema):
+            planner.add(path, "additionalProperties", False)
     elif others is not True:
         made["additionalProperties"] = others if others is False else planner.node(others, f"{path}.*")
     if planner.promotes and (high is None or high >= len(properties)):
-        planner.promote(made)
+        planner.promote(made, path)
     if low > len(made["required"]):
         planner.miss(path, "minProperties", low)
     if high is not None and high < len(properties):
@@ -158,6 +174,7 @@ def _plan_map(planner: Planner, schema: Schema, path: str) -> Node:
         pattern, missed = key_pattern(keys, planner.resolve, planner.limits.key_length)
         if missed:
             planner.miss(path, "propertyNames", missed)
+        planner.add(path, "keys", f"1 to {planner.limits.key_length} characters, {CHARACTERS}")
         patterns.setdefault(pattern, others)
     planned = {}
     for pattern, values in patterns.items():

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..structured.type_names import json_types
+
 Schema = Mapping[str, Any]
 
 ANNOTATIONS = frozenset(
@@ -55,7 +57,7 @@ def kinds_of(schema: Schema) -> list[str] | None:
 
     Keywords without a `type` are read as meaning the type that they are about, which is how schemas are written.
     """
-    given = schema.get("type")
+    given = json_types(schema.get("type"))
     if given is None:
         return [kind for kind, keywords in BY_KIND.items() if keywords & schema.keys()]
     kinds = [given] if isinstance(given, str) else given

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from . import ranges
+
 DIGITS = 15
 """Significant digits of a decoded number."""
 
@@ -31,6 +33,7 @@ _DEFAULT_GRIDS = ((12, 3), (5, 9))
 _DEFAULT_ENDS = frozenset(10**whole - Fraction(1, 10**places) for whole, places in _DEFAULT_GRIDS)
 _LAST_GRIDS = ((DIGITS, 0), (8, 7), (0, _MAX_PLACES))
 """Used where the type's own bounds leave no room in the default grids."""
+_ZERO = Fraction(0)
 _PLAIN_FROM = Fraction(1, 10_000)
 """Smaller numbers are written with an exponent in JSON's canonical form."""
 
@@ -90,10 +93,13 @@ class Range:
 
 @dataclass
 class Planned:
-    """A planned number, and the keywords that could not be kept."""
+    """A planned number, and the keywords that could not be kept. `text` is a pattern for the same written as text,
+    `digits` says which numbers there are between the bounds."""
 
     schema: dict[str, Any]
     missed: dict[str, Any]
+    digits: str | None = None
+    text: str | None = None
 
 
 def plan_integer(schema: Mapping[str, Any]) -> Planned:
@@ -111,6 +117,7 @@ def plan_integer(schema: Mapping[str, Any]) -> Planned:
         missed = {key: schema[key] for key in _BOUND_KEYWORDS if key in schema}
         bottom, top = -_MAX_INTEGER, _MAX_INTEGER
     made = {"type": "integer", "minimum": bottom, "maximum": top}
+    digits = None if (bottom, top) == (low, high) else f"{max(len(str(abs(bottom))), len(str(abs(top))))} digits"
     if "multipleOf" in schema:
         step = Fraction(repr(schema["multipleOf"])).numerator
         first = math.ceil(Fraction(bottom, step)) * step
@@ -120,7 +127,7 @@ def plan_integer(schema: Mapping[str, Any]) -> Planned:
             missed["multipleOf"] = schema["multipleOf"]
         elif step > 1:
             made["multipleOf"] = step
-    return Planned(made, missed)
+    return Planned(made, missed, digits)
 
 
 def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None] | None = None) -> Planned:
@@ -139,34 +146,59 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
             near = span.within(_whole_digits(digits, places))
             on_grid = near and near.on_grid(step)
             if near and on_grid:
-                return _either([_multiples(on_grid, schema["multipleOf"]), *_shortened(on_grid, step)], missed)
+                options = [_multiples(on_grid, schema["multipleOf"]), *_shortened(on_grid, step)]
+                return _either(options, missed, _digits([(_whole_digits(digits, places), places)]))
         missed["multipleOf"] = schema["multipleOf"]
     grids = _DEFAULT_GRIDS if digits is None else _decimal_grids(*digits)
     if digits is not None and all(whole == 0 for whole, _ in grids):
         missed["max_digits"] = digits[0]  # the zero before the point counts if nothing follows the point
-    options = _on_grids(span, grids) or ([] if digits else _on_grids(span, _LAST_GRIDS))
-    if not options:
+    pieces = _on_grids(span, grids) or ([] if digits else _on_grids(span, _LAST_GRIDS))
+    if not pieces:
         missed.update({key: schema[key] for key in _BOUND_KEYWORDS if key in schema})
-        options = [{"type": "number"}]
-    return _either(options, missed)
+        return Planned({"type": "number"}, missed)
+    options = [_multiples(on_grid, _written(places)) for on_grid, _, places in pieces]
+    options += [option for on_grid, _, places in reversed(pieces) for option in _shortened(on_grid, _step(places))]
+    planned = _either(options, missed, _digits([(whole, places) for _, whole, places in pieces], _cuts_zero(span)))
+    if "multipleOf" not in schema and all(on_grid.low is not None for on_grid, _, _ in pieces):
+        texts = [ranges.decimals(on_grid.low or _ZERO, on_grid.high or _ZERO, places) for on_grid, _, places in pieces]
+        planned.text = f"^(?:{'|'.join(texts)})$"
+    return planned
 
 
 _BOUND_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
-def _on_grids(span: Range, grids: tuple[tuple[int, int], ...]) -> list[dict[str, Any]]:
-    """The range on each grid that has points in it; only the finest if that covers the whole range."""
-    options: list[dict[str, Any]] = []
+def _on_grids(span: Range, grids: tuple[tuple[int, int], ...]) -> list[tuple[Range, int, int]]:
+    """The range on each grid that has points in it, with its digits before and after the point, the finest last; that
+    alone if it covers the whole range."""
+    pieces: list[tuple[Range, int, int]] = []
     for whole, places in sorted(grids, key=lambda grid: -grid[1]):
-        near, step = span.within(whole), Fraction(1, 10**places)
-        on_grid = near and near.on_grid(step)
+        near = span.within(whole)
+        on_grid = near and near.on_grid(_step(places))
         if near and on_grid:
-            written = 1 if places == 0 else float(f"1e-{places}")
-            options.insert(0, _multiples(on_grid, written))
-            options += _shortened(on_grid, step)
+            pieces.insert(0, (on_grid, whole, places))
             if near == span:
                 break
-    return options
+    return pieces
+
+
+def _cuts_zero(span: Range) -> bool:
+    """Whether llguidance takes 0 but not 0.0, which it does at the upper end and below a short range."""
+    return span.high == 0 or (span.low == 0 and span.high is not None and span.high < Fraction(1, 10))
+
+
+def _step(places: int) -> Fraction:
+    return Fraction(1, 10**places)
+
+
+def _written(places: int) -> float:
+    return 1 if places == 0 else float(f"1e-{places}")
+
+
+def _digits(grids: list[tuple[int, int]], ends_at_zero: bool = False) -> str:
+    """What the digits of a number are at most, for a report."""
+    shown = [f"{whole} digits" if not places else f"{whole} digits and {places} decimals" for whole, places in grids]
+    return f"{' or '.join(shown)}, no exponent, no -0{', 0 without decimals' if ends_at_zero else ''}"
 
 
 def _multiples(on_grid: Range, step: float) -> dict[str, Any]:
@@ -196,8 +228,8 @@ def _shortened(on_grid: Range, step: Fraction) -> list[dict[str, Any]]:
     return [{"enum": sorted(set(found))}] if found else []
 
 
-def _either(options: list[dict[str, Any]], missed: dict[str, Any]) -> Planned:
-    return Planned(options[0] if len(options) == 1 else {"anyOf": options}, missed)
+def _either(options: list[dict[str, Any]], missed: dict[str, Any], digits: str) -> Planned:
+    return Planned(options[0] if len(options) == 1 else {"anyOf": options}, missed, digits)
 
 
 def _decimal_grids(max_digits: int | None, places: int | None) -> tuple[tuple[int, int], ...]:

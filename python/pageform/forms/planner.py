@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..core.errors import SchemaError
-from .decode_schema import UNENFORCED
+from ..structured.spec import FIELD
+from .decode_schema import EMPTY, NARROWED, UNENFORCED
 from .finite import loosen
 from .kinds import KINDS, Node, plan_anything
 from .nodes import ANNOTATIONS, UNSUPPORTED, Nothing, Schema, admits, kinds_of, writable
@@ -21,12 +22,15 @@ class Planner:
     def __init__(self, root: Any, parameter: str, limits: PlanLimits, promotes: bool) -> None:
         self.limits = limits
         self.promotes = promotes
+        self.reads_schema = parameter != FIELD
+        """Whether it is a JSON schema, which says itself what else an object may hold."""
         self.definitions: dict[str, Node] = {}
         self._root = root
         self._parameter = parameter
         self._names: dict[str, str] = {}
         self._impossible: dict[str, Nothing] = {}
         self._promoted: dict[int, tuple[Node, list[str]]] = {}
+        self._required: list[tuple[str, Node, list[str]]] = []
         self._unenforced: list[Unenforced] = []
         self._added: list[Added] = []
         self._depth = 0
@@ -45,6 +49,10 @@ class Planner:
                 "every value would contain another one of the same type, without end",
                 "Make the recursive field optional, or a list that may be empty.",
             )
+        for path, node, names in self._required:
+            kept = tuple(name for name in names if name in node["required"])
+            if kept:
+                self.add(path, "required", kept)
         schema = {**root, "$defs": self.definitions} if self.definitions else root
         unenforced = tuple({(one.path, one.keyword, repr(one.value)): one for one in self._unenforced}.values())
         return Plan(schema, unenforced, tuple(dict.fromkeys(self._added)), self._parameter, source)
@@ -81,11 +89,13 @@ class Planner:
                 raise self.malformed(path, pointer, "the reference points nowhere", "Define its target.") from None
         return target
 
-    def promote(self, node: Node) -> None:
+    def promote(self, node: Node, path: str) -> None:
         """Require all properties of an object, and remember which of them may be optional again."""
         names = [name for name in node["properties"] if name not in node["required"]]
         node["required"] = list(node["properties"])
         self._promoted[id(node)] = (node, names)
+        if names:
+            self._required.append((path, node, names))
 
     def miss(self, path: str, keyword: str, value: Any) -> None:
         """Note a constraint that the grammar will not enforce."""
@@ -106,6 +116,10 @@ class Planner:
         rest = {key: value for key, value in schema.items() if key not in ANNOTATIONS}
         for keyword, value in rest.pop(UNENFORCED, ()):
             self.miss(path, keyword, value)
+        for keyword, value in rest.pop(NARROWED, ()):
+            self.add(path, keyword, value)
+        if EMPTY in rest:
+            raise Nothing(path, rest[EMPTY][0], rest[EMPTY][1], "Widen the bounds, or allow other values.")
         for keyword in sorted(UNSUPPORTED & rest.keys()):
             self.miss(path, keyword, rest.pop(keyword))
         if "allOf" in rest or ("$ref" in rest and "properties" in rest):
@@ -195,4 +209,6 @@ class Planner:
             raise Nothing(path, values, "the values hold control characters, which can't be decoded", "Remove them.")
         if len(decodable) < len(values):
             self.add(path, "enum without control characters", len(decodable))
+        if any(isinstance(value, float) and value.is_integer() for value in decodable):
+            self.add(path, "enum", "whole numbers without a point")
         return {"const": decodable[0]} if len(decodable) == 1 else {"enum": decodable}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import ranges
 from .formats import PATTERNS, UNCONSTRAINED
 
 _ASCII_COMPLEMENT = re.compile(r"\\[WD]")
@@ -94,8 +95,14 @@ def _key_body(keys: Any, resolve: Callable[[str], Any], limit: int) -> tuple[str
         return "|".join(body for body, _ in bodies), next((missed for _, missed in bodies if missed), None)
     kind = keys.get("type", "string")
     if kind in _KEY_KINDS:
-        bounds = {key: keys[key] for key in keys if key.startswith(("min", "max", "excl", "multiple", "x-"))}
-        return _KEY_KINDS[kind], bounds or None
+        bounds = {key: keys[key] for key in keys if key.startswith(("min", "max", "excl", "multiple", "x-digits"))}
+        if kind == "integer" and bounds and bounds.keys() <= _ENDS.keys() and all(map(_is_small, bounds.values())):
+            ends = {key: bound + _ENDS[key] for key, bound in bounds.items()}
+            low = max(ends.get("minimum", -_MAX_KEY), ends.get("exclusiveMinimum", -_MAX_KEY))
+            high = min(ends.get("maximum", _MAX_KEY), ends.get("exclusiveMaximum", _MAX_KEY))
+            if low <= high:
+                return ranges.whole(low, high), keys.get("x-unenforced")
+        return _KEY_KINDS[kind], bounds or keys.get("x-unenforced")
     if kind != "string":
         return any_text, dict(keys)
     lengths = {key: keys[key] for key in ("minLength", "maxLength") if key in keys}
@@ -103,9 +110,18 @@ def _key_body(keys: Any, resolve: Callable[[str], Any], limit: int) -> tuple[str
     if "pattern" in keys or keys.get("format") in PATTERNS:
         body = str(PATTERNS.get(keys.get("format", ""), keys.get("pattern")))
         anchored = body.startswith("^") and body.endswith("$")
-        return (body[1:-1] if anchored else f"[\\s\\S]*(?:{body})[\\s\\S]*"), lengths or marks
+        both = keys["pattern"] if "pattern" in keys and keys.get("format") in PATTERNS else None
+        return (body[1:-1] if anchored else f"[\\s\\S]*(?:{body})[\\s\\S]*"), lengths or both or marks
     low, high = lengths.get("minLength", 1), lengths.get("maxLength", max(limit, lengths.get("minLength", 0)))
     return rf"[^\x00-\x1f\x7f]{{{low},{high}}}", marks or (keys.get("allOf") and "whitespace") or None
+
+
+_ENDS = {"minimum": 0, "maximum": 0, "exclusiveMinimum": 1, "exclusiveMaximum": -1}
+_MAX_KEY = 10**15 - 1
+
+
+def _is_small(bound: Any) -> bool:
+    return isinstance(bound, int) and abs(bound) < _MAX_KEY
 
 
 _KEY_KINDS = {

@@ -16,6 +16,7 @@ from ..core.errors import SchemaError
 from .faults import failed, fault
 from .refusals import FIELD
 from .schema_walk import everywhere, follow, map_parts
+from .type_names import json_types
 
 _UNIT = re.compile(r"P(?!$)(\d+W|(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?)")
 
@@ -28,6 +29,8 @@ class DictSchema:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self.schema: dict[str, Any] = copy.deepcopy(dict(schema))
+        for node in everywhere(self.schema):
+            _name_types(node)
         self._validator = _validator(schema, self.schema)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -66,6 +69,13 @@ class DictSchema:
         if faults:
             raise failed(str(self.schema.get("title", "answer")), faults)
         return value
+
+
+def _name_types(node: Any) -> None:
+    if "type" in node:
+        named = json_types(node.pop("type"))
+        if named is not None:
+            node["type"] = named
 
 
 def _validator(given: Any, schema: dict[str, Any]) -> Any:

@@ -106,6 +106,9 @@ PF_INLINE void score(const float* q, const Chunk<T>& chunk, int j, int64_t head_
 #pragma GCC unroll 4
     for (int i = 0; i < J; ++i) {
       const F16x k = load_kv(chunk.k[j + i] + d * chunk.k_stride);
+      // The values, 16 a channel, come while scores are computed: a third of the time of attention at batch 32, whose
+      // cache is read from memory. Fetching the next chunk's keys ahead, too, gained nothing.
+      __builtin_prefetch(chunk.v[j + i] + d * kSub);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) acc[r][i] = fma(set1(q[d * R + r]), k, acc[r][i]);
     }

@@ -20,6 +20,13 @@ PF_INLINE void unroll(Fn&& fn) {
   }
 }
 
+// Sets with VNNI add the four products of a column to int32 at once.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#define PF_VNNI 1
+#else
+#define PF_VNNI 0
+#endif
+
 #if PF_ISA_LEVEL == PF_ISA_avx512
 
 struct Bytes {  // [16 columns][4]
@@ -66,6 +73,19 @@ PF_INLINE Ints sum2(Shorts a) { return {_mm512_madd_epi16(a.v, _mm512_set1_epi16
 PF_INLINE Shorts add(Shorts a, Shorts b) { return {_mm512_add_epi16(a.v, b.v)}; }
 PF_INLINE Ints add(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
 PF_INLINE Ints sub(Ints a, Ints b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+#if PF_VNNI
+PF_INLINE Ints no_ints() { return {_mm512_setzero_si512()}; }
+PF_INLINE Ints mul(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+PF_INLINE Ints dot4(Ints sum, Bytes u, Bytes s) { return {_mm512_dpbusd_epi32(sum.v, u.v, s.v)}; }
+PF_INLINE Shorts repeat_short(int16_t x) { return {_mm512_set1_epi16(x)}; }
+// w + 128 as unsigned bytes.
+PF_INLINE Bytes offset128(Bytes w) { return {_mm512_xor_si512(w.v, _mm512_set1_epi8(-128))}; }
+// int16 `I` of each column.
+template <int I>
+PF_INLINE Ints short_at(Shorts a) {
+  return {_mm512_srai_epi32(I == 0 ? _mm512_slli_epi32(a.v, 16) : a.v, 16)};
+}
+#endif
 PF_INLINE F16x to_float(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 PF_INLINE F16x load_u8(const uint8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
@@ -154,6 +174,23 @@ PF_INLINE Ints sum2(Shorts a) {
 PF_INLINE Shorts add(Shorts a, Shorts b) { return {_mm256_add_epi16(a.lo, b.lo), _mm256_add_epi16(a.hi, b.hi)}; }
 PF_INLINE Ints add(Ints a, Ints b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
 PF_INLINE Ints sub(Ints a, Ints b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
+#if PF_VNNI
+PF_INLINE Ints no_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+PF_INLINE Ints mul(Ints a, Ints b) { return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)}; }
+PF_INLINE Ints dot4(Ints sum, Bytes u, Bytes s) {
+  return {_mm256_dpbusd_avx_epi32(sum.lo, u.lo, s.lo), _mm256_dpbusd_avx_epi32(sum.hi, u.hi, s.hi)};
+}
+PF_INLINE Shorts repeat_short(int16_t x) { return {_mm256_set1_epi16(x), _mm256_set1_epi16(x)}; }
+PF_INLINE Bytes offset128(Bytes w) {
+  const __m256i bias = _mm256_set1_epi8(-128);
+  return {_mm256_xor_si256(w.lo, bias), _mm256_xor_si256(w.hi, bias)};
+}
+template <int I>
+PF_INLINE Ints short_at(Shorts a) {
+  return {_mm256_srai_epi32(I == 0 ? _mm256_slli_epi32(a.lo, 16) : a.lo, 16),
+          _mm256_srai_epi32(I == 0 ? _mm256_slli_epi32(a.hi, 16) : a.hi, 16)};
+}
+#endif
 PF_INLINE F16x to_float(Ints a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 PF_INLINE F16x load_u8(const uint8_t* p) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -260,6 +297,19 @@ PF_INLINE uint32_t largest_magnitude(F16x a, F16x b) {
 }
 #undef PF_EACH
 
+#endif
+
+// The sum over a group of four-bit codes times int8: 8 quads fit int16 (8 * 2 * 15 * 127 = 30,480).
+#if PF_VNNI
+using SumsU4 = Ints;
+PF_INLINE SumsU4 first_u4(Bytes u, Bytes s) { return dot4(no_ints(), u, s); }
+PF_INLINE SumsU4 next_u4(SumsU4 sums, Bytes u, Bytes s) { return dot4(sums, u, s); }
+PF_INLINE Ints total(SumsU4 sums) { return sums; }
+#else
+using SumsU4 = Shorts;
+PF_INLINE SumsU4 first_u4(Bytes u, Bytes s) { return dot2(u, s); }
+PF_INLINE SumsU4 next_u4(SumsU4 sums, Bytes u, Bytes s) { return add(sums, dot2(u, s)); }
+PF_INLINE Ints total(SumsU4 sums) { return sum2(sums); }
 #endif
 
 // Sum of sixteen int8.

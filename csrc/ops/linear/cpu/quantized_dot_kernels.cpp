@@ -3,6 +3,7 @@
 // Four-bit codes: 8 quads of u4 x s8 pairs accumulate in int16 without overflow, since 8 * 2 * 15 * 127 = 30,480; one
 // madd then makes int32. Six-bit codes: 2 quads fit (4 * 63 * 127 = 32,004), and the madd multiplies with the scale.
 // Eight-bit codes: |w| as u8 times a with the sign of w; a pair is at most 2 * 128 * 127 = 32,512, exact even for -128.
+// VNNI sums into int32 without these bounds: eight-bit codes are w + 128, and 128 * sum(a) is taken off again.
 #include "tile_kernels.h"
 
 namespace pf::PF_ISA {
@@ -10,11 +11,12 @@ namespace {
 
 // Rows that share one pass over a tile. Sixteen AVX2 registers hold 6 rows of two accumulators when the tile has been
 // unpacked, and 4 beside the codes being unpacked. Generic code gains nothing from more than one.
-constexpr int kPackedRows = PF_ISA_LEVEL == PF_ISA_generic ? 1 : 4;
+constexpr int kPackedRows = PF_ISA_LEVEL == PF_ISA_avx512 ? 8 : PF_ISA_LEVEL == PF_ISA_avx2 ? 4 : 1;
 constexpr int kPanelRows = PF_ISA_LEVEL == PF_ISA_avx512 ? 8 : PF_ISA_LEVEL == PF_ISA_avx2 ? 6 : 1;
 // Rows from which a tile is unpacked first. Measured: six-bit codes 139 -> 179 GOP/s a thread with AVX2 (Zen 4),
-// four-bit ones 179 -> 205 on Zen 3 and no difference on Zen 4.
-constexpr int64_t kUnpackFrom = 9;
+// four-bit ones 179 -> 205 on Zen 3 and no difference on Zen 4. With AVX-512 a pass serves 8 rows and unpacking for
+// each of them costs less than reading a panel: 316 against 300 GOP/s.
+constexpr int64_t kUnpackFrom = PF_ISA_LEVEL == PF_ISA_avx512 ? INT64_MAX : 9;
 
 // --- sources: a group of codes of a tile, packed or unpacked
 // -------------------------------------------------------------
@@ -148,27 +150,95 @@ struct DotU4 {
     unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
     for (int64_t g = 0; g < groups; ++g, ++a) {
       const Group group(tile, g);
-      Shorts sums[R];
+      SumsU4 sums[R];
       unroll<8>([&](auto j) {
         constexpr int J = decltype(j)::value;
         const Bytes w = group.template quad<J>();
         unroll<R>([&](auto i) {
           constexpr int r = decltype(i)::value;
-          const Shorts products = dot2(w, repeat4(a[r * groups].a + 4 * J));
-          sums[r] = J == 0 ? products : add(sums[r], products);
+          const Bytes quad = repeat4(a[r * groups].a + 4 * J);
+          sums[r] = J == 0 ? first_u4(w, quad) : next_u4(sums[r], w, quad);
         });
       });
       const F16x scale = group.scale(), min = group.min();
       unroll<R>([&](auto i) {
         constexpr int r = decltype(i)::value;
         const ActivationGroup& row = a[r * groups];
-        acc[r] = fma(to_float(sum2(sums[r])), mul(scale, set1(row.scale)), acc[r]);
+        acc[r] = fma(to_float(total(sums[r])), mul(scale, set1(row.scale)), acc[r]);
         acc[r] = fma(min, set1(row.scaled_sum), acc[r]);
       });
     }
     unroll<R>([&](auto r) { store(out + decltype(r)::value * kTile, acc[decltype(r)::value]); });
   }
 };
+
+#if PF_VNNI
+
+template <class Group>
+struct DotU6 {
+  template <int R>
+  static void run(const uint8_t* tile, int64_t groups, const ActivationGroup* a, float* out) {
+    F16x acc[R];
+    unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
+    for (int64_t g = 0; g < groups; ++g, ++a) {
+      const Group group(tile, g);
+      Ints sums[R][2];
+      unroll<8>([&](auto j) {
+        constexpr int J = decltype(j)::value;
+        const Bytes w = group.template quad<J>();
+        unroll<R>([&](auto i) {
+          constexpr int r = decltype(i)::value;
+          Ints& sum = sums[r][J / 4];
+          sum = dot4(J % 4 == 0 ? no_ints() : sum, w, repeat4(a[r * groups].a + 4 * J));
+        });
+      });
+      const Ints first = short_at<0>(group.template scale<0>()), second = short_at<0>(group.template scale<1>());
+      const Shorts offset = group.offset();
+      const F16x d = group.d();
+      unroll<R>([&](auto i) {  // sum (q - 32) a = sum q a - 32 sum a
+        constexpr int r = decltype(i)::value;
+        const ActivationGroup& row = a[r * groups];
+        const Ints dot =
+            sub(add(mul(sums[r][0], first), mul(sums[r][1], second)), dot2(offset, repeat2(row.half_sums)));
+        acc[r] = fma(to_float(dot), mul(d, set1(row.scale)), acc[r]);
+      });
+    }
+    unroll<R>([&](auto r) { store(out + decltype(r)::value * kTile, acc[decltype(r)::value]); });
+  }
+};
+
+struct DotQ8_0 {
+  template <int R>
+  static void run(const uint8_t* tile, int64_t groups, const ActivationGroup* a, float* out) {
+    const auto* tiles = reinterpret_cast<const TileQ8_0*>(tile);
+    const Shorts minus128 = repeat_short(-128);
+    F16x acc[R];
+    unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
+    for (int64_t g = 0; g < groups; ++g, ++a) {
+      Ints sums[R];
+      unroll<R>([&](auto i) {
+        constexpr int r = decltype(i)::value;
+        sums[r] = dot2(minus128, repeat2(a[r * groups].half_sums));
+      });
+      unroll<8>([&](auto j) {
+        constexpr int J = decltype(j)::value;
+        const Bytes w = offset128(load_bytes(tiles[g].q[J]));
+        unroll<R>([&](auto i) {
+          constexpr int r = decltype(i)::value;
+          sums[r] = dot4(sums[r], w, repeat4(a[r * groups].a + 4 * J));
+        });
+      });
+      const F16x d = load_half(tiles[g].d);
+      unroll<R>([&](auto i) {
+        constexpr int r = decltype(i)::value;
+        acc[r] = fma(to_float(sums[r]), mul(d, set1(a[r * groups].scale)), acc[r]);
+      });
+    }
+    unroll<R>([&](auto r) { store(out + decltype(r)::value * kTile, acc[decltype(r)::value]); });
+  }
+};
+
+#else  // no VNNI
 
 template <class Group>
 struct DotU6 {
@@ -232,6 +302,8 @@ struct DotQ8_0 {
     unroll<R>([&](auto r) { store(out + decltype(r)::value * kTile, acc[decltype(r)::value]); });
   }
 };
+
+#endif
 
 template <class Dot, int MaxRows>
 void sweep(const uint8_t* tile, int64_t groups, const ActivationGroup* a, int64_t rows, float* out) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import time
 
 import numpy as np
 
@@ -25,8 +26,11 @@ def _openers(compiler: GrammarCompiler) -> np.ndarray:
     return np.array([token for token, text in enumerate(texts) if b"{" in text or b"[" in text])
 
 
-def walk(grammar: Grammar, compiler: GrammarCompiler, rng: random.Random) -> str:
-    """A text that the grammar admits, drawn token by token from its masks; after a while it hurries to its end."""
+def walk(grammar: Grammar, compiler: GrammarCompiler, rng: random.Random, seconds: list[float] | None = None) -> str:
+    """A text that the grammar admits, drawn token by token from its masks; after a while it hurries to its end.
+
+    `seconds` gets the time of each mask.
+    """
     tokenizer = compiler.tokenizer
     closers = np.array(sorted({tokenizer.tokenize_str(text)[0] for text in _CLOSERS}))
     null = tokenizer.tokenize_str("null")[0]
@@ -35,7 +39,10 @@ def walk(grammar: Grammar, compiler: GrammarCompiler, rng: random.Random) -> str
     row = np.zeros((compiler.vocab_size + 31) // 32, np.uint32)
     tokens: list[int] = []
     while len(tokens) < LIMIT:
+        start = time.perf_counter()
         matcher.fill_mask(row)
+        if seconds is not None:
+            seconds.append(time.perf_counter() - start)
         ids = allowed(row)
         assert len(ids), f"nothing may follow {tokenizer.decode_str(tokens)!r}"
         ending = matcher.is_accepting()
