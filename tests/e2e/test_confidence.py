@@ -36,7 +36,10 @@ class Cat(BaseModel):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("tiny"), words=WORDS)
+    made = write_tiny_llama(tmp_path_factory.mktemp("tiny"), words=WORDS)
+    config = made / "config.json"
+    config.write_text(config.read_text().replace('"max_position_embeddings": 512', '"max_position_embeddings": 2048'))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +258,30 @@ def test_rewinds_leave_the_kept_tokens_and_are_told(engine: Engine, oracle: Orac
         assert completion.fields["ok"].rejected == 0
         check_weights(engine, oracle, completion, engine.form(Fussy).grammar)
     assert rewound > 0
+
+
+def test_values_kept_of_an_earlier_attempt_keep_its_numbers(engine: Engine) -> None:
+    class Once(Cat):
+        @field_validator("n")
+        @classmethod
+        def _not_the_first(cls, value: int) -> int:
+            seen.append(value)
+            if len(seen) == 1:
+                raise ValueError("another one")
+            return value
+
+    seen: list[int] = []
+    params = SamplingParams(temperature=0.0, confidence=True)
+    _, completion = engine.generate_with_completion(PROMPT, Once, params, on_invalid="reask")
+    first = completion.attempts[0].response
+    assert len(completion.attempts) == 2
+    assert any(not one.is_scored for one in completion.fields.tokens)
+    assert completion.fields["name"] == first.fields["name"]
+    assert completion.fields["name"].confidence is not None
+    assert completion.fields["n"] != first.fields["n"]
+    assert completion.fields["n"].unscored_tokens == 0
+    assert completion.fields[""].confidence is None  # part of it was never scored
+    assert sum(completion.fields["level"].options.values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_text_that_was_accepted_unasked_counts_for_nothing(engine: Engine, oracle: Oracle) -> None:

@@ -106,7 +106,7 @@ class Fields(Mapping[str, FieldConfidence]):
     """The values of an answer by path: `fields["lines[0].price"]`, or by steps: `fields["lines", 0, "price"]`.
 
     Paths are written as in `Fault.path`; `fields[""]` is the answer as a whole. `tokens` has one entry for each of the
-    completion's `token_ids`.
+    completion's `token_ids`. Values that were kept of an earlier attempt have the numbers of that.
     """
 
     def __init__(self, fields: Iterable[tuple[Place, FieldConfidence]], tokens: Sequence[TokenWeight]) -> None:
@@ -130,6 +130,15 @@ class Fields(Mapping[str, FieldConfidence]):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def completed_by(self, earlier: Fields) -> Fields:
+        """With the numbers of an earlier attempt for the values that were kept of it: no token of those was scored
+        again."""
+        places = {}
+        for place, one in self._places.items():
+            is_kept = one.options is None and 0 < one.unscored_tokens == one.free_tokens
+            places[place] = earlier._places.get(place, one) if is_kept else one
+        return Fields(places.items(), self.tokens)
 
     def __repr__(self) -> str:
         shown = (f"{path!r}: {_shown(self[path].confidence)}" for path in self)

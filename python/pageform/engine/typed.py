@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from ..core.completion import Completion, FinishReason
-from ..core.confidence import ConfidenceOptions
+from ..core.confidence import ConfidenceOptions, Fields
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..forms.form import Form
@@ -99,6 +99,7 @@ class TypedCall(Generic[T]):
             kwargs=self._shown,
         )
         self._ask: Ask[Prompt | Child] = next(self._loop)
+        self._scores: Fields | None = None  # of the last attempt
 
     def _shown(self, payload: Prompt | Child) -> dict[str, Any]:
         """What hooks see of an attempt."""
@@ -165,6 +166,10 @@ class TypedCall(Generic[T]):
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
+        if completion.scores is not None:
+            if self._scores is not None and isinstance(self._ask.payload, Child):
+                completion = replace(completion, scores=completion.scores.completed_by(self._scores))
+            self._scores = completion.scores
         answer = Answer(
             completion.text,
             completion.finish_reason,
