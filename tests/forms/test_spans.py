@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pageform.core.confidence import ConfidenceOptions, Fields, TokenWeight
@@ -35,6 +35,7 @@ def every_value(value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...],
     return found
 
 
+@settings(max_examples=40, deadline=None)
 @given(value=TREES)
 def test_every_value_lies_where_its_span_says(value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
@@ -88,12 +89,13 @@ def scored(grammar: Any, pieces: list[bytes], weights: list[TokenWeight]) -> Fie
     return stopped.value.value
 
 
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_value_has_the_tokens_that_hold_it(compiler: GrammarCompiler, data: st.DataObject) -> None:
     value = {"a": data.draw(st.integers(-99, 999)), "b": data.draw(st.text(max_size=5)), "c": [True, 17, "é"]}
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     cuts = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=20))})
-    pieces = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(cuts)]
     ends = list(accumulate(map(len, pieces)))
     draws = st.tuples(st.floats(-9, 0), st.floats(-9, 0), st.floats(-9, 0), st.booleans())
     weights = [TokenWeight(*data.draw(draws)) for _ in pieces]
@@ -104,11 +106,9 @@ def test_a_value_has_the_tokens_that_hold_it(compiler: GrammarCompiler, data: st
     for span in value_spans(text, None):
         field = fields[span.path]
         reach = span.end + (text[span.start] in b"-0123456789")
-        mine = [
-            w
-            for w, end, piece in zip(weights, ends, pieces, strict=True)
-            if end > span.start and end - len(piece) < reach
-        ]
+        starts = (end - len(piece) for end, piece in zip(ends, pieces, strict=True))
+        places = zip(weights, starts, ends, strict=True)
+        mine = [one for one, start, end in places if end > span.start and start < reach]
         if not span.path:
             mine = weights
         free = [one for one in mine if not one.is_forced]
