@@ -16,7 +16,7 @@ from oracle import hf_logits
 from pydantic import BaseModel, Field, field_validator
 from tiny import write_tiny_llama
 
-from pageform import AsyncEngine, Engine, ParameterError, SamplingParams
+from pageform import AsyncEngine, Engine, ParameterError, RequestError, SamplingParams
 from pageform.core.completion import Completion, FinishReason
 from pageform.core.confidence import OTHER, ConfidenceOptions, FieldConfidence
 
@@ -348,6 +348,34 @@ def test_asyncio_gets_the_same(folder: Path, engine: Engine) -> None:
 
     expected = numbers(engine.generate_with_completion(PROMPT, Cat, confidence=True)[1])
     assert [numbers(completion) for _, completion in asyncio.run(ask())] == [expected] * 3
+
+
+def test_streams_have_their_completion_in_the_end(folder: Path, engine: Engine) -> None:
+    expected = numbers(engine.generate_with_completion(PROMPT, Cat, confidence=True)[1])
+    stream = engine.stream(PROMPT, response_model=Cat, confidence=True)
+    next(stream)
+    with pytest.raises(RequestError, match="not come to its end"):
+        _ = stream.completion
+    *_, value = stream
+    assert stream.completion.parsed is value
+    assert numbers(stream.completion) == expected
+    texts = engine.stream(PROMPT, SamplingParams(temperature=0.0, choice=["high", "low"]), confidence=True)
+    assert "".join(texts) == texts.completion.text == texts.completion.fields[""].chosen
+
+    async def follow() -> Any:
+        async with AsyncEngine(folder, threads=1, kv_cache_dtype="float32", kv_cache_memory="8MB") as other:
+            parts = other.stream(PROMPT, response_model=Cat, confidence=True)
+            with pytest.raises(RequestError):
+                _ = parts.completion
+            async for _ in parts:
+                pass
+            return parts.completion
+
+    assert numbers(asyncio.run(follow())) == expected
+    left = engine.stream(PROMPT, SamplingParams(max_tokens=400, ignore_eos=True, confidence=True), request_id="left")
+    next(left)
+    del left  # its request is aborted
+    engine.generate(PROMPT, SamplingParams(max_tokens=1), request_id="left")
 
 
 def test_an_answer_that_ended_otherwise_has_what_closed(engine: Engine) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
+from .answer_stream import AsyncAnswerStream, Ending, ending_of
 from .base import Sampling, is_conversation, outcome
 from .growing import GrowingAnswer
 from .prepare import Messages, Prompt, is_single_prompt
@@ -80,7 +81,7 @@ class AsyncEngine:
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
-    async def stream(
+    def stream(
         self,
         prompt: Prompt,
         sampling: SamplingParams | None = None,
@@ -88,14 +89,29 @@ class AsyncEngine:
         *,
         request_id: str | None = None,
         **validation: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncAnswerStream:
         """See `Engine.stream`."""
+        ending: list[Ending] = []
+        parts = self._stream(ending, prompt, sampling, response_model, request_id, validation)
+        return AsyncAnswerStream(parts, lambda: ending[0]() if ending else None)
+
+    async def _stream(
+        self,
+        ending: list[Ending],
+        prompt: Prompt,
+        sampling: SamplingParams | None,
+        response_model: Any,
+        request_id: str | None,
+        validation: dict[str, Any],
+    ) -> AsyncGenerator[Any, None]:
+        """The parts of a stream. How it ends is told to `ending` when that is known."""
         options = TypedOptions(**validation, asynchronous=True)
         [params] = self._engine.sampling_list(sampling, 1, response_model is not None, options.confidence)
         deltas = _AsyncDeltas()
         if response_model is None:
             self._engine.parts.preparer.promise(params, options.guarantee)
             ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
+            ending.append(ending_of(ticket))
             async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
                 async for text in texts:
                     yield text
@@ -103,6 +119,7 @@ class AsyncEngine:
             return
         form = self._engine.form(response_model, options.guarantee)
         call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, options, request_id)
+        ending.append(ending_of(call))
         while True:
             growing = GrowingAnswer(call.spec)
             ticket = call.next_ticket(deltas.put, deltas.retract)

@@ -14,6 +14,7 @@ from ..core.params import SamplingParams
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
+from .answer_stream import AnswerStream, ending_of
 from .base import BaseEngine, Sampling, is_conversation, outcome
 from .growing import GrowingAnswer
 from .prepare import Messages, Prompt, is_single_prompt
@@ -121,6 +122,7 @@ class Engine(BaseEngine):
         (SchemaError; see `pageform.forms.plan`). Everything is checked before any work starts (ParameterError,
         SchemaError). If some of a list fail, the others still finish and `BatchFailed` holds both; with
         `return_exceptions` they stand in the list.
+        With `confidence=True` a completion has `fields`: how sure the model was of each value of its answer.
         `progress` shows a bar (default: for long calls on a terminal).
         """
         options = TypedOptions(
@@ -206,10 +208,11 @@ class Engine(BaseEngine):
         guarantee: Guarantee | None = None,
         confidence: bool | ConfidenceOptions = False,
         request_id: str | None = None,
-    ) -> Iterator[Any]:
+    ) -> AnswerStream:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
-        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew.
+        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew. When
+        the last part has come, the stream has its `completion`.
         """
         options = TypedOptions(
             max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
@@ -219,15 +222,17 @@ class Engine(BaseEngine):
         if response_model is not None:
             form = self.form(response_model, guarantee)
             call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
-            return self._stream_typed(call, call.next_ticket(deltas.put, deltas.retract), deltas)
+            parts = self._stream_typed(call, call.next_ticket(deltas.put, deltas.retract), deltas)
+            return AnswerStream(parts, ending_of(call))
         self._parts.preparer.promise(params, guarantee)
-        return self._stream_text(self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id), deltas)
+        ticket = self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
+        return AnswerStream(self._stream_text(ticket, deltas), ending_of(ticket))
 
-    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
+    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Generator[Any, None, None]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
-    def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Iterator[Any]:
+    def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Generator[Any, None, None]:
         while True:
             growing = GrowingAnswer(call.spec)
             with contextlib.closing(self._run(ticket, deltas)) as changes:
