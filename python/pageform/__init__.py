@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .clients.cost import Prices, cost_of
     from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, Usage
+    from .core.confidence import ConfidenceOptions, FieldConfidence, Fields, TokenWeight
     from .core.errors import (
         BackendError,
         CapacityError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "clients.cost": ("Prices", "cost_of"),
     "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
+    "core.confidence": ("ConfidenceOptions", "FieldConfidence", "Fields", "TokenWeight"),
     "core.errors": (
         "BackendError",
         "CapacityError",
@@ -82,10 +84,13 @@ __all__ = [
     "CapacityError",
     "CitationMixin",
     "Completion",
+    "ConfidenceOptions",
     "DiskCache",
     "Engine",
     "EngineClosedError",
     "EngineStats",
+    "FieldConfidence",
+    "Fields",
     "FinishReason",
     "Hooks",
     "Image",
@@ -107,6 +112,7 @@ __all__ = [
     "StructuredError",
     "Timings",
     "TokenLogprob",
+    "TokenWeight",
     "Usage",
     "ValidationFailed",
     "cost_of",

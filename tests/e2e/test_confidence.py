@@ -16,7 +16,7 @@ from oracle import hf_logits
 from pydantic import BaseModel, Field, field_validator
 from tiny import write_tiny_llama
 
-from pageform import AsyncEngine, Engine, ParameterError, RequestError, SamplingParams
+from pageform import AsyncEngine, Engine, EngineClosedError, ParameterError, RequestError, SamplingParams
 from pageform.core.completion import Completion, FinishReason
 from pageform.core.confidence import OTHER, ConfidenceOptions, FieldConfidence
 
@@ -376,6 +376,50 @@ def test_streams_have_their_completion_in_the_end(folder: Path, engine: Engine) 
     next(left)
     del left  # its request is aborted
     engine.generate(PROMPT, SamplingParams(max_tokens=1), request_id="left")
+
+
+def test_a_full_queue_keeps_no_option_out(folder: Path) -> None:
+    with make(folder, max_queued_requests=1, max_queued_tokens=2000) as busy:
+        _, completion = busy.generate_with_completion(PROMPT, Cat, confidence=EXACT)
+    assert [field.unresolved for _, field in numbers(completion)] == [0] * len(completion.fields)
+
+
+def test_closing_the_engine_leaves_nobody_waiting(folder: Path) -> None:
+    for steps in range(28, 60, 6):  # some of these come while options are looked into
+        with make(folder) as closed:
+            params = SamplingParams(temperature=0.0, confidence=EXACT)
+            tickets = [
+                closed.ticket(f"{PROMPT} {i}", params.with_(json_schema=Cat.model_json_schema())) for i in range(4)
+            ]
+            for ticket in tickets:
+                closed.submit(ticket)
+            while closed.stats().steps < steps and not all(ticket.future.done() for ticket in tickets):
+                pass
+        for ticket in tickets:
+            error = ticket.future.exception(timeout=10)
+            assert error is None or isinstance(error, EngineClosedError)
+            if error is None:
+                assert ticket.future.result().fields["ok"].unresolved == 0
+
+
+def test_options_that_a_deadline_cuts_off_are_unresolved(engine: Engine) -> None:
+    weights = SamplingParams(temperature=0.0, json_schema=Cat.model_json_schema(), confidence=True)
+    ticket = engine.ticket(PROMPT, weights)
+    sink = ticket.requests[0].sink
+    finish = sink._on_finish
+
+    def late(request: Any, completion: Completion) -> None:
+        request.params = request.params.with_(timeout=1e-9)
+        finish(request, completion)
+
+    sink._on_finish = late
+    engine.submit(ticket)
+    completion = ticket.future.result(timeout=60)
+    assert completion.finish_reason is FinishReason.STOP
+    assert completion.fields["ok"].unresolved == 1
+    assert completion.fields["ok"].options is None
+    assert completion.fields["ok"].confidence == pytest.approx(math.exp(completion.fields["ok"].logprob))
+    assert completion.fields["name"].confidence > 0
 
 
 def test_an_answer_that_ended_otherwise_has_what_closed(engine: Engine) -> None:

@@ -79,7 +79,8 @@ class FieldConfidence:
     chosen: Any = None
     """Which of the options the answer has."""
     unresolved: float = 0.0
-    """Mass of which it was not found out to which option it belongs: each may have up to so much more."""
+    """Mass of which it was not found out to which option it belongs: each may have up to so much more. At 1 there are
+    no `options`."""
     rejected: int = 0
     """Values that validation rejected here, and that were decoded again. The numbers take no account of such bans."""
 

@@ -64,6 +64,8 @@ class Request:
     """With n > 1, the other samples as long as they wait for this one to compute the prompt that all share."""
     leader: Request | None = None
     """The sample whose prompt this one waits for."""
+    is_follow_up: bool = False
+    """Belongs to a request that was let in: no bound of the queue keeps it out."""
     drafter: Drafter | None = None
     """Guesses its next tokens, if anybody may."""
 

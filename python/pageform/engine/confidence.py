@@ -168,6 +168,7 @@ class Scorer:
                 max_tokens=1,
                 arrival=parent.arrival,
                 sink=sink,
+                is_follow_up=True,
                 cache_keys=parent.cache_keys,
             )
         )

@@ -166,7 +166,7 @@ def _trees(
 
 def _with_options(field: FieldConfidence, choice: _Choice, tree: OptionTree) -> FieldConfidence:
     inside = tree.inside
-    if inside <= 0:
+    if inside <= tree.unresolved:  # nothing was found out
         return replace(field, unresolved=1.0)
     options = {value: mass / inside for value, mass in zip(choice.values.values(), tree.masses, strict=True)}
     if choice.has_others:
