@@ -186,7 +186,9 @@ def test_an_item_of_a_list_is_conditional_on_there_being_one() -> None:
         assert fields[path].unresolved == 0
 
 
-@pytest.mark.parametrize("choices", [["low", "lower", "high"], ["a"], ["a", "ab", "abc", "b c"]])
+@pytest.mark.parametrize(
+    "choices", [["low", "lower", "high"], ["a"], ["a", "ab", "abc", "b c"], ["a", "a,b", "a]", "a}}"]]
+)
 def test_choices_are_options_of_the_answer_as_a_whole(choices: list[str]) -> None:
     grammar = vocabulary()[0].compile_choice(choices)
     for seed, choice in enumerate(choices):
@@ -211,11 +213,12 @@ def test_tolerance_and_rows_bound_the_work_and_what_is_left_is_told() -> None:
         fields, rows = scores(grammar, tokens, 5, limits)
         field = fields["k"]
         assert rows <= min(limits.max_rows, all_rows)
-        assert sum(field.options.values()) + field.unresolved == pytest.approx(1)
+        found = field.options or dict.fromkeys(options, 0.0)
+        assert sum(found.values()) + field.unresolved == pytest.approx(1)
         if rows < limits.max_rows:
             assert field.unresolved <= limits.tolerance
         for option in options:
-            assert -1e-9 <= exact["k"].options[option] - field.options[option] <= field.unresolved + 1e-9
+            assert -1e-9 <= exact["k"].options[option] - found[option] <= field.unresolved + 1e-9
 
 
 def test_logits_that_could_not_be_had_leave_their_share_open() -> None:

@@ -110,12 +110,13 @@ class _Choice:
     values: Mapping[bytes, Any]
     has_others: bool
     chosen: Any
+    ends: bytes = b",]}"
 
 
 def _choices(answer: ScoredAnswer, text: bytes, spans: Sequence[Span]) -> list[_Choice]:
     if answer.choices is not None:
         values: dict[bytes, Any] = {choice.encode(): choice for choice in answer.choices}
-        return [_Choice((), 0, values, False, values[text])] if text in values else []
+        return [_Choice((), 0, values, False, values[text], ends=b"")] if text in values else []
     assert answer.grammar is not None
     schema = answer.grammar.plan.schema if answer.grammar.plan is not None else {}
     found: list[_Choice] = []
@@ -158,7 +159,7 @@ def _trees(
             matcher.accept(token)
         at = first
         lead = text[ends[first - 1] if first else 0 : choice.start]
-        options = Options(tuple(choice.values), choice.has_others)
+        options = Options(tuple(choice.values), choice.has_others, choice.ends)
         tree = OptionTree(matcher.fork(), lead, options, vocabulary, answer.eos_ids, limits, answer.allowed)
         trees.append((choice.place, first, tree))
     return trees

@@ -15,6 +15,7 @@ all spellings of an option count, in whatever tokens, and only text that options
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,8 +29,6 @@ from .matcher import Mask, Matcher
 Logits = NDArray[np.float32]
 """[vocab], raw."""
 
-_ENDS = b",]}"
-"""What follows a value in JSON that is not alone."""
 _EXTENDABLE = b"0123456789.eE+-"
 
 
@@ -62,10 +61,12 @@ def token_texts(vocabulary: Vocabulary, width: int) -> TokenTexts:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a field may be: the texts of its listed values, and whether it may be something else."""
+    """What a field may be: the texts of its listed values, and whether it may be something else. One of the bytes `ends`
+    follows a value, or the end of the text."""
 
     texts: tuple[bytes, ...]
     has_others: bool
+    ends: bytes = b",]}"
 
 
 @dataclass(slots=True)
@@ -99,6 +100,8 @@ class OptionTree:
         self.others = 0.0
         self._matcher, self._lead, self._options = matcher, lead, options
         self._vocabulary, self._limits, self._allowed = vocabulary, limits, allowed
+        self._numbers = {text: i for i, text in enumerate(options.texts)}
+        self._sorted = sorted(options.texts)  # those that begin alike are neighbours
         self._is_lead_forced = matcher.forced_bytes().startswith(lead)
         self._eos = np.array(sorted(eos_ids), np.int64)
         self._rows = 0
@@ -169,8 +172,19 @@ class OptionTree:
         if len(text) < len(self._lead):
             return [self._lead[len(text)]]
         value = text[len(self._lead) :]
-        going = {option[len(value)] for option in self._options.texts if option.startswith(value) and option != value}
-        return sorted(going | set(_ENDS) if value in self._options.texts else going)
+        going = {option[len(value)] for option in self._beginning_with(value) if option != value}
+        return sorted(going | set(self._options.ends) if value in self._numbers else going)
+
+    def _beginning_with(self, value: bytes) -> Sequence[bytes]:
+        """The options whose text begins so. They are UTF-8, in which there is no byte 255."""
+        return self._sorted[bisect_left(self._sorted, value) : bisect_left(self._sorted, value + b"\xff")]
+
+    def _ended_by(self, value: bytes, is_end: bool) -> bytes | None:
+        """The option that a text has in full, with what ends it."""
+        if is_end:
+            return value if value in self._numbers else None
+        found = (value[:size] for size in range(len(value)) if value[size] in self._options.ends)
+        return next((one for one in found if one in self._numbers), None)
 
     def _leave(self, text: bytes, mass: float) -> None:
         """Ways that go on as no option does."""
@@ -189,25 +203,15 @@ class OptionTree:
         if len(way.text) < len(self._lead) and not self._is_lead_forced and not is_end:
             self._open.append(way)
             return
-        value, texts = way.text[len(self._lead) :], self._options.texts
-        ended = [
-            i
-            for i, one in enumerate(texts)
-            if value.startswith(one) and (value[len(one) :][:1] in _ENDS if len(value) > len(one) else is_end)
-        ]
-        alive = [i for i, one in enumerate(texts) if one.startswith(value)]
-        if is_end or (ended and len(value) > len(texts[ended[0]])):
-            self._decide(ended, way)
-        elif len(alive) == 1 and (not self._options.has_others or _is_certain(value, texts[alive[0]])):
-            self._decide(alive, way)
+        value = way.text[len(self._lead) :]
+        ended = self._ended_by(value, is_end)
+        alive = () if ended is not None or is_end else self._beginning_with(value)
+        if ended is not None:
+            self.masses[self._numbers[ended]] += way.mass
+        elif len(alive) == 1 and (not self._options.has_others or _is_certain(value, alive[0])):
+            self.masses[self._numbers[alive[0]]] += way.mass
         elif alive:
             self._open.append(way)
-        else:
-            self._leave(way.text, way.mass)
-
-    def _decide(self, options: list[int], way: _Way) -> None:
-        if options:
-            self.masses[options[0]] += way.mass
         else:
             self._leave(way.text, way.mass)
 
