@@ -61,8 +61,8 @@ def token_texts(vocabulary: Vocabulary, width: int) -> TokenTexts:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a field may be: the texts of its listed values, and whether it may be something else. One of the bytes `ends`
-    follows a value, or the end of the text."""
+    """What a field may be: the texts of its listed values, and whether it may be something else. After a value comes
+    one of the bytes `ends`, or the end of the text."""
 
     texts: tuple[bytes, ...]
     has_others: bool
