@@ -9,7 +9,18 @@ from pathlib import Path
 
 from .options import Options
 
-NAMES = ("malformed", "streaming", "coldstart", "memory", "extraction", "rewind", "forms", "throughput", "soak")
+NAMES = (
+    "malformed",
+    "streaming",
+    "coldstart",
+    "memory",
+    "extraction",
+    "rewind",
+    "forms",
+    "throughput",
+    "compare",
+    "soak",
+)
 """In the order of `all`. `soak` lasts as long as one likes and belongs to `all` only as a smoke test."""
 
 
@@ -22,6 +33,10 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, help="folder of *.jsonl: questions or turns to make prompts of; forms: wnut17 and BFCL"
     )
+    parser.add_argument("--peers", type=_names, default=(), help="compare: of llama.cpp,vllm,openvino,transformers")
+    parser.add_argument("--workloads", type=_names, default=Options().workloads, help="compare: of W1,W2,W3,W4,W5,W6")
+    parser.add_argument("--peers-dir", type=Path, help="compare: where peers are installed (~/.cache/pageform/peers)")
+    parser.add_argument("--rounds", type=int, help="compare: how often each engine runs each workload (3)")
     parser.add_argument("--full", action="store_true", help="throughput: transformers runs all requests (minutes)")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of a soak (10)")
     parser.add_argument("--seed", type=int, default=0, help="of lengths, prompts and random load (0)")
@@ -39,6 +54,10 @@ def main() -> int:
         if save:
             print(f"saved: {report.save()}.md\n")
     return 0 if passed else 1
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 if __name__ == "__main__":

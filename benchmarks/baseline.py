@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from .workload import Job
+from .job import Job
 
 
 class Baseline:

@@ -17,3 +17,7 @@ class Options:
     smoke: bool = False
     seed: int = 0
     minutes: float = 10.0
+    peers: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ("W1", "W2", "W3", "W4", "W5", "W6")
+    peers_dir: Path | None = None
+    rounds: int | None = None

@@ -55,12 +55,22 @@ class Report:
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tables: list[list[list[str]]] = field(default_factory=list)
+    records: list[Figure] = field(default_factory=list)
+    pictures: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
 
     def add(self, name: str, unit: str, samples: float | Sequence[float]) -> Figure:
         """Adds a figure with one sample or several, and returns it."""
         figure = Figure(name, unit, (float(samples),) if isinstance(samples, (int, float)) else tuple(samples))
         self.figures.append(figure)
         return figure
+
+    def record(self, name: str, unit: str, samples: Sequence[float]) -> None:
+        """Keeps samples for the file alone; what is read of them stands in a table."""
+        self.records.append(Figure(name, unit, tuple(samples)))
+
+    def picture(self, name: str, contents: dict[str, bytes]) -> None:
+        """Adds a picture in one or several formats, by suffix; written when the report is saved."""
+        self.pictures[name.replace(" ", "-")] = contents
 
     def check(self, text: str, held: bool) -> None:
         self.checks.append(Check(text, held))
@@ -90,10 +100,15 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         now = datetime.datetime.now(datetime.UTC)
         stem = folder / f"{now:%Y%m%d-%H%M%S}-{self.name}"
-        content = {"time": now.isoformat(timespec="seconds"), "machine": machine(), **asdict(self)}
+        for name, contents in self.pictures.items():
+            for suffix, data in contents.items():
+                (folder / f"{stem.name}-{name}{suffix}").write_bytes(data)
+        plain = {key: value for key, value in asdict(self).items() if key != "pictures"}
+        content = {"time": now.isoformat(timespec="seconds"), "machine": machine(), **plain}
         stem.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        shown = "".join(f"\n![{name}]({stem.name}-{name}.png)\n" for name in self.pictures)
         heading = f"# {now:%Y-%m-%d %H:%M} UTC\n\n{', '.join(f'{k} {v}' for k, v in machine().items())}\n\n"
-        stem.with_suffix(".md").write_text(heading + self.markdown(), encoding="utf-8")
+        stem.with_suffix(".md").write_text(heading + self.markdown() + shown, encoding="utf-8")
         return stem
 
 

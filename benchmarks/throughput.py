@@ -11,10 +11,11 @@ import time
 from pageform import Engine, SamplingParams
 
 from .baseline import Baseline
+from .job import Job
 from .models import gguf_file
 from .options import Options
 from .report import Report
-from .workload import Job, make_jobs, read_texts, stratified
+from .workload import make_jobs, read_texts, stratified
 
 REQUESTS = 64
 SUBSET = 16

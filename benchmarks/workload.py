@@ -12,13 +12,7 @@ from pathlib import Path
 
 from examples.extract.documents import load
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One request: token ids of the prompt, and how many tokens to decode, exactly."""
-
-    prompt: list[int]
-    output_tokens: int
+from .job import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +50,28 @@ def read_texts(folder: Path | None) -> list[str]:
     return texts
 
 
-def make_jobs(count: int, texts: Sequence[str], encode: Callable[[str], list[int]], seed: int) -> list[Job]:
+def make_jobs(
+    count: int, texts: Sequence[str], encode: Callable[[str], list[int]], seed: int, variation: int = 0
+) -> list[Job]:
     """`count` jobs, the same for the same arguments. Each prompt is its own sequence of texts, so that prompts share no
-    beginning that a prefix cache could use."""
-    random_ = random.Random(seed)
+    beginning that a prefix cache could use. A `variation` has other texts and the same lengths."""
+    lengths, choice = random.Random(seed), random.Random(f"{seed}-{variation}")
     jobs = []
     for number in range(count):
-        length = PROMPT.draw(random_)
-        ids = encode(f"{number}.")
-        while len(ids) < length:
-            ids += encode("\n" + random_.choice(texts))
-        jobs.append(Job(ids[:length], OUTPUT.draw(random_)))
+        length = PROMPT.draw(lengths)
+        prompt = cut_text(texts, encode, choice, f"{variation}.{number}.", length)
+        jobs.append(Job(prompt, OUTPUT.draw(lengths)))
     return jobs
+
+
+def cut_text(
+    texts: Sequence[str], encode: Callable[[str], list[int]], random_: random.Random, head: str, length: int
+) -> list[int]:
+    """Exactly `length` token ids: `head`, then texts drawn at random."""
+    ids = encode(head)
+    while len(ids) < length:
+        ids += encode("\n" + random_.choice(texts))
+    return ids[:length]
 
 
 def stratified(jobs: Sequence[Job], count: int, seed: int) -> list[Job]:

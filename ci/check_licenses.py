@@ -13,6 +13,8 @@ ROW = re.compile(r"^\| (?P<name>[\w-]+) \| (?P<licence>[\w.-]+) \|", re.MULTILIN
 NOT_ON_PYPI = {"GoogleTest"}
 # Fetched by the Makefile rather than by pyproject.toml.
 BESIDES = {"torch", "cmake", "ninja"}
+IN_WORDS = {"psf": "python software foundation"}
+"""Families of licences that older metadata spells out."""
 
 
 def required() -> set[str]:
@@ -30,6 +32,7 @@ def agrees(licence: str, package: PackageMetadata) -> bool:
         return licence in expression.split()
     classifiers = [value for value in package.get_all("Classifier", []) if value.startswith("License ::")]
     family = licence.split("-")[0].lower()
+    family = IN_WORDS.get(family, family)
     stated = [*package.get_all("License", []), *classifiers] or license_texts(package["Name"])
     return any(family in words.lower() for words in stated)
 

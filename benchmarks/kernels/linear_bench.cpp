@@ -6,68 +6,26 @@
 // memory and with 1 from the cache. Before each one the probe runs: a loop of vpmaddubsw + vpaddw in registers on as
 // many threads, the arithmetic that four-bit weights need and nothing else. Clock and neighbours change by 1.5 within
 // minutes; the ratio to the probe is what can be compared.
-#include <immintrin.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <map>
 #include <memory>
 #include <random>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "probe.h"
 #include "runtime/device.h"
 
 namespace {
-
-double seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::vector<std::string> split(const std::string& list) {
   std::vector<std::string> items;
   std::stringstream stream(list);
   for (std::string item; std::getline(stream, item, ',');) items.push_back(item);
   return items;
-}
-
-constexpr int kProbeSteps = 1 << 19;
-
-__attribute__((target("avx2"))) void probe_loop(volatile short* sink) {
-  constexpr int kChains = 8;
-  const __m256i w = _mm256_set1_epi8(3);
-  __m256i a = _mm256_set1_epi8(5), sums[kChains];
-  for (auto& sum : sums) sum = _mm256_setzero_si256();
-  for (int i = 0; i < kProbeSteps; ++i) {
-    __asm__ volatile("" : "+x"(a));  // or the product would be hoisted
-    for (auto& sum : sums) sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, a));
-  }
-  __m256i total = sums[0];
-  for (int c = 1; c < kChains; ++c) total = _mm256_add_epi16(total, sums[c]);
-  *sink = static_cast<short>(_mm256_extract_epi16(total, 0));
-}
-
-double probe_gops(int threads) {
-  const double time = seconds([&] {
-    std::vector<std::thread> others;
-    for (int t = 1; t < threads; ++t) {
-      others.emplace_back([] {
-        volatile short sink;
-        probe_loop(&sink);
-      });
-    }
-    volatile short sink;
-    probe_loop(&sink);
-    for (auto& other : others) other.join();
-  });
-  return 2.0 * 32 * 8 * kProbeSteps * threads / time / 1e9;
 }
 
 struct Bench {
@@ -107,8 +65,8 @@ struct Bench {
     double spent = 0;
     const double ops = 2.0 * static_cast<double>(M * N * K) * static_cast<double>(calls.size());
     while (spent < 0.4 || times.size() < 5) {
-      const double probe = probe_gops(threads);
-      const double time = seconds([&] {
+      const double probe = probe::int8_gops(threads);
+      const double time = probe::seconds([&] {
         device->check(
             device->backend().execute(device->handle(), calls.data(), static_cast<int32_t>(calls.size()), &step),
             "running linear");

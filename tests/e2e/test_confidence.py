@@ -36,10 +36,7 @@ class Cat(BaseModel):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = write_tiny_llama(tmp_path_factory.mktemp("tiny"), words=WORDS)
-    config = made / "config.json"
-    config.write_text(config.read_text().replace('"max_position_embeddings": 512', '"max_position_embeddings": 2048'))
-    return made
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny"), positions=2048, words=WORDS)
 
 
 @pytest.fixture(scope="module")

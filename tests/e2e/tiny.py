@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 
-def write_tiny_llama(folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, words: Sequence[str] = ()) -> Path:
+def write_tiny_llama(
+    folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, positions: int = 512, words: Sequence[str] = ()
+) -> Path:
     """Writes config.json, model.safetensors and tokenizer.json (256 bytes, three special tokens, and `words`, which
     decoding may use and encoding doesn't)."""
     from safetensors.numpy import save_file
@@ -37,7 +39,7 @@ def write_tiny_llama(folder: Path, layers: int = 2, hidden: int = 32, seed: int 
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
-        "max_position_embeddings": 512,
+        "max_position_embeddings": positions,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "tie_word_embeddings": False,

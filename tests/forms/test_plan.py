@@ -316,6 +316,12 @@ def test_numbers_are_accepted_as_pydantic_accepts_them(
         (Annotated[float, Field(gt=-1, le=0.95)], ["-0.9", "-0.99", "0.9", "0.95", "0.94"], ["0.96", "-1", "1"]),
         (Annotated[float, Field(gt=1, lt=1.933)], ["1.1", "1.9", "1.93"], ["1", "1.0", "1.933", "2"]),
         (Annotated[float, Field(multiple_of=0.05, le=0.95)], ["0.90", "0.9", "0.95", "-0.05"], ["0.91", "0.955"]),
+        (
+            Annotated[float, Field(multiple_of=0.25)],
+            ["0.25", "4.5", "4.50", "4.0", "0.0", "-3"],
+            ["0.3", "0.2", "4.55"],
+        ),
+        (Annotated[float, Field(multiple_of=0.125, ge=0)], ["0.125", "0.25", "0.5", "1.0", "2"], ["0.1", "0.12"]),
         (Annotated[Decimal, Field(max_digits=3, decimal_places=2)], ["9.99", "-9.9", "0.01"], ["10", "9.999", "99.9"]),
         (float, ["999999999999", "0.000000001", "99999.123456789"], ["1000000000000", "1e5", "0.0000000001"]),
     ],
@@ -332,3 +338,48 @@ def test_numbers_may_be_written_as_short_as_they_are(
 def test_a_decimal_without_whole_digits_is_not_promised(compiler: GrammarCompiler) -> None:
     planned = plan(Annotated[Decimal, Field(max_digits=2, decimal_places=2)])
     assert [one.keyword for one in planned.unenforced] == ["max_digits"]
+
+
+NAMED = {"type": "object", "properties": {"x_a": {"type": "string", "maxLength": 3}, "b": INT}, "required": ["x_a"]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({**NAMED, "patternProperties": {"^x": {"minLength": 2}}}, ['{"x_a":"ab"}'], ['{"x_a":"a"}']),
+        ({**NAMED, "propertyNames": {"pattern": "^x"}}, ['{"x_a":"ab"}'], ['{"x_a":"ab","b":1}']),
+        ({"enum": ["ab", "b", 3], "pattern": "^a", "multipleOf": 3}, ['"ab"', "3"], ['"b"']),
+        ({"enum": [[1], [1, 2], {"a": 1}], "minItems": 2, "required": ["a"]}, ["[1,2]", '{"a":1}'], ["[1]"]),
+        ({"type": "array", "items": {"multipleOf": 0.3, "minimum": 0}}, ["[0.9,0.3]"], ["[1.0]"]),
+        (
+            {"type": "object", "patternProperties": {"^a": {"type": "null"}}, "additionalProperties": True},
+            ['{"ab":null}'],
+            ['{"ab":1}', '{"b":null}'],
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_keywords_beside_each_other_hold_together(
+    schema: dict[str, Any], good: list[str], bad: list[str], compiler: GrammarCompiler
+) -> None:
+    planned = plan(schema)
+    form = Form.of(planned, compiler)
+    assert planned.unenforced == ()
+    for text in good:
+        form.spec.validate(text)
+    assert [text for text in good if not form.accepts(text)] == []
+    assert [text for text in bad if form.accepts(text)] == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"type": "string"}, {"type": "integer"}]},
+        {"type": "object", "properties": {"a": {"allOf": [{"minimum": 3}, {"maximum": 2}]}}, "required": ["a"]},
+        {**NAMED, "patternProperties": {"^x": {"type": "integer"}}},
+    ],
+    ids=str,
+)
+def test_conjunctions_that_nothing_satisfies_are_found(schema: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError, match="nothing satisfies all of its parts"):
+        plan(schema)

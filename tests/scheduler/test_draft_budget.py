@@ -103,3 +103,9 @@ def test_a_drafter_that_fails_is_asked_no_more_and_disturbs_nobody() -> None:
     check_output(broken)
     check_output(sound)
     assert broken.drafter is None
+
+
+def test_a_step_with_nothing_to_compute_is_no_step_even_where_steps_seemed_to_cost_nothing_by_themselves() -> None:
+    b = bench()
+    b.scheduler._cost.fixed, b.scheduler._cost.per_token = 0.0, 1.0
+    assert b.step() is None

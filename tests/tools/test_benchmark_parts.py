@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.job import Job
 from benchmarks.report import Report
-from benchmarks.workload import OUTPUT, PROMPT, Job, make_jobs, read_texts, stratified
+from benchmarks.workload import OUTPUT, PROMPT, make_jobs, read_texts, stratified
 
 
 def encode(text: str) -> list[int]:

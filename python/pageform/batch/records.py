@@ -8,13 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..core.completion import Attempt, Fault, FinishReason, Usage
-from ..core.errors import PageformError
 from ..structured.answer import Mode
 from ..structured.bounded import cut
-
-
-class EarlierRejection(PageformError):
-    """Stands for the error of an attempt that another process judged; its faults are those of the `Attempt`."""
+from ..structured.errors import EarlierRejection
 
 
 @dataclass(frozen=True, slots=True)

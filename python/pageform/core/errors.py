@@ -78,3 +78,72 @@ class RequestError(PageformError):
     def __init__(self, message: str, completion: Any = None) -> None:
         self.completion = completion
         super().__init__(message)
+
+
+class RequestSuspended(PageformError):
+    """The request was suspended: `data` is what `resume` goes on from, here or in another engine."""
+
+    def __init__(self, request_id: str, data: bytes) -> None:
+        self.request_id, self.data = request_id, data
+        super().__init__(request_id, data)
+
+    def __str__(self) -> str:
+        return f"request {self.request_id} was suspended; pass this error's `data` to the resume() of an engine"
+
+
+class SnapshotError(PageformError):
+    """A suspended request can't be resumed with what was given. The kinds of it say why."""
+
+
+class SnapshotDamagedError(SnapshotError):
+    """The data is no suspended request, or is damaged."""
+
+    def __str__(self) -> str:
+        return f"this is no suspended request, or it is damaged: {self.args[0]}. Get an undamaged copy of the data"
+
+
+class SnapshotVersionError(SnapshotError):
+    """The data was written in a format that this version of pageform does not read."""
+
+    def __init__(self, version: int, known: int) -> None:
+        self.version, self.known = version, known
+        super().__init__(version, known)
+
+    def __str__(self) -> str:
+        return (
+            f"the request was suspended in format {self.version}, but this version of pageform reads format "
+            f"{self.known}. Resume it with the version of pageform that suspended it"
+        )
+
+
+class NumericsMismatchError(SnapshotError):
+    """The engine computes other bits than the one that suspended the request, so its tokens could differ.
+
+    `differences` maps what differs to a pair: there, here.
+    """
+
+    def __init__(self, differences: dict[str, tuple[str, str]]) -> None:
+        self.differences = differences
+        super().__init__(differences)
+
+    def __str__(self) -> str:
+        listed = "; ".join(f"{name} was {there}, here it is {here}" for name, (there, here) in self.differences.items())
+        return f"{listed}. Resume the request in an engine with the same model, formats and kind of processor"
+
+
+class SchemaMismatchError(SnapshotError):
+    """The response model has another JSON schema than that of the suspended request, or is missing."""
+
+
+class ReplayError(SnapshotError):
+    """The recorded log does not follow from itself: entry `position` came out otherwise when it was replayed."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        self.position, self.reason = position, reason
+        super().__init__(position, reason)
+
+    def __str__(self) -> str:
+        return (
+            f"entry {self.position} of the log: {self.reason}. The response model is built otherwise than it was, or a "
+            "library has changed"
+        )

@@ -14,6 +14,7 @@ from .answer_stream import AsyncAnswerStream, Ending, ending_of
 from .base import Sampling, is_conversation, outcome
 from .growing import GrowingAnswer
 from .prepare import Messages, Prompt, is_single_prompt
+from .resume import Given, load
 from .sync import Engine, deliver
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
@@ -120,9 +121,48 @@ class AsyncEngine:
         form = self._engine.form(response_model, options.guarantee)
         call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, options, request_id)
         ending.append(ending_of(call))
+        ticket = call.next_ticket(deltas.put, deltas.retract)
+        async with contextlib.aclosing(self._stream_typed(call, ticket, deltas)) as partials:
+            async for partial in partials:
+                yield partial
+
+    async def suspend(self, request: str | Ticket) -> bytes:
+        """See `Engine.suspend`."""
+        return await asyncio.to_thread(self._engine.suspend, request)
+
+    async def suspend_all(self) -> dict[str, bytes]:
+        """See `Engine.suspend_all`."""
+        return await asyncio.to_thread(self._engine.suspend_all)
+
+    async def resume(
+        self, data: bytes, response_model: Any = None, *, with_completion: bool = False, **given: Any
+    ) -> Any:
+        """See `Engine.resume`. `given`: context, hooks, max_retries, logits_processors, request_id."""
+        resumed = load(self._engine, data, Given(response_model, asynchronous=True, **given))
+        pair = await self._answer(resumed.call, resumed.ticket)
+        return pair if with_completion else pair[0]
+
+    async def resume_stream(self, data: bytes, response_model: Any = None, **given: Any) -> AsyncIterator[Any]:
+        """See `Engine.resume_stream`."""
+        deltas = _AsyncDeltas()
+        everything = Given(response_model, asynchronous=True, **given)
+        resumed = load(self._engine, data, everything, deltas.put, deltas.retract)
+        call, ticket = resumed.call, resumed.ticket
+        parts = self._run(ticket, deltas) if call is None else self._stream_typed(call, ticket, deltas, resumed.text)
+        async with contextlib.aclosing(parts) as shown:
+            async for part in shown:
+                yield part
+        if call is None:
+            outcome(ticket)
+
+    async def _stream_typed(
+        self, call: TypedCall[Any], ticket: Ticket, deltas: _AsyncDeltas, text: str = ""
+    ) -> AsyncGenerator[Any, None]:
+        """`text` is what there is of the answer already."""
+        growing = GrowingAnswer(call.spec)
+        if text:
+            growing.feed(text)
         while True:
-            growing = GrowingAnswer(call.spec)
-            ticket = call.next_ticket(deltas.put, deltas.retract)
             async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
                 async for change in changes:
                     partial = growing.feed(change)
@@ -132,6 +172,8 @@ class AsyncEngine:
                 yield call.value
                 return
             deltas = _AsyncDeltas()
+            ticket = call.next_ticket(deltas.put, deltas.retract)
+            growing = GrowingAnswer(call.spec)
 
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""

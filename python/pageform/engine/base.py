@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from .config import EngineConfig
 from .loop import EngineLoop
 from .prepare import Messages, Prompt
 from .sink import OnDelta
+from .suspend import save
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -129,6 +131,30 @@ class BaseEngine:
     def abort(self, request_id: str) -> None:
         """Ends a request with finish reason `abort`; its caller gets what was decoded. Unknown ids do nothing."""
         self._loop.abort(request_id)
+
+    def suspend(self, request: str | Ticket) -> bytes:
+        """Stops a running request, by id or ticket, and gives what `resume` goes on from: here, in another engine of
+        the same model, in another process. It gets the very tokens that it would have got here.
+
+        Whoever waits for the request gets RequestSuspended, with the same data. Raises ParameterError for a request
+        that isn't running (it may have just finished, or be between two attempts), SnapshotError for one that can't be
+        saved.
+        """
+        request_id = request if isinstance(request, str) else request.request_id
+        numerics, drafts = self._parts.numerics(), self.config.drafts.mode
+
+        def save_it(ticket: Ticket) -> bytes:
+            return save(ticket, numerics, drafts, self._parts.core.clock())
+
+        return self._loop.suspend(request_id, save_it)
+
+    def suspend_all(self) -> dict[str, bytes]:
+        """Suspends whatever is running, by request id: before an engine is closed for a while, say."""
+        saved: dict[str, bytes] = {}
+        for request_id in self._loop.call(lambda: self._loop.request_ids):
+            with contextlib.suppress(ParameterError):  # it finished meanwhile
+                saved[request_id] = self.suspend(request_id)
+        return saved
 
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""

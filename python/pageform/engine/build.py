@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache as cache_result
 from typing import TYPE_CHECKING
 
 from ..cache import KVCacheManager
@@ -18,9 +19,11 @@ from ..text import load_tokenizer
 from ..weights import open_checkpoint
 from .config import DEFAULT_KV_SHARE, EngineConfig
 from .core import EngineCore
+from .numerics import numerics_id, weights_digest
 from .prepare import Preparer
 
 if TYPE_CHECKING:
+    from ..core.snapshot import NumericsId
     from ..weights.base import Checkpoint
     from ..weights.config import ModelConfig
     from .base import EngineStats
@@ -36,6 +39,8 @@ class EngineParts:
     core: EngineCore
     preparer: Preparer
     statistics: Callable[[], EngineStats]
+    numerics: Callable[[], NumericsId]
+    """The engine's numerics id; made when it is wanted first."""
     default_sampling: SamplingParams
 
 
@@ -91,7 +96,13 @@ def build(config: EngineConfig) -> EngineParts:
         drafts=config.drafts,
         count=core.counters.count,
     )
-    return EngineParts(core, preparer, lambda: statistics(core, model), default_sampling(checkpoint))
+    weights = weights_digest(checkpoint, max_model_len)
+
+    @cache_result
+    def numerics() -> NumericsId:
+        return numerics_id(config, model.description, weights, tokenizer, eos_ids)
+
+    return EngineParts(core, preparer, lambda: statistics(core, model), numerics, default_sampling(checkpoint))
 
 
 def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:

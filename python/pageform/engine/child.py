@@ -9,7 +9,7 @@ Prompt and answer are the parent's very tokens, so their blocks are in the prefi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
@@ -18,8 +18,10 @@ from ..forms.kept import KeptText
 from ..structured.answer import Answer
 from ..structured.loop import Rejection
 from ..structured.prompt import reask_messages, reask_suffix
-from .base import BaseEngine
 from .prepare import Prompt, is_messages
+
+if TYPE_CHECKING:
+    from .base import BaseEngine
 
 
 @dataclass(frozen=True, slots=True)

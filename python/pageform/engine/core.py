@@ -68,6 +68,7 @@ class EngineCore:
         self._check = check_invariants
         self.clock = clock
         self._mask_thread: ThreadPoolExecutor | None = None
+        self._masks: NDArray[np.uint32] | None = None
 
     def close(self) -> None:
         """Stops the executor and the mask thread."""
@@ -141,7 +142,12 @@ class EngineCore:
         """Masks that are being written on the mask thread, and the gate that opens when they are."""
         import numpy as np
 
-        masks = np.empty((masked[-1].end, self._mask_words), dtype=np.uint32)
+        count = masked[-1].end
+        if (
+            self._masks is None or len(self._masks) < count
+        ):  # kept, since fresh pages cost a step more than filling them
+            self._masks = np.empty((2 * count, self._mask_words), dtype=np.uint32)
+        masks = self._masks[:count]
         gate = self.executor.mask_gate()
         if self._mask_thread is None:
             self._mask_thread = ThreadPoolExecutor(1, thread_name_prefix="pageform-masks")

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..core.errors import EngineClosedError
+from ..core.errors import EngineClosedError, ParameterError, RequestSuspended
+from ..core.states import RequestState
 from .core import EngineCore
 from .sink import OutputSink
 from .ticket import Ticket
@@ -38,8 +39,14 @@ class EngineLoop:
             for request in ticket.requests:
                 if isinstance(request.sink, OutputSink):
                     request.sink.start(request, self._core.scheduler.rewind)
+            scheduler, open_ = self._core.scheduler, [one for one in ticket.requests if not one.is_finished]
+            if not open_:  # it had ended, and what was still to be found out about it is under way
+                return
             try:
-                self._core.scheduler.add(ticket.requests[0], self._core.clock())
+                if open_[0].state is RequestState.PREEMPTED:  # it ran in another engine
+                    scheduler.readmit(open_)
+                else:
+                    scheduler.add(open_[0], self._core.clock())
             except Exception as error:
                 ticket.fail(error)
 
@@ -52,6 +59,29 @@ class EngineLoop:
             self._core.scheduler.abort(request_id, self._core.clock())
 
         self._command(end)
+
+    def suspend(self, request_id: str, save: Callable[[Ticket], bytes]) -> bytes:
+        """Stops a request where it stands; its caller gets RequestSuspended with what `save` made of its ticket.
+
+        Raises ParameterError for an unknown or finished id, and what `save` raises; then the request goes on.
+        """
+
+        def stop() -> bytes:
+            ticket = next((one for one in self._tickets if one.request_id == request_id), None)
+            if ticket is None or ticket.future.done():
+                raise ParameterError("request_id", request_id, "is not running", "Name a request that is.")
+            data = save(ticket)
+            ticket.fail(RequestSuspended(request_id, data))  # first, so that nobody hears of the rest
+            self._core.scheduler.abort(request_id, self._core.clock(), detail="suspended")
+            return data
+
+        data: bytes = self.call(stop)
+        return data
+
+    @property
+    def request_ids(self) -> list[str]:
+        """The ids of unfinished requests; only the engine's thread knows them for certain."""
+        return [ticket.request_id for ticket in list(self._tickets)]
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Runs `function` between steps in the engine's thread and returns its result."""

@@ -81,10 +81,12 @@ class OutputSink:
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
 
     def start(self, request: Request, cut: Cutter) -> None:
-        """Called once, before the request is scheduled. `cut` takes back a running request's output."""
+        """Called before the request is scheduled. `cut` takes back a running request's output."""
         if self._guard is not None:
             self._guard.bind(request, cut)
-        for token in self._keeper.beginning if self._keeper is not None else ():
+        if self._keeper is None or request.log.entries:  # with a log, it has begun before
+            return
+        for token in self._keeper.beginning:
             request.append(token, TokenOrigin.FORCED)
             self.token(token, None)
 
@@ -152,6 +154,29 @@ class OutputSink:
             self._weights.cut(num_tokens)
         if gone and self._on_retract is not None:
             self._on_retract(gone)
+
+    def listen(self, on_delta: OnDelta | None, on_retract: OnRetract | None) -> None:
+        """From now on, who hears of text that comes and goes."""
+        self._on_delta, self._on_retract = on_delta, on_retract
+
+    @property
+    def guard(self) -> FieldGuard | None:
+        """What judges the values of the answer."""
+        return self._guard
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._parts)
+
+    @property
+    def prompt_logprobs(self) -> list[TokenLogprob | None] | None:
+        """The scores of the prompt so far, where they are wanted."""
+        return self._prompt_logprobs
+
+    def restore_prompt_logprobs(self, scores: list[TokenLogprob | None]) -> None:
+        """Takes the scores that the prompt got in another engine."""
+        self._prompt_logprobs = scores
 
     @property
     def last_text(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from ..core.completion import Completion
 from ..core.confidence import ConfidenceOptions
-from ..core.params import SamplingParams
+from ..core.params import LogitsProcessor, SamplingParams
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
@@ -19,6 +19,7 @@ from .base import BaseEngine, Sampling, is_conversation, outcome
 from .growing import GrowingAnswer
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
+from .resume import Given, load
 from .ticket import Ticket
 from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
 
@@ -228,13 +229,63 @@ class Engine(BaseEngine):
         ticket = self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
         return AnswerStream(self._stream_text(ticket, deltas), ending_of(ticket))
 
+    def resume(
+        self,
+        data: bytes,
+        response_model: Any = None,
+        *,
+        context: Any = None,
+        hooks: Any = None,
+        max_retries: Any = None,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        request_id: str | None = None,
+        with_completion: bool = False,
+    ) -> Any:
+        """Goes on with a request that `suspend` stopped, here or elsewhere, and gives what `generate` would have given:
+        a `Completion`, or the validated value; `with_completion` gives both.
+
+        Code is not saved, so `response_model` (unless it is a plain JSON schema), `context`, `hooks` and
+        `logits_processors` are given again. Tokens are the same as without the stop. Deadlines go on counting; the time
+        between doesn't count. Raises SnapshotError before any work starts if the data is damaged or of another format,
+        or if model, formats, kernels or the schema are not those of the suspended request.
+        """
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        resumed = load(self, data, given)
+        [pair] = self._finish_all([(resumed.call, resumed.ticket)], None)
+        return deliver([pair if with_completion else _first(pair)], True, False)
+
+    def resume_stream(
+        self,
+        data: bytes,
+        response_model: Any = None,
+        *,
+        context: Any = None,
+        hooks: Any = None,
+        max_retries: Any = None,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        request_id: str | None = None,
+    ) -> AnswerStream:
+        """Like `resume`, but yields what `stream` would have yielded from there on."""
+        deltas = _Deltas()
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        resumed = load(self, data, given, deltas.put, deltas.retract)
+        if resumed.call is not None:
+            parts = self._stream_typed(resumed.call, resumed.ticket, deltas, resumed.text)
+            return AnswerStream(parts, ending_of(resumed.call))
+        return AnswerStream(self._stream_text(resumed.ticket, deltas), ending_of(resumed.ticket))
+
     def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Generator[Any, None, None]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
-    def _stream_typed(self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas) -> Generator[Any, None, None]:
+    def _stream_typed(
+        self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas, text: str = ""
+    ) -> Generator[Any, None, None]:
+        """`text` is what there is of the answer already."""
+        growing = GrowingAnswer(call.spec)
+        if text:
+            growing.feed(text)
         while True:
-            growing = GrowingAnswer(call.spec)
             with contextlib.closing(self._run(ticket, deltas)) as changes:
                 for change in changes:
                     partial = growing.feed(change)
@@ -245,6 +296,7 @@ class Engine(BaseEngine):
                 return
             deltas = _Deltas()
             ticket = call.next_ticket(deltas.put, deltas.retract)
+            growing = GrowingAnswer(call.spec)
 
     def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str | int, None, None]:
         """Submits a ticket and yields its text until it is done; aborts it when left early."""
@@ -266,7 +318,10 @@ class Engine(BaseEngine):
         progress: bool | None,
     ) -> list[Any]:
         """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
-        started = start_answers(self, items, sampling, response_model, options, request_id)
+        return self._finish_all(start_answers(self, items, sampling, response_model, options, request_id), progress)
+
+    def _finish_all(self, started: list[tuple[TypedCall[Any] | None, Ticket]], progress: bool | None) -> list[Any]:
+        """(value, completion) or the exception for each, in order."""
         done: queue.SimpleQueue[tuple[int, Ticket]] = queue.SimpleQueue()
 
         def start(index: int, ticket: Ticket) -> None:
@@ -275,9 +330,9 @@ class Engine(BaseEngine):
 
         for index, (_, ticket) in enumerate(started):
             start(index, ticket)
-        results: list[Any] = [None] * len(items)
-        open_items = len(items)
-        with Progress(len(items), progress) as bar:
+        results: list[Any] = [None] * len(started)
+        open_items = len(started)
+        with Progress(len(started), progress) as bar:
             while open_items:
                 index, ticket = done.get()
                 call = started[index][0]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..core.completion import Completion, Usage
 from ..core.request import Request
+
+if TYPE_CHECKING:
+    from ..core.snapshot import TypedSnapshot
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +25,8 @@ class Ticket:
     request_id: str
     requests: list[Request] = field(default_factory=list)
     future: Future[Completion] = field(default_factory=Future)
+    typed: Callable[[], TypedSnapshot] | None = None
+    """What the answer is judged by, where it is an attempt at a typed one."""
     _done: dict[int, Completion] = field(default_factory=dict)
 
     def finish(self, request: Request, completion: Completion) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from ..core.completion import Completion, FinishReason
 from ..core.confidence import ConfidenceOptions, Fields
-from ..core.errors import ParameterError
+from ..core.errors import ParameterError, RequestSuspended
 from ..core.params import SamplingParams
 from ..forms.form import Form
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.answer import Answer
 from ..structured.judge import AttemptInfo, Judge
-from ..structured.loop import Ask, Outcome, Rejection, retry
+from ..structured.loop import Ask, Earlier, Outcome, Rejection, retry
 from ..structured.observe import Observer
 from ..structured.policy import policy_of
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
@@ -25,7 +25,12 @@ from .child import Child, child_of
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
 from .sink import OnDelta, OnRetract
+from .suspend import typed_snapshot
 from .ticket import Ticket
+
+if TYPE_CHECKING:
+    from ..core.snapshot import TypedSnapshot
+    from ..forms.grammar import Grammar
 
 T = TypeVar("T")
 
@@ -65,7 +70,8 @@ class TypedOptions:
 
 class TypedCall(Generic[T]):
     """One prompt, one response type. A driver submits `next_ticket()` and hands its completion to `take`; an async one
-    says so in the options and awaits `settle_hooks` after each step.
+    says so in the options and awaits `settle_hooks` after each step. With `earlier` the call goes on after attempts
+    that another engine made, and `prompt` is what was sent after those.
 
     `value` and `completion` are set once `take` returns True. `take` raises the error that ended the attempts.
     """
@@ -78,6 +84,7 @@ class TypedCall(Generic[T]):
         params: SamplingParams,
         options: TypedOptions,
         request_id: str | None = None,
+        earlier: Earlier[Prompt | Child] | None = None,
     ) -> None:
         _refuse_second_grammar(params)
         if params.n != 1:
@@ -90,13 +97,16 @@ class TypedCall(Generic[T]):
         policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
         self._max_attempts = policy.max_attempts
         self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
+        payload: Prompt | Child = self._instruct(prompt) if earlier is None else prompt
+        self._original = payload if earlier is None else earlier.original
         self._loop: Generator[Ask[Prompt | Child], Answer, Outcome[T]] = retry(
-            self._instruct(prompt),
+            payload,
             judge=self._judge,
             reask=self._reask,
             policy=policy,
             hooks=self._observer,
             kwargs=self._shown,
+            earlier=earlier,
         )
         self._ask: Ask[Prompt | Child] = next(self._loop)
         self._scores: Fields | None = None  # of the last attempt
@@ -142,19 +152,34 @@ class TypedCall(Generic[T]):
         """The response type."""
         return self._form.spec
 
+    @property
+    def grammar(self) -> Grammar:
+        """What the answer is held to."""
+        return self._form.grammar
+
     def next_ticket(self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None) -> Ticket:
         """The request of the current attempt, checked and not yet submitted."""
         payload = self._ask.payload
-        return self._engine.ticket(
+        ticket = self._engine.ticket(
             payload.ids if isinstance(payload, Child) else payload,
             self._params,
-            self._form.grammar,
+            self.grammar,
             on_delta,
             self._request_id,
-            guard=self._guard(),
             on_retract=on_retract,
-            kept=payload.kept if isinstance(payload, Child) else None,
+            **self.guarding(),
         )
+        ticket.typed = self.snapshot
+        return ticket
+
+    def guarding(self) -> dict[str, Any]:
+        """What `Preparer.ticket` takes for the current attempt: who judges its values, and what is kept of the last."""
+        payload = self._ask.payload
+        return {"guard": self._guard(), "kept": payload.kept if isinstance(payload, Child) else None}
+
+    def snapshot(self) -> TypedSnapshot:
+        """What the current attempt is judged by, to be resumed elsewhere. Called in the engine's thread."""
+        return typed_snapshot(self._form, self._original, self._ask.payload, self._observer.attempts, self._options)
 
     def _guard(self) -> GuardOptions | None:
         """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind."""
@@ -202,6 +227,9 @@ class TypedCall(Generic[T]):
         """`take` for a ticket whose future is done; raises what ended the attempts."""
         try:
             completion = checked(ticket.future.result())
+        except RequestSuspended:  # it goes on elsewhere, which is no end
+            self._observer.suspend()
+            raise
         except Exception as error:
             raise self.fail(error) from error.__cause__
         return self.take(completion)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import numeric
 from .formats import NARROWED, PATTERNS
-from .nodes import BY_KIND, Nothing, Schema
+from .nodes import BY_KIND, Nothing, Schema, names_admitted
 from .text_rules import key_pattern, plan_text
 
 if TYPE_CHECKING:
@@ -116,12 +117,20 @@ def plan_object(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     low, high = _counts(planner, schema, path, "minProperties", "maxProperties")
     others = schema.get("additionalProperties", True)
     properties: dict[str, Node] = {}
-    for name in [*given, *(name for name in required if name not in given)]:
+    names = [*given, *(name for name in required if name not in given)]
+    patterns = schema.get("patternProperties", {})
+    allowed = _allowed_names(planner, schema, path, names)
+    for name in names:
         inner = f"{path}.{name}".removeprefix(".")
-        if name not in given and others is False:
+        described = [values for pattern, values in patterns.items() if _matches(planner, inner, pattern, name)]
+        if name not in given and others is False and not described:
             raise Nothing(inner, name, "the property is required but not allowed", "Describe it in properties.")
+        if name in given or not described:
+            described.insert(0, given.get(name, others))
         try:
-            properties[name] = planner.node(given.get(name, others), inner)
+            if name not in allowed:
+                raise Nothing(inner, name, "propertyNames does not allow the name", "Rename it or widen propertyNames.")
+            properties[name] = planner.node(described[0] if len(described) == 1 else {"allOf": described}, inner)
         except Nothing:
             if name in required:
                 raise
@@ -133,7 +142,7 @@ def plan_object(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     made: Node = {"type": "object", "properties": properties, "required": must}
     if close and low <= len(properties):
         made["additionalProperties"] = False
-        if others is not False and (planner.reads_schema or "additionalProperties" in schema):
+        if patterns or (others is not False and (planner.reads_schema or "additionalProperties" in schema)):
             planner.add(path, "additionalProperties", False)
     elif others is not True:
         made["additionalProperties"] = others if others is False else planner.node(others, f"{path}.*")
@@ -144,6 +153,26 @@ def plan_object(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     if high is not None and high < len(properties):
         planner.miss(path, "maxProperties", high)
     return made
+
+
+def _allowed_names(planner: Planner, schema: Schema, path: str, names: list[str]) -> list[str]:
+    """The names that `propertyNames` admits."""
+    if schema.get("propertyNames", True) is True:
+        return names
+    try:
+        return names_admitted(names, schema["propertyNames"])
+    except Exception:  # of jsonschema, for keywords that it can't judge here
+        planner.miss(path, "propertyNames", schema["propertyNames"])
+        return names
+
+
+def _matches(planner: Planner, path: str, pattern: str, name: str) -> bool:
+    """Whether a property falls under a pattern of `patternProperties`."""
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        planner.miss(path, "patternProperties", pattern)
+        return False
 
 
 def plan_anything(planner: Planner, path: str) -> Node:
@@ -169,6 +198,11 @@ def _plan_map(planner: Planner, schema: Schema, path: str) -> Node:
     low, high = _counts(planner, schema, path, "minProperties", "maxProperties")
     patterns: dict[str, Any] = dict(schema.get("patternProperties", {}))
     others = schema.get("additionalProperties", not patterns)
+    if patterns and others is not False:  # keys of the one kind could be of the other, too
+        others = False
+        planner.add(path, "additionalProperties", False)
+    if patterns and schema.get("propertyNames", True) is not True:
+        planner.miss(path, "propertyNames", schema["propertyNames"])
     if others is not False:
         keys = schema.get("x-keys", schema.get("propertyNames", {}))
         pattern, missed = key_pattern(keys, planner.resolve, planner.limits.key_length)

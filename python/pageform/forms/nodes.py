@@ -80,18 +80,26 @@ def kind_of(value: Any) -> str:
 
 
 def admits(schema: Schema, value: Any) -> bool:
-    """Whether the scalar keywords beside an enum admit one of its values."""
+    """Whether the type and the other keywords beside an enum admit one of its values. Raises what jsonschema raises for
+    keywords that can't be judged by themselves, such as references."""
     kind = kind_of(value)
     kinds = kinds_of(schema) if "type" in schema else None
     if kinds and kind not in kinds and not (kind == "integer" and "number" in kinds):
         return False
-    if kind in ("integer", "number"):
-        low, above = schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf)
-        high, below = schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf)
-        return bool(low <= value <= high and above < value < below)
-    if kind == "string":
-        return bool(schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf))
-    return True
+    others = {key: schema[key] for key in schema if key not in ("type", "enum", "const")}
+    if not others:
+        return True
+    import jsonschema  # 100 ms: such schemas are rare
+
+    return bool(jsonschema.Draft202012Validator(others).is_valid(value))
+
+
+def names_admitted(names: list[str], schema: Any) -> list[str]:
+    """Those of some property names that a schema for names admits. Raises like `admits`."""
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(schema)
+    return [name for name in names if validator.is_valid(name)]
 
 
 def writable(value: Any) -> bool:

@@ -147,6 +147,9 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
             on_grid = near and near.on_grid(step)
             if near and on_grid:
                 options = [_multiples(on_grid, schema["multipleOf"]), *_shortened(on_grid, step)]
+                for coarser in _coarser(step, places):
+                    inside = near.on_grid(coarser)
+                    options += [_multiples(inside, float(coarser))] if inside else []
                 return _either(options, missed, _digits([(_whole_digits(digits, places), places)]))
         missed["multipleOf"] = schema["multipleOf"]
     grids = _DEFAULT_GRIDS if digits is None else _decimal_grids(*digits)
@@ -199,6 +202,17 @@ def _digits(grids: list[tuple[int, int]], ends_at_zero: bool = False) -> str:
     """What the digits of a number are at most, for a report."""
     shown = [f"{whole} digits" if not places else f"{whole} digits and {places} decimals" for whole, places in grids]
     return f"{' or '.join(shown)}, no exponent, no -0{', 0 without decimals' if ends_at_zero else ''}"
+
+
+def _coarser(step: Fraction, places: int) -> list[Fraction]:
+    """Multiples of a step that have fewer decimals: llguidance wants 0.5 written as 0.50 where the step is 0.25."""
+    if step.numerator == 1 and step.denominator == 10**places:
+        return []
+    found = []
+    for fewer in range(places - 1, 0, -1):
+        scale = step.denominator * 10**fewer
+        found.append(Fraction(math.lcm(step.numerator * 10**fewer, step.denominator), scale))
+    return [one for one in dict.fromkeys(found) if one != step]
 
 
 def _multiples(on_grid: Range, step: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +15,7 @@ from .kinds import KINDS, Node, plan_anything
 from .nodes import ANNOTATIONS, UNSUPPORTED, Nothing, Schema, admits, kinds_of, writable
 from .overlap import are_disjoint, merge_objects
 from .plan import Added, Plan, PlanLimits, Unenforced
+from .text_rules import refusal
 
 
 class Planner:
@@ -33,6 +35,7 @@ class Planner:
         self._required: list[tuple[str, Node, list[str]]] = []
         self._unenforced: list[Unenforced] = []
         self._added: list[Added] = []
+        self._conjunctions: list[str] = []
         self._depth = 0
 
     def plan(self, source: Any) -> Plan:
@@ -54,6 +57,11 @@ class Planner:
             if kept:
                 self.add(path, "required", kept)
         schema = {**root, "$defs": self.definitions} if self.definitions else root
+        if self._conjunctions:  # whose parts may exclude each other, which only compiling them tells
+            fault = refusal(json.dumps(schema))
+            if fault is not None and "nsatisfiable" in fault:
+                remedy = "Remove one of the parts of the conjunction (allOf)."
+                raise self.malformed(self._conjunctions[0], self._root, "nothing satisfies all of its parts", remedy)
         unenforced = tuple({(one.path, one.keyword, repr(one.value)): one for one in self._unenforced}.values())
         return Plan(schema, unenforced, tuple(dict.fromkeys(self._added)), self._parameter, source)
 
@@ -101,6 +109,10 @@ class Planner:
         """Note a constraint that the grammar will not enforce."""
         self._unenforced.append(Unenforced(path, keyword, value))
 
+    def _miss_all(self, schema: Schema, path: str, *keywords: str) -> None:
+        for keyword in sorted(keywords):
+            self.miss(path, keyword, schema[keyword])
+
     def add(self, path: str, keyword: str, value: Any) -> None:
         """Note a bound that the type does not have."""
         self._added.append(Added(path, keyword, value))
@@ -135,7 +147,10 @@ class Planner:
             parts.append(self._typed(own, path, close and alone))
         for keyword in joined:
             parts.extend(self._joined(keyword, rest[keyword], path, close and alone))
-        return parts[0] if len(parts) == 1 else {"allOf": parts}
+        if len(parts) == 1:
+            return parts[0]
+        self._conjunctions.append(path)
+        return {"allOf": parts}
 
     def _joined(self, keyword: str, value: Any, path: str, close: bool) -> list[Node]:
         if keyword == "$ref":
@@ -200,7 +215,13 @@ class Planner:
             raise self.malformed(path, given, "enum must be a list", "Give a list of values.")
         if "const" in schema and "enum" in schema:
             given = [value for value in given if value in schema["enum"]]
-        values = [value for value in given if admits(schema, value)]
+        try:
+            values = [value for value in given if admits(schema, value)]
+        except Exception:  # of jsonschema, for keywords that it can't judge here
+            values = [value for value in given if admits({"type": schema["type"]} if "type" in schema else {}, value)]
+            self._miss_all(schema, path, *(schema.keys() - {"type", "enum", "const"}))
+        if "format" in schema and any(isinstance(value, str) for value in values):
+            self._miss_all(schema, path, "format")
         if not values:
             reason = "no value of the enum satisfies the other keywords" if given else "the enum is empty"
             raise Nothing(path, given, reason, "Allow at least one value.")

@@ -37,7 +37,7 @@ def plan_text(schema: Mapping[str, Any], low: int, high: int | None, limit: int)
         missed["format"] = name
     own = schema.get("pattern")
     if own is not None:
-        fault = _refusal(json.dumps({"type": "string", "pattern": own}))
+        fault = refusal(json.dumps({"type": "string", "pattern": own}))
         if fault is None:
             patterns.append(own)
         if fault is not None or _ASCII_COMPLEMENT.search(own):
@@ -47,11 +47,11 @@ def plan_text(schema: Mapping[str, Any], low: int, high: int | None, limit: int)
         added = max(limit, low)
 
     made = _string(patterns, low, added if high is None else high)
-    fault = _refusal(json.dumps(made)) if patterns else None
+    fault = refusal(json.dumps(made)) if patterns else None
     if fault is not None and added is not None:
         # The type's own pattern may need more room than the bound that was added.
         added, made = None, _string(patterns, low, high)
-        fault = _refusal(json.dumps(made))
+        fault = refusal(json.dumps(made))
     if fault is not None and "nsatisfiable" in fault:
         return PlannedText(made, empty="no text satisfies pattern and lengths together")
     if fault is not None:
@@ -133,7 +133,7 @@ _KEY_KINDS = {
 
 
 @functools.lru_cache(maxsize=4096)
-def _refusal(schema: str) -> str | None:
+def refusal(schema: str) -> str | None:
     """Why llguidance refuses a schema, None if it takes it."""
     from llguidance import LLMatcher
 

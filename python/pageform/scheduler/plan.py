@@ -132,6 +132,8 @@ def _add_drafts(
     one would have to give way.
     """
     plan = decision.plan
+    if not plan.seqs:
+        return
     num_tokens, num_rows = plan.num_tokens, sum(len(seq.rows) for seq in plan.seqs)
     worth = cost.worth(num_tokens, num_rows)
     if worth >= 1.0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class Scheduler:
         self._samples: dict[str, list[Request]] = {}  # live requests by id: all samples of a prompt have the same
         self._deadlines = Deadlines()
         self._in_flight: Decision | None = None
-        self._aborted: list[tuple[Request, float]] = []  # while a step was in flight
+        self._aborted: list[tuple[Request, float, str | None]] = []  # while a step was in flight
         self._finished: list[Request] | None = None  # while a step is applied
         self._num_steps = self._num_preemptions = self._num_rejections = 0
         self._cost = StepCost()
@@ -71,6 +71,19 @@ class Scheduler:
 
         Raises ParameterError or CapacityError, and holds nothing of it, if it can't be served or the queue is full.
         """
+        self._register(request, [request, *request.siblings])
+        for sibling in request.siblings:
+            sibling.leader = request
+            sibling.to(RequestState.PREPARING)
+        self._waiting.add(request)
+
+    def readmit(self, samples: Sequence[Request]) -> None:
+        """Queues samples of one prompt that were preempted in another engine. Raises like `add`."""
+        self._register(samples[0], list(samples))
+        for sample in samples:
+            self._waiting.add(sample)
+
+    def _register(self, request: Request, samples: list[Request]) -> None:
         if request.request_id in self._samples:
             raise ParameterError(
                 "request_id", request.request_id, "is in use", "Give each live request an id of its own."
@@ -80,17 +93,12 @@ class Scheduler:
         except CapacityError:
             self._num_rejections += 1
             raise
-        samples = [request, *request.siblings]
         self._samples[request.request_id] = samples
         for sample in samples:
             self._requests[sample.index] = sample
             self._deadlines.add(sample)
-        for sibling in request.siblings:
-            sibling.leader = request
-            sibling.to(RequestState.PREPARING)
-        self._waiting.add(request)
 
-    def abort(self, which: int | str, now: float) -> list[Request]:
+    def abort(self, which: int | str, now: float, detail: str | None = None) -> list[Request]:
         """Ends a request by index, or all samples by request id, and frees their blocks.
 
         At once, or while a step is in flight as soon as it is applied or discarded. Returns the requests; none if the
@@ -101,10 +109,10 @@ class Scheduler:
         else:
             found = list(self._samples.get(which, ()))
         if self._in_flight is not None:
-            self._aborted.extend((request, now) for request in found)
+            self._aborted.extend((request, now, detail) for request in found)
         else:
             for request in found:
-                self._finish(request, FinishReason.ABORT, now)
+                self._finish(request, FinishReason.ABORT, now, detail=detail)
         return found
 
     def fail(self, request: Request, error: BaseException, now: float) -> None:
@@ -256,8 +264,8 @@ class Scheduler:
 
     def _finish_aborted(self) -> None:
         aborted, self._aborted = self._aborted, []
-        for request, when in aborted:
-            self._finish(request, FinishReason.ABORT, when)
+        for request, when, detail in aborted:
+            self._finish(request, FinishReason.ABORT, when, detail=detail)
 
     def _finish(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -94,7 +95,16 @@ def _validator(given: Any, schema: dict[str, Any]) -> Any:
     for pointer in [node["$ref"] for node in everywhere(schema) if "$ref" in node]:
         if not _resolves(pointer, schema):
             raise SchemaError(FIELD, given, f"its reference {pointer!r} leads nowhere in it", "Define the target.")
-    return cls(schema, registry=referencing.Registry(), format_checker=_formats(cls))
+    exact = jsonschema.validators.extend(cls, {"multipleOf": _multiple_of})
+    return exact(schema, registry=referencing.Registry(), format_checker=_formats(cls))
+
+
+def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[Any]:
+    """Exact, as the numbers are written: jsonschema divides floats, by which 0.9 is no multiple of 0.3."""
+    from jsonschema import ValidationError
+
+    if validator.is_type(value, "number") and Fraction(repr(value)) % Fraction(repr(step)):
+        yield ValidationError(f"{value!r} is not a multiple of {step!r}")
 
 
 def _formats(cls: Any) -> Any:

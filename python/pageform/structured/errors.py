@@ -19,6 +19,10 @@ _TOLD = 10
 """Attempts that `as_dict` tells of, the last ones, and faults of each."""
 
 
+class EarlierRejection(PageformError):
+    """Stands for the error of an attempt that another process judged; its faults are those of the `Attempt`."""
+
+
 class StructuredError(PageformError):
     """No validated value came of a request. `attempts` holds every answer with the error that rejected it."""
 

@@ -1,0 +1,75 @@
+"""From a workload's runs to its table, its checks and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..job import Answer, Job
+from ..peers.worker import Run
+from ..report import Report
+from . import sanity
+from .measure import MEMORY, METRICS, UNITS, VALID, spread, wall
+from .requirements import OURS
+from .workloads import Workload
+
+Rounds = Mapping[str, Sequence[Sequence[Run]]]
+"""Engine → rounds → batches."""
+Figures = dict[str, dict[str, list[float]]]
+"""Engine → figure → one sample a round."""
+Decode = Callable[[list[int]], str]
+
+
+def figures_of(workload: Workload, rounds: Rounds, peaks: Mapping[str, int], decode: Decode) -> Figures:
+    """All figures of a workload; the peak memory has one sample, all else one a round."""
+    found: Figures = {}
+    for name, each in rounds.items():
+        found[name] = {metric.name: [metric.of(runs) for runs in each] for metric in METRICS[workload.name]}
+        if workload.name == "W5":
+            found[name][VALID] = [_valid(runs, decode) / wall(runs) for runs in each]
+        found[name][MEMORY] = [peaks[name] / 1e6]
+    return found
+
+
+def tell(report: Report, workload: Workload, figures: Figures) -> None:
+    """A table for readers, and every sample for the file."""
+    columns = list(next(iter(figures.values()), {}))
+    report.table(
+        [f"{workload.name}: {workload.title}", *(f"{column}, {UNITS[column]}" for column in columns)],
+        [[name, *(spread(figures[name][column]) for column in columns)] for name in figures],
+    )
+    for name, by_figure in figures.items():
+        for column, samples in by_figure.items():
+            report.record(f"{workload.name}, {name}, {column}", UNITS[column], samples)
+
+
+def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: Decode) -> None:
+    """Every answer by itself, then its beginning against transformers', if that ran."""
+    reference: dict[tuple[int, ...], Answer] = {}
+    for name, each in rounds.items():
+        if name.startswith("transformers"):
+            reference |= {tuple(job.prompt): answer for job, answer in _pairs(each)}
+    for name, each in rounds.items():
+        pairs = _pairs(each)
+        faults = sanity.faults([job for job, _ in pairs], [answer for _, answer in pairs], decode)
+        detail = f", for example {faults[0]}" if faults else ""
+        report.check(f"{workload.name}, {name}: {len(pairs)} answers, {len(faults)} faulty{detail}", not faults)
+        if workload.name == "W5":
+            good = sum(_valid(runs, decode) for runs in each)
+            text = f"W5, {name}: {good} of {len(pairs)} answers valid by the schema"
+            if name == OURS:
+                report.check(text, good == len(pairs))
+            else:
+                report.note(text)
+        known = [(answer, reference[tuple(job.prompt)]) for job, answer in pairs if tuple(job.prompt) in reference]
+        if known and not name.startswith("transformers"):
+            alike, length = sanity.agreement([a for a, _ in known], [r for _, r in known], decode)
+            text = f"{workload.name}, {name}: {alike:.0%} of {len(known)} answers begin as transformers' do"
+            report.check(f"{text}; {length:.0f} characters agree on average", alike >= sanity.REQUIRED_SHARE)
+
+
+def _valid(runs: Sequence[Run], decode: Decode) -> int:
+    return sum(job.schema is not None and sanity.is_valid(answer, job.schema, decode) for job, answer in _pairs([runs]))
+
+
+def _pairs(rounds: Sequence[Sequence[Run]]) -> list[tuple[Job, Answer]]:
+    return [pair for runs in rounds for run in runs for pair in zip(run.jobs, run.answers, strict=True)]

