@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from .core.params import RepetitionDetection, SamplingParams
     from .engine import AsyncEngine, Engine, EngineStats
+    from .forms.events import FieldClosed, FieldDelta, FieldEvent, FieldOpened, FieldRetracted
     from .forms.rewind import RewindOptions
     from .media import PDF, Audio, Image
     from .structured.cache import MemoryCache
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .structured.llm_validator import llm_validator, openai_moderation
     from .structured.markers import Partial
     from .structured.maybe import Maybe
+    from .structured.slow import SlowValidator
 
 _HOMES = {
     "clients.cost": ("Prices", "cost_of"),
@@ -74,6 +76,7 @@ _HOMES = {
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
+    "forms.events": ("FieldClosed", "FieldDelta", "FieldEvent", "FieldOpened", "FieldRetracted"),
     "forms.rewind": ("RewindOptions",),
     "media": ("PDF", "Audio", "Image"),
     "structured.cache": ("MemoryCache",),
@@ -84,6 +87,7 @@ _HOMES = {
     "structured.llm_validator": ("llm_validator", "openai_moderation"),
     "structured.markers": ("Partial",),
     "structured.maybe": ("Maybe",),
+    "structured.slow": ("SlowValidator",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -103,7 +107,12 @@ __all__ = [
     "Engine",
     "EngineClosedError",
     "EngineStats",
+    "FieldClosed",
     "FieldConfidence",
+    "FieldDelta",
+    "FieldEvent",
+    "FieldOpened",
+    "FieldRetracted",
     "Fields",
     "FinishReason",
     "Hooks",
@@ -127,6 +136,7 @@ __all__ = [
     "SamplingParams",
     "SchemaError",
     "SchemaMismatchError",
+    "SlowValidator",
     "SnapshotDamagedError",
     "SnapshotError",
     "SnapshotVersionError",

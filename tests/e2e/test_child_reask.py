@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
@@ -13,12 +12,6 @@ from pydantic import AfterValidator, BaseModel, Field, create_model
 from pageform import AsyncEngine, Engine, RewindOptions, SamplingParams, ValidationFailed
 
 TEXT = "Ann Miller is 30 years old, lives in Rome and has two cats, Tom and Kit. She feels good today."
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine("smollm2", threads=2, kv_cache_memory="128MB", max_model_len=2048, check_invariants=True) as made:
-        yield made
 
 
 class Stubborn:

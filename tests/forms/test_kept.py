@@ -7,6 +7,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from pageform.forms.checks import Check
 from pageform.forms.kept import Keeper, KeptText
+from pageform.forms.tracker import FieldTracker
 
 
 class Cat(BaseModel):
@@ -58,14 +59,28 @@ def test_an_answer_that_ended_early_keeps_its_beginning() -> None:
     assert kept.pieces == (b'{"name":"Ann","cats":[{"name":"Tom","lives":',)
 
 
-def keeper(*places: tuple[int | str, ...]) -> Keeper:
-    """One byte is one token."""
+class Following(Keeper):
+    """With a tracker of its own; one byte is one token."""
+
+    def __init__(self, kept: KeptText) -> None:
+        self.tracker = FieldTracker(CHECK)
+        super().__init__(kept, list, self.tracker)
+
+    def feed(self, data: bytes) -> bool:
+        return self.see(self.tracker.feed(data))
+
+    def cut(self, num_tokens: int) -> None:
+        self.tracker.truncate(num_tokens)
+        super().cut(num_tokens)
+
+
+def keeper(*places: tuple[int | str, ...]) -> Following:
     kept = KeptText.of(CHECK, TEXT, places)
     assert kept is not None
-    return Keeper(kept, list)
+    return Following(kept)
 
 
-def run(keeper: Keeper, decoded: str) -> str:
+def run(keeper: Following, decoded: str) -> str:
     """The whole answer, of which the model decodes only `decoded`."""
     text = bytes(keeper.beginning)
     assert all(keeper.feed(bytes([byte])) for byte in text)

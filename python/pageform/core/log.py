@@ -46,10 +46,16 @@ class FaultEntry(msgspec.Struct, frozen=True):
     template: str | None = None
 
 
+class AwaitEntry(msgspec.Struct, frozen=True, tag="await"):
+    """The value at `path` closed, and slow validators have yet to judge it. Its verdict follows, for or against it."""
+
+    path: str
+
+
 class VerdictEntry(msgspec.Struct, frozen=True, tag="verdict", omit_defaults=True):
     """The value at `path` was validated. Replay reads this and doesn't validate again.
 
-    Only verdicts against a value are written down: whatever closed without one was valid.
+    Of values that were not awaited only verdicts against one are written down: whatever closed without one was valid.
     """
 
     path: str
@@ -64,7 +70,7 @@ class FinishEntry(msgspec.Struct, frozen=True, gc=False, tag="finish"):
     detail: str | None = None
 
 
-LogEntry = TokenEntry | RewindEntry | VerdictEntry | FinishEntry
+LogEntry = TokenEntry | RewindEntry | AwaitEntry | VerdictEntry | FinishEntry
 
 
 class RequestLog:

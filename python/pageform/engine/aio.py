@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
 from .answer_stream import AsyncAnswerStream, Ending, ending_of
 from .base import Sampling, is_conversation, outcome
-from .growing import GrowingAnswer
+from .feed import Change
+from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
 from .resume import Given, load
 from .sync import Engine, deliver
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, start_answers
+
+D = TypeVar("D")
+_END = object()
 
 
 class AsyncEngine:
@@ -89,11 +93,15 @@ class AsyncEngine:
         response_model: Any = None,
         *,
         request_id: str | None = None,
+        events: bool = False,
+        stable: bool = False,
+        partials: Partials = "text",
         **validation: Any,
     ) -> AsyncAnswerStream:
         """See `Engine.stream`."""
+        shown = StreamOptions(events, stable, partials)
         ending: list[Ending] = []
-        parts = self._stream(ending, prompt, sampling, response_model, request_id, validation)
+        parts = self._stream(ending, prompt, sampling, response_model, shown, request_id, validation)
         return AsyncAnswerStream(parts, lambda: ending[0]() if ending else None)
 
     async def _stream(
@@ -102,29 +110,31 @@ class AsyncEngine:
         prompt: Prompt,
         sampling: SamplingParams | None,
         response_model: Any,
+        shown: StreamOptions,
         request_id: str | None,
         validation: dict[str, Any],
     ) -> AsyncGenerator[Any, None]:
         """The parts of a stream. How it ends is told to `ending` when that is known."""
         options = TypedOptions(**validation, asynchronous=True)
         [params] = self._engine.sampling_list(sampling, 1, response_model is not None, options.confidence)
-        deltas = _AsyncDeltas()
         if response_model is None:
             self._engine.parts.preparer.promise(params, options.guarantee)
-            ticket = self._engine.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
+            texts: _AsyncDeltas[str] = _AsyncDeltas()
+            ticket = self._engine.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id)
             ending.append(ending_of(ticket))
-            async with contextlib.aclosing(self._run(ticket, deltas)) as texts:
-                async for text in texts:
+            async with contextlib.aclosing(self._run(ticket, texts)) as parts:
+                async for text in parts:
                     yield text
             outcome(ticket)
             return
         form = self._engine.form(response_model, options.guarantee)
         call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, options, request_id)
         ending.append(ending_of(call))
-        ticket = call.next_ticket(deltas.put, deltas.retract)
-        async with contextlib.aclosing(self._stream_typed(call, ticket, deltas)) as partials:
-            async for partial in partials:
-                yield partial
+        deltas: _AsyncDeltas[Change] = _AsyncDeltas()
+        stream = TypedStream(call, shown, deltas.put)
+        async with contextlib.aclosing(self._stream_typed(call, stream, stream.next_ticket(), deltas)) as items:
+            async for item in items:
+                yield item
 
     async def suspend(self, request: str | Ticket) -> bytes:
         """See `Engine.suspend`."""
@@ -144,36 +154,19 @@ class AsyncEngine:
 
     async def resume_stream(self, data: bytes, response_model: Any = None, **given: Any) -> AsyncIterator[Any]:
         """See `Engine.resume_stream`."""
-        deltas = _AsyncDeltas()
+        deltas: _AsyncDeltas[Any] = _AsyncDeltas()
         everything = Given(response_model, asynchronous=True, **given)
-        resumed = load(self._engine, data, everything, deltas.put, deltas.retract)
-        call, ticket = resumed.call, resumed.ticket
-        parts = self._run(ticket, deltas) if call is None else self._stream_typed(call, ticket, deltas, resumed.text)
+        resumed = load(self._engine, data, everything, deltas.put_text, deltas.put)
+        call, ticket, stream = resumed.call, resumed.ticket, resumed.stream
+        if call is None or stream is None:
+            parts: AsyncGenerator[Any, None] = self._run(ticket, deltas)
+        else:
+            parts = self._stream_typed(call, stream, ticket, deltas)
         async with contextlib.aclosing(parts) as shown:
             async for part in shown:
                 yield part
         if call is None:
             outcome(ticket)
-
-    async def _stream_typed(
-        self, call: TypedCall[Any], ticket: Ticket, deltas: _AsyncDeltas, text: str = ""
-    ) -> AsyncGenerator[Any, None]:
-        """`text` is what there is of the answer already."""
-        growing = GrowingAnswer(call.spec)
-        if text:
-            growing.feed(text)
-        while True:
-            async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
-                async for change in changes:
-                    partial = growing.feed(change)
-                    if partial is not None:
-                        yield partial
-            if await self._settle(call, ticket):
-                yield call.value
-                return
-            deltas = _AsyncDeltas()
-            ticket = call.next_ticket(deltas.put, deltas.retract)
-            growing = GrowingAnswer(call.spec)
 
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""
@@ -242,40 +235,56 @@ class AsyncEngine:
             self._engine.abort(ticket.request_id)
             raise
 
-    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas) -> AsyncGenerator[str | int, None]:
+    async def _stream_typed(
+        self, call: TypedCall[Any], stream: TypedStream, ticket: Ticket, deltas: _AsyncDeltas[Change]
+    ) -> AsyncGenerator[Any, None]:
+        while True:
+            async with contextlib.aclosing(self._run(ticket, deltas)) as changes:
+                async for change in changes:
+                    seen = stream.see(change)
+                    if seen is not None:
+                        yield seen
+            if await self._settle(call, ticket):
+                yield call.value
+                return
+            for item in stream.restart(ticket):
+                yield item
+            ticket = stream.next_ticket()
+
+    async def _run(self, ticket: Ticket, deltas: _AsyncDeltas[D]) -> AsyncGenerator[D, None]:
         ticket.future.add_done_callback(lambda _: deltas.end())
         self._engine.submit(ticket)
         try:
-            async for change in deltas:
-                yield change
+            async for delta in deltas:
+                yield delta
         finally:
             if not ticket.future.done():
                 self._engine.abort(ticket.request_id)
 
 
-class _AsyncDeltas:
-    """A request's text on its way from the engine's thread to an iterating task."""
+class _AsyncDeltas(Generic[D]):
+    """What is told of a request, on its way from the engine's thread to an iterating task. Iterated once a request."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[str | int | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._put = _from_thread(self._queue.put_nowait)
 
-    def put(self, text: str, token_id: int) -> None:
+    def put(self, delta: D) -> None:
+        """Takes something to be yielded; called in the engine's thread."""
+        self._put(delta)
+
+    def put_text(self, text: Any, token_id: int) -> None:
         """Takes the text of one token; called in the engine's thread."""
         if text:
             self._put(text)
 
-    def retract(self, size: int) -> None:
-        """The last `size` characters are taken back; called in the engine's thread."""
-        self._put(size)
-
     def end(self) -> None:
-        """No more text will come."""
-        self._put(None)
+        """No more will come."""
+        self._put(_END)
 
-    async def __aiter__(self) -> AsyncIterator[str | int]:
-        while (change := await self._queue.get()) is not None:
-            yield change
+    async def __aiter__(self) -> AsyncIterator[D]:
+        while (delta := await self._queue.get()) is not _END:
+            yield delta
 
 
 def _from_thread(function: Callable[..., object]) -> Callable[..., None]:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ from ..core.completion import Completion, FinishReason
 from ..core.confidence import ConfidenceOptions
 from ..core.errors import EngineClosedError, ParameterError, RequestError
 from ..core.params import SamplingParams
+from .background import BackgroundLoop
 from .build import EngineParts, build
 from .config import EngineConfig
 from .loop import EngineLoop
@@ -101,6 +103,13 @@ class BaseEngine:
         # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
         weakref.finalize(self, self._loop.close)
 
+    @cached_property
+    def background(self) -> BackgroundLoop:
+        """For coroutines of callers without a loop: async slow validators."""
+        loop = BackgroundLoop()
+        weakref.finalize(self, loop.close)
+        return loop
+
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises ParameterError when the engine was made with tokenizer=None."""
@@ -159,6 +168,7 @@ class BaseEngine:
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""
         self._loop.close()
+        self.background.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..core.errors import EngineClosedError, ParameterError, RequestSuspended
 from ..core.states import RequestState
+from .control import EngineControl
 from .core import EngineCore
 from .sink import OutputSink
 from .ticket import Ticket
@@ -33,12 +35,14 @@ class EngineLoop:
     def submit(self, ticket: Ticket) -> None:
         """Queues a ticket's requests. A refusal (CapacityError) arrives in its future. Raises EngineClosedError."""
 
+        control = EngineControl(self._core.scheduler, self._core.clock, self._post)
+
         def add() -> None:
             self._tickets.add(ticket)
             ticket.future.add_done_callback(lambda _: self._tickets.discard(ticket))
             for request in ticket.requests:
                 if isinstance(request.sink, OutputSink):
-                    request.sink.start(request, self._core.scheduler.rewind)
+                    request.sink.start(request, control)
             scheduler, open_ = self._core.scheduler, [one for one in ticket.requests if not one.is_finished]
             if not open_:  # it had ended, and what was still to be found out about it is under way
                 return
@@ -113,6 +117,10 @@ class EngineLoop:
             self._wake.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+
+    def _post(self, command: Callable[[], None]) -> None:
+        with contextlib.suppress(EngineClosedError):
+            self._command(command)
 
     def _command(self, command: Callable[[], None]) -> None:
         with self._wake:

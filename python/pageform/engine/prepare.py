@@ -20,8 +20,9 @@ from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_agains
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
 from .confidence import Scorer, Submit, Weights
+from .feed import FeedOptions, FieldFeed
 from .guard import FieldGuard, GuardOptions
-from .sink import OnDelta, OnRetract, OutputSink
+from .sink import OnDelta, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..forms.kept import Keeper, KeptText
     from ..forms.options import TokenTexts
     from ..forms.plan import Guarantee
+    from ..forms.tracker import FieldTracker
     from ..text.tokenizer import Tokenizer
 
 Messages = Sequence[Mapping[str, Any]]
@@ -131,13 +133,13 @@ class Preparer:
         request_id: str | None = None,
         now: float = 0.0,
         guard: GuardOptions | None = None,
-        on_retract: OnRetract | None = None,
         kept: KeptText | None = None,
+        feed: FeedOptions | None = None,
     ) -> Ticket:
         """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError.
 
-        With a `guard` the values of the answer are judged as they close, and `on_retract` hears of text taken back.
-        What is `kept` of an earlier answer is put in without asking the model.
+        With a `guard` the values of the answer are judged as they close. What is `kept` of an earlier answer is put in
+        without asking the model. `feed` hears of the answer's fields.
         """
         prompt_ids = self.encode(prompt)
         max_tokens = check_against_model(params, prompt_ids, self.limits)
@@ -160,6 +162,7 @@ class Preparer:
             scorer = self._scorer(params, grammar, allowed, finish, ticket)
             matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
             finisher = self._finisher(grammar, matcher, params, max_tokens)
+            tracker, judge, keeper, teller = self._followers(guard, kept, feed, matcher)
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
@@ -171,9 +174,10 @@ class Preparer:
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
                 on_finish=finish if scorer is None else scorer.finish,
-                guard=self._guard(guard, matcher),
-                on_retract=on_retract,
-                keeper=self._keeper(kept),
+                tracker=tracker,
+                guard=judge,
+                keeper=keeper,
+                feed=teller,
                 weights=None if scorer is None else scorer.weights,
             )
             ticket.requests.append(
@@ -208,11 +212,6 @@ class Preparer:
             return None
         return Finisher(grammar, matcher, self.compiler, max_tokens)
 
-    def _guard(self, options: GuardOptions | None, matcher: Matcher | None) -> FieldGuard | None:
-        if options is None or matcher is None:
-            return None
-        return options.guard(matcher, self.prefixes, self.limits.vocab_size, self.spell)
-
     def _scorer(
         self,
         params: SamplingParams,
@@ -243,10 +242,24 @@ class Preparer:
             fail=ticket.fail,
         )
 
-    def _keeper(self, kept: KeptText | None) -> Keeper | None:
+    def _followers(
+        self, guard: GuardOptions | None, kept: KeptText | None, feed: FeedOptions | None, matcher: Matcher | None
+    ) -> tuple[FieldTracker | None, FieldGuard | None, Keeper | None, FieldFeed | None]:
+        """Who follows the fields of an answer, through one tracker."""
         from ..forms.kept import Keeper
+        from ..forms.tracker import FieldTracker
 
-        return None if kept is None else Keeper(kept, self.spell)
+        check = guard.form.check if guard is not None else kept.check if kept is not None else None
+        check = feed.form.check if feed is not None else check
+        if check is None or matcher is None:
+            return None, None, None, None
+        tracker = FieldTracker(check, keeps_log=feed is not None)
+        judge = (
+            None if guard is None else guard.guard(tracker, matcher, self.prefixes, self.limits.vocab_size, self.spell)
+        )
+        keeper = None if kept is None else Keeper(kept, self.spell, tracker)
+        rewinder = None if judge is None else judge.rewinder
+        return tracker, judge, keeper, None if feed is None else FieldFeed(feed, tracker, rewinder)
 
     def prefixes(self) -> TokenPrefixes:
         """The vocabulary in order. Making it takes some tenths of a second, once."""

@@ -6,7 +6,7 @@ bans, attempts) comes about as it did the first time, through the same code, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ class _Replay:
     def run(self) -> None:
         request = self._request
         with self._recorded_verdicts(), self._own_stopwatch():
-            self._sink.start(request, self._cut)
+            self._sink.start(request, self)
             request.to(RequestState.RUNNING)
             while (at := len(request.log.entries)) < len(self._recorded):
                 self._check(at)
@@ -74,8 +74,21 @@ class _Replay:
                 raise ReplayError(at, f"{other} came where {one} was recorded")
         self._checked = length
 
-    def _cut(self, request: Request, to: int, *, path: str = "", banned: Any = None, attempt: int = 0) -> None:
-        request.cut(RewindEntry(to, path, banned, attempt))
+    # What the request's own parts may do with it: see `RequestControl`.
+
+    def rewind(
+        self, request: Request, to_output_length: int, *, path: str = "", banned: Any = None, attempt: int = 0
+    ) -> None:
+        request.cut(RewindEntry(to_output_length, path, banned, attempt))
+
+    def hold(self, request: Request) -> None:
+        raise ReplayError(len(request.log.entries), "a verdict is missing")
+
+    def resume(self, request: Request, reason: FinishReason | None = None) -> None:
+        raise ReplayError(len(request.log.entries), "nothing was held")
+
+    def post(self, command: Callable[[], None]) -> None:
+        """Nobody is waited for."""
 
     def _finish(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,10 @@ from ..forms.rewind import RewindOptions
 from ..structured.errors import EarlierRejection
 from ..structured.loop import Earlier
 from .child import Child
+from .feed import Change
+from .growing import StreamOptions, TypedStream
 from .replay import replay
-from .sink import OnDelta, OnRetract, OutputSink
+from .sink import OnDelta, OutputSink
 from .suspend import schema_text
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions
@@ -51,12 +53,12 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A request that is ready to go on: submit the ticket. `call` takes it if the answer is a typed one, `text` is what
-    there was of it already."""
+    """A request that is ready to go on: submit the ticket. `call` takes it if the answer is a typed one; `stream`,
+    where it is to be shown, knows what there was of it already."""
 
     call: TypedCall[Any] | None
     ticket: Ticket
-    text: str
+    stream: TypedStream | None = None
 
 
 def load(
@@ -64,9 +66,11 @@ def load(
     data: bytes,
     given: Given,
     on_delta: OnDelta | None = None,
-    on_retract: OnRetract | None = None,
+    put: Callable[[Change], None] | None = None,
 ) -> Resumed:
     """Checks a suspended request against an engine and takes it to where it stood, before any work starts.
+
+    `on_delta` will hear of new text, `put` of what becomes of a typed answer.
 
     Raises SnapshotError, whose kinds tell damage, another format, other numerics and another schema apart; and
     ParameterError or SchemaError for what does not fit the engine or was not given again.
@@ -86,11 +90,21 @@ def load(
         if given.response_model is not None:
             raise SchemaMismatchError("the suspended request has no response model. Leave it out")
         ticket = _ticket(engine, snapshot, params, None, request_id)
-        return _ready(None, ticket, snapshot, on_delta, on_retract)
+        sink = ticket.requests[0].sink
+        assert isinstance(sink, OutputSink)
+        sink.listen(on_delta)
+        return Resumed(None, ticket)
     call = _call(engine, snapshot.typed, snapshot, params, given, request_id)
-    ticket = _ticket(engine, snapshot, params, call.grammar, request_id, **call.guarding())
+    told: list[Change] = []
+    stream = None if put is None else TypedStream(call, StreamOptions(), told.append)
+    feed = None if stream is None else stream.feed
+    ticket = _ticket(engine, snapshot, params, call.grammar, request_id, feed=feed, **call.guarding())
     ticket.typed = call.snapshot
-    return _ready(call, ticket, snapshot, on_delta, on_retract)
+    if stream is not None and put is not None:
+        for change in told:
+            stream.see(change)  # it was shown before
+        stream.feed.put = put
+    return Resumed(call, ticket, stream)
 
 
 def _check_numerics(there: NumericsId, here: NumericsId) -> None:
@@ -150,19 +164,6 @@ def _restore(request: Request, sample: SampleSnapshot) -> None:
     if request.sample > 0:
         request.num_scored = request.num_prompt_tokens  # the scores of the prompt are the first sample's
     replay(request, sample.log, request.arrival + (sample.finished or 0.0))
-
-
-def _ready(
-    call: TypedCall[Any] | None,
-    ticket: Ticket,
-    snapshot: RequestSnapshot,
-    on_delta: OnDelta | None,
-    on_retract: OnRetract | None,
-) -> Resumed:
-    sink = ticket.requests[0].sink
-    assert isinstance(sink, OutputSink)
-    sink.listen(on_delta, on_retract)
-    return Resumed(call, ticket, sink.text)
 
 
 # --- typed answers ----------------------------------------------------------------------------------------------------

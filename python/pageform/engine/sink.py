@@ -17,7 +17,9 @@ from ..core.params import SamplingParams
 from ..core.plan import RowResult
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
-from .guard import Cutter, FieldGuard, Verdict
+from .control import RequestControl
+from .feed import FieldFeed
+from .guard import FieldGuard, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,14 +29,12 @@ if TYPE_CHECKING:
     from ..forms.finisher import Finisher
     from ..forms.grammar import Matcher
     from ..forms.kept import Keeper
+    from ..forms.tracker import FieldTracker
     from ..text.detokenizer import IncrementalDetokenizer
     from .confidence import Weights
 
 OnDelta = Callable[[str, int], None]
 """(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
-
-OnRetract = Callable[[int], None]
-"""(number of characters), called when so many of the last characters of the text are taken back."""
 
 
 class OutputSink:
@@ -52,9 +52,10 @@ class OutputSink:
         allowed: NDArray[np.uint32] | None,
         on_delta: OnDelta | None,
         on_finish: Callable[[Request, Completion], None],
+        tracker: FieldTracker | None = None,
         guard: FieldGuard | None = None,
-        on_retract: OnRetract | None = None,
         keeper: Keeper | None = None,
+        feed: FieldFeed | None = None,
         weights: Weights | None = None,
     ) -> None:
         self.params = params
@@ -70,9 +71,10 @@ class OutputSink:
         self._stops = StopStrings(params.stop, params.include_stop_str_in_output) if params.stop else None
         self._on_delta = on_delta
         self._on_finish = on_finish
-        self._on_retract = on_retract
+        self._tracker = tracker
         self._guard = guard
         self._keeper = keeper
+        self._feed = feed
         self._weights = weights
         self._parts: list[str] = []
         self._ids: list[int] = []
@@ -80,10 +82,10 @@ class OutputSink:
         self._logprobs: list[TokenLogprob] | None = [] if params.logprobs is not None else None
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if params.prompt_logprobs is not None else None
 
-    def start(self, request: Request, cut: Cutter) -> None:
-        """Called before the request is scheduled. `cut` takes back a running request's output."""
+    def start(self, request: Request, control: RequestControl) -> None:
+        """Called before the request is scheduled, and before a replay that precedes that."""
         if self._guard is not None:
-            self._guard.bind(request, cut)
+            self._guard.bind(request, self, control)
         if self._keeper is None or request.log.entries:  # with a log, it has begun before
             return
         for token in self._keeper.beginning:
@@ -114,13 +116,26 @@ class OutputSink:
                 reason = FinishReason.STOP
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
-        is_kept = self._keeper is not None and self._keeper.feed(self.last_text.encode())
+        return reason if self._tracker is None else self._track(self._tracker, reason)
+
+    def _track(self, tracker: FieldTracker, reason: FinishReason | None) -> FinishReason | None:
+        """Follows the form: values that the last token closed are judged, and told."""
+        closed = tracker.feed(self.last_text.encode())
+        is_kept = self._keeper is not None and self._keeper.see(closed)
+        verdict = Verdict.FINE
         if self._guard is not None and reason in (None, FinishReason.STOP):
-            verdict = self._guard.token(self, is_kept)
-            reason = (
-                reason if verdict is Verdict.FINE else None if verdict is Verdict.REWOUND else FinishReason.VALIDATION
-            )
-        return reason
+            verdict = self._guard.token(closed, is_kept, reason is not None)
+        if verdict in (Verdict.FINE, Verdict.WAITING) and self._feed is not None:
+            self._feed.see(closed)
+            self._feed.tell()
+        if verdict is Verdict.GIVEN_UP:
+            return FinishReason.VALIDATION
+        return reason if verdict is Verdict.FINE else None
+
+    def tell(self) -> None:
+        """More of the answer may be shown than at the last token."""
+        if self._feed is not None:
+            self._feed.tell()
 
     def choose(self, token_id: int) -> int:
         """The sampled token, or the first of the shortest end of the text if nothing longer fits into max_tokens."""
@@ -131,8 +146,11 @@ class OutputSink:
             self._detail = "max_tokens: the shortest end of the text was forced"
         return chosen
 
-    def cut(self, num_tokens: int) -> None:
-        """Forgets all but the first tokens of the output: text, penalties, grammar and log-probabilities with them."""
+    def cut(self, num_tokens: int, size: int) -> None:
+        """Forgets all but the first tokens of the output: text, penalties, grammar and log-probabilities with them.
+
+        Text of `size` bytes stands: what these tokens lack of it is put back.
+        """
         removed = self._ids[num_tokens:]
         for token in reversed(removed):
             self.rows.pop(token)
@@ -144,20 +162,23 @@ class OutputSink:
             self._finisher.cut(num_tokens)
         if self._detokenizer is not None:
             self._detokenizer.truncate(num_tokens)
-        if self._keeper is not None:
-            self._keeper.cut(num_tokens)
-        gone = sum(map(len, self._parts[num_tokens:]))
         del self._parts[num_tokens:]
         if self._logprobs is not None:
             del self._logprobs[num_tokens:]
         if self._weights is not None:
             self._weights.cut(num_tokens)
-        if gone and self._on_retract is not None:
-            self._on_retract(gone)
+        if self._tracker is not None:
+            self._tracker.truncate(num_tokens)
+        if self._keeper is not None:
+            self._keeper.cut(num_tokens)
+        if self._guard is not None:
+            self._guard.rewinder.cut(size)
+        if self._feed is not None:
+            self._feed.cut(size)
 
-    def listen(self, on_delta: OnDelta | None, on_retract: OnRetract | None) -> None:
-        """From now on, who hears of text that comes and goes."""
-        self._on_delta, self._on_retract = on_delta, on_retract
+    def listen(self, on_delta: OnDelta | None) -> None:
+        """From now on, who hears of text."""
+        self._on_delta = on_delta
 
     @property
     def guard(self) -> FieldGuard | None:
@@ -259,6 +280,11 @@ class OutputSink:
                 self._parts.append(tail)
                 if self._on_delta is not None:
                     self._on_delta(tail, -1)
+                if self._tracker is not None and self._feed is not None:
+                    self._feed.see(self._tracker.feed(tail.encode()))
+                    self._feed.tell()
+        if self._guard is not None:
+            self._guard.release()
         self._on_finish(request, self._completion(request))
 
     def _completion(self, request: Request) -> Completion:
@@ -285,7 +311,7 @@ class OutputSink:
             stop=self._stopped_by,
             error=self.fault or request.error or (self._guard.error if self._guard is not None else None),
             rewinds=self._guard.rewinds if self._guard is not None else [],
-            rewound_tokens=self._guard.num_rewound if self._guard is not None else 0,
+            rewound_tokens=request.num_rewound,
             log=request.log.entries,
         )
 

@@ -125,7 +125,7 @@ def _sample(request: Request) -> SampleSnapshot:
         return None if when is None else when - request.arrival
 
     return SampleSnapshot(
-        log=request.log.entries,
+        log=list(request.log.entries if request.sink.guard is None else request.sink.guard.settled_log()),
         prompt_logprobs=request.sink.prompt_logprobs,
         scheduled=since(request.first_scheduled_time),
         first_token=since(request.first_token_time),

@@ -6,7 +6,7 @@ import contextlib
 import queue
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from ..core.completion import Completion
 from ..core.confidence import ConfidenceOptions
@@ -16,7 +16,8 @@ from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
 from .answer_stream import AnswerStream, ending_of
 from .base import BaseEngine, Sampling, is_conversation, outcome
-from .growing import GrowingAnswer
+from .feed import Change
+from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
 from .resume import Given, load
@@ -24,6 +25,8 @@ from .ticket import Ticket
 from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
 
 T = TypeVar("T")
+D = TypeVar("D")
+_END = object()
 
 
 class Engine(BaseEngine):
@@ -209,25 +212,37 @@ class Engine(BaseEngine):
         guarantee: Guarantee | None = None,
         confidence: bool | ConfidenceOptions = False,
         request_id: str | None = None,
+        events: bool = False,
+        stable: bool = False,
+        partials: Partials = "text",
     ) -> AnswerStream:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
-        Leaving the iterator early aborts the request. An attempt that does not validate starts the objects anew. When
-        the last part has come, the stream has its `completion`.
+        A value that is complete is shown once its validators have passed it (with `on_invalid="rewind"`). A partial
+        comes whenever there is more to see: with `partials="fields"` only for values that are complete, not while
+        a string grows. Where decoding goes back, the next partial has less; an attempt that does not validate starts
+        the objects anew. With `stable=True` neither happens: what could be taken back is held until it can't, so that
+        every partial is a beginning of the final value; another attempt begins with what was shown.
+
+        With `events=True` field events take the place of partial objects: `FieldOpened`, `FieldDelta`, `FieldClosed`,
+        `FieldRetracted`; last comes the validated value. When the last part has come, the stream has
+        its `completion`. Leaving the iterator early aborts the request.
         """
+        shown = StreamOptions(events, stable, partials)
         options = TypedOptions(
             max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
         )
         [params] = self.sampling_list(sampling, 1, response_model is not None, confidence)
-        deltas = _Deltas()
         if response_model is not None:
             form = self.form(response_model, guarantee)
             call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
-            parts = self._stream_typed(call, call.next_ticket(deltas.put, deltas.retract), deltas)
-            return AnswerStream(parts, ending_of(call))
+            changes: _Deltas[Change] = _Deltas()
+            stream = TypedStream(call, shown, changes.put)
+            return AnswerStream(self._stream_typed(call, stream, stream.next_ticket(), changes), ending_of(call))
         self._parts.preparer.promise(params, guarantee)
-        ticket = self.ticket(prompt, params, on_delta=deltas.put, request_id=request_id)
-        return AnswerStream(self._stream_text(ticket, deltas), ending_of(ticket))
+        texts: _Deltas[str] = _Deltas()
+        ticket = self.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id)
+        return AnswerStream(self._stream_text(ticket, texts), ending_of(ticket))
 
     def resume(
         self,
@@ -266,40 +281,35 @@ class Engine(BaseEngine):
         request_id: str | None = None,
     ) -> AnswerStream:
         """Like `resume`, but yields what `stream` would have yielded from there on."""
-        deltas = _Deltas()
+        deltas: _Deltas[Any] = _Deltas()
         given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
-        resumed = load(self, data, given, deltas.put, deltas.retract)
-        if resumed.call is not None:
-            parts = self._stream_typed(resumed.call, resumed.ticket, deltas, resumed.text)
+        resumed = load(self, data, given, deltas.put_text, deltas.put)
+        if resumed.call is not None and resumed.stream is not None:
+            parts = self._stream_typed(resumed.call, resumed.stream, resumed.ticket, deltas)
             return AnswerStream(parts, ending_of(resumed.call))
         return AnswerStream(self._stream_text(resumed.ticket, deltas), ending_of(resumed.ticket))
 
-    def _stream_text(self, ticket: Ticket, deltas: _Deltas) -> Generator[Any, None, None]:
+    def _stream_text(self, ticket: Ticket, deltas: _Deltas[str]) -> Generator[Any, None, None]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
     def _stream_typed(
-        self, call: TypedCall[Any], ticket: Ticket, deltas: _Deltas, text: str = ""
+        self, call: TypedCall[Any], stream: TypedStream, ticket: Ticket, deltas: _Deltas[Change]
     ) -> Generator[Any, None, None]:
-        """`text` is what there is of the answer already."""
-        growing = GrowingAnswer(call.spec)
-        if text:
-            growing.feed(text)
         while True:
             with contextlib.closing(self._run(ticket, deltas)) as changes:
                 for change in changes:
-                    partial = growing.feed(change)
-                    if partial is not None:
-                        yield partial
+                    seen = stream.see(change)
+                    if seen is not None:
+                        yield seen
             if call.settle(ticket):
                 yield call.value
                 return
-            deltas = _Deltas()
-            ticket = call.next_ticket(deltas.put, deltas.retract)
-            growing = GrowingAnswer(call.spec)
+            yield from stream.restart(ticket)
+            ticket = stream.next_ticket()
 
-    def _run(self, ticket: Ticket, deltas: _Deltas) -> Generator[str | int, None, None]:
-        """Submits a ticket and yields its text until it is done; aborts it when left early."""
+    def _run(self, ticket: Ticket, deltas: _Deltas[D]) -> Generator[D, None, None]:
+        """Submits a ticket and yields what is told of it until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)
         try:
@@ -352,28 +362,28 @@ class Engine(BaseEngine):
         return results
 
 
-class _Deltas:
-    """A request's text on its way from the engine's thread to an iterating caller."""
+class _Deltas(Generic[D]):
+    """What is told of a request, on its way from the engine's thread to an iterating caller, once a request."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[str | int | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def put(self, text: str, token_id: int) -> None:
+    def put(self, delta: D) -> None:
+        """Takes something to be yielded; called in the engine's thread."""
+        self._queue.put(delta)
+
+    def put_text(self, text: Any, token_id: int) -> None:
         """Takes the text of one token; called in the engine's thread."""
         if text:
             self._queue.put(text)
 
-    def retract(self, size: int) -> None:
-        """The last `size` characters are taken back."""
-        self._queue.put(size)
-
     def end(self) -> None:
-        """No more text will come."""
-        self._queue.put(None)
+        """No more will come."""
+        self._queue.put(_END)
 
-    def __iter__(self) -> Iterator[str | int]:
-        while (change := self._queue.get()) is not None:
-            yield change
+    def __iter__(self) -> Iterator[D]:
+        while (delta := self._queue.get()) is not _END:
+            yield delta
 
 
 def _first(pair: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
@@ -11,8 +12,10 @@ from ..core.confidence import ConfidenceOptions, Fields
 from ..core.errors import ParameterError, RequestSuspended
 from ..core.params import SamplingParams
 from ..forms.form import Form
+from ..forms.kept import KeptText
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
+from ..forms.verdicts import Board
 from ..structured.answer import Answer
 from ..structured.judge import AttemptInfo, Judge
 from ..structured.loop import Ask, Earlier, Outcome, Rejection, retry
@@ -22,9 +25,9 @@ from ..structured.prompt import add_to_messages, add_to_prompt, instructions, re
 from ..structured.spec import Spec
 from .base import BaseEngine, Sampling, checked
 from .child import Child, child_of
+from .feed import FeedOptions
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
-from .sink import OnDelta, OnRetract
 from .suspend import typed_snapshot
 from .ticket import Ticket
 
@@ -91,7 +94,10 @@ class TypedCall(Generic[T]):
             raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
         self.value: T
         self.completion: Completion
-        self._engine, self._form, self._params, self._request_id = engine, form, params, request_id
+        self.form = form
+        self.board = Board(_running_loop() if options.asynchronous else engine.background)
+        """Where slow validators run, for all attempts."""
+        self._engine, self._params, self._request_id = engine, params, request_id
         self._judge = Judge(form.spec, context=options.context, strict=options.strict)
         self._options = options
         policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
@@ -115,11 +121,11 @@ class TypedCall(Generic[T]):
         """What hooks see of an attempt."""
         prompt = payload.shown if isinstance(payload, Child) else payload
         name = "messages" if is_messages(prompt) else "prompt"
-        model, response_type = self._engine.config.model, self._form.spec.response_type
+        model, response_type = self._engine.config.model, self.form.spec.response_type
         return {"model": str(model), "response_model": response_type, "sampling": self._params, name: prompt}
 
     def _reask(self, prompt: Prompt | Child, answer: Answer, rejection: Rejection) -> Prompt | Child:
-        child = child_of(self._engine, self._form, self._params, self._ask.payload, answer, rejection)
+        child = child_of(self._engine, self.form, self._params, self._ask.payload, answer, rejection)
         if child is not None:
             return child
         assert not isinstance(prompt, Child)  # the loop passes the first payload
@@ -135,7 +141,7 @@ class TypedCall(Generic[T]):
 
     def _instruct(self, prompt: Prompt) -> Prompt:
         """The prompt with the type's outline."""
-        spec = self._form.spec
+        spec = self.form.spec
         if isinstance(prompt, str):
             if prompt == "":
                 raise ParameterError("prompt", prompt, "is empty", "Give at least one character of text.")
@@ -150,24 +156,38 @@ class TypedCall(Generic[T]):
     @property
     def spec(self) -> Spec[T]:
         """The response type."""
-        return self._form.spec
+        return self.form.spec
+
+    @property
+    def context(self) -> Any:
+        """The validation context of the current attempt."""
+        return self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
+
+    @property
+    def strict(self) -> bool | None:
+        """Whether Pydantic validates strictly."""
+        return self._options.strict
 
     @property
     def grammar(self) -> Grammar:
         """What the answer is held to."""
-        return self._form.grammar
+        return self.form.grammar
 
-    def next_ticket(self, on_delta: OnDelta | None = None, on_retract: OnRetract | None = None) -> Ticket:
-        """The request of the current attempt, checked and not yet submitted."""
+    def next_ticket(self, feed: FeedOptions | None = None, prefix: bytes = b"") -> Ticket:
+        """The request of the current attempt, checked and not yet submitted. `feed` hears of its fields; its answer
+        begins with `prefix`, JSON up to a value."""
         payload = self._ask.payload
+        guarding = self.guarding()
+        kept = guarding["kept"]
+        if prefix and (kept is None or not kept.pieces[0].startswith(prefix)):
+            guarding["kept"] = KeptText(self.form.check, (prefix,), ())
         ticket = self._engine.ticket(
             payload.ids if isinstance(payload, Child) else payload,
             self._params,
             self.grammar,
-            on_delta,
-            self._request_id,
-            on_retract=on_retract,
-            **self.guarding(),
+            request_id=self._request_id,
+            feed=feed,
+            **guarding,
         )
         ticket.typed = self.snapshot
         return ticket
@@ -179,15 +199,17 @@ class TypedCall(Generic[T]):
 
     def snapshot(self) -> TypedSnapshot:
         """What the current attempt is judged by, to be resumed elsewhere. Called in the engine's thread."""
-        return typed_snapshot(self._form, self._original, self._ask.payload, self._observer.attempts, self._options)
+        return typed_snapshot(self.form, self._original, self._ask.payload, self._observer.attempts, self._options)
 
     def _guard(self) -> GuardOptions | None:
-        """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind."""
+        """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind; slow
+        validators run beside decoding all the same."""
         options = self._options
-        if options.on_invalid != "rewind" or self._params.stop:
+        mends = options.on_invalid == "rewind" and not self._params.stop
+        if not mends and not self.form.check.slow:
             return None
-        context = self._judge.context_in(AttemptInfo(self._ask.number, self._max_attempts))
-        return GuardOptions(self._form, options.rewind or RewindOptions(), context, options.strict)
+        rewind = options.rewind or RewindOptions()
+        return GuardOptions(self.form, rewind, self.board, self.context, options.strict, mends)
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
@@ -203,7 +225,8 @@ class TypedCall(Generic[T]):
             error=_verdict_on(completion),
         )
         try:
-            self._ask = self._loop.send(answer)
+            with self.board.answering(run=completion.finish_reason is FinishReason.STOP):
+                self._ask = self._loop.send(answer)
         except StopIteration as stop:
             outcome: Outcome[T] = stop.value
             self.value = outcome.value
@@ -256,6 +279,12 @@ def start_answers(
         TypedCall(engine, form, i, p, options, request_id) for i, p in zip(items, params, strict=True)
     ]
     return [(call, call.next_ticket()) for call in calls]
+
+
+def _running_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The loop of now, whoever asks later."""
+    loop = asyncio.get_running_loop()
+    return lambda: loop
 
 
 def _verdict_on(completion: Completion) -> Exception | None:

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ..core.log import FaultEntry, LogEntry, RequestLog, VerdictEntry
+from ..core.log import AwaitEntry, FaultEntry, LogEntry, RequestLog, VerdictEntry
 from ..forms.checks import Check
-from ..forms.rewind import FieldJudge
+from ..forms.rewind import FieldJudge, Judged
 from ..forms.tracker import Path
+from ..forms.verdicts import Job
 from ..structured.diagnose import path as written
 from ..structured.faults import failed, relocated
 
@@ -32,20 +33,56 @@ class Verdicts:
         """Names the log to write to."""
         self._log = log
 
-    def __call__(self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes]) -> ValidationError | None:
-        """What is wrong with a value; None if nothing is."""
+    def __call__(self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes]) -> Judged:
+        """See `ValueJudge`."""
         place = written(path)
         if self.recorded is not None:
-            return self._read(place)
-        error = self.judge(check, path, text, before)
-        if error is not None:
-            self._log.append(VerdictEntry(place, False, tuple(map(_entry, relocated(error)))))
-        return error
+            if self._take(AwaitEntry(place)):
+                return Judged(None, jobs=(Job(),))
+            return Judged(self._read(place))
+        judged = self.judge(check, path, text, before)
+        if judged.error is not None:
+            self._write(place, judged.error)
+        elif judged.jobs:
+            self._log.append(AwaitEntry(place))
+        return judged
 
-    def _read(self, place: str) -> ValidationError | None:
+    def again(
+        self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes], jobs: Sequence[Job]
+    ) -> Judged | None:
+        """See `ValueJudge`."""
+        place = written(path)
+        if self.recorded is not None:
+            if self._take(VerdictEntry(place, True)):
+                return Judged(None)
+            error = self._read(place)
+            return None if error is None else Judged(error)
+        if not all(job.is_done for job in jobs):
+            return None
+        judged = self.judge(check, path, text, before)
+        if judged.error is not None:
+            self._write(place, judged.error)
+        elif not judged.jobs:
+            self._log.append(VerdictEntry(place, True))
+        return judged
+
+    def _write(self, place: str, error: ValidationError) -> None:
+        self._log.append(VerdictEntry(place, False, tuple(map(_entry, relocated(error)))))
+
+    def _next(self) -> LogEntry | None:
         assert self.recorded is not None
         at = len(self._log.entries)
-        entry = self.recorded[at] if at < len(self.recorded) else None
+        return self.recorded[at] if at < len(self.recorded) else None
+
+    def _take(self, entry: LogEntry) -> bool:
+        """Goes past an entry of the record, if it is the next one."""
+        if self._next() != entry:
+            return False
+        self._log.append(entry)
+        return True
+
+    def _read(self, place: str) -> ValidationError | None:
+        entry = self._next()
         if not isinstance(entry, VerdictEntry) or entry.path != place or entry.ok:
             return None
         self._log.append(entry)

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails
 
 from ..structured.faults import relocated
+from ..structured.slow import slow_validator_of
 
 Core = Mapping[str, Any]
+
+NOT_JUDGED: Any = object()
+"""In place of a value that was not judged by itself."""
+
+_ASIDE = frozenset({"serialization", "metadata", "function", "default", "expected", "cls", "config"})
+"""Keys of a core schema that hold no schemas by which values are validated."""
+
+_BY_NAME = frozenset({"fields", "choices"})
+"""Keys that hold schemas by names of the caller's."""
 
 _OPEN = ("default", "nullable", "model", "dataclass", "definitions")
 """Kinds of schema that hand the text of a value on as it is."""
@@ -37,6 +48,7 @@ class Check:
         self._definitions, self._config, self._field = definitions, config, field
         self._schema = schema
         self._children: dict[Any, Check | None] = {}
+        self._members: Mapping[str, tuple[int, str]] | None = None  # JSON key → place and name of a field
 
     @classmethod
     def of(cls, adapter: TypeAdapter[Any]) -> Check:
@@ -66,25 +78,77 @@ class Check:
         """The check of a list's items."""
         return self._child(None)
 
-    def judge(self, text: bytes, before: Mapping[str, bytes], context: Any, strict: bool | None) -> None:
-        """Raises `Verdict` if a value's JSON is not valid.
+    @cached_property
+    def can_fail(self) -> bool:
+        """Whether a validator of the caller's may refuse a value of this place, or one inside it."""
+        return any(_may_refuse(part) for part in self._parts(self._schema))
+
+    @cached_property
+    def can_fail_as_whole(self) -> bool:
+        """The same without what `field` and `item` judge by themselves."""
+        found = self._inside()
+        if found is None:
+            return self.can_fail
+        schema, around = self._schema, []
+        while schema is not found[0]:
+            around.append(schema)
+            schema = self._definitions[schema["schema_ref"]] if schema["type"] == "definition-ref" else schema["schema"]
+        return any(map(_may_refuse, [*around, schema]))
+
+    @cached_property
+    def slow(self) -> bool:
+        """Whether a value of this place, or one inside it, has a slow validator."""
+        functions = (
+            part["function"] for part in self._parts(self._schema) if isinstance(part.get("function"), Mapping)
+        )
+        return any(slow_validator_of(function.get("function")) is not None for function in functions)
+
+    def judge(self, text: bytes, before: Mapping[str, bytes], context: Any, strict: bool | None) -> Any:
+        """What validation makes of a value's JSON, `NOT_JUDGED` where that is left to what is around it. Raises
+        `Verdict` if it is not valid.
 
         `before` is the JSON of the object's earlier fields by key, for a field with `sees_siblings`. Whatever else the
         caller's validators raise goes through.
         """
         if self._validator is None:
-            return
+            return NOT_JUDGED
         if self._field is not None:
             members = {**before, self._field.key: text} if self.sees_siblings else {self._field.key: text}
             text = b"{" + b",".join(_quoted(key) + b":" + value for key, value in members.items()) + b"}"
         try:
-            self._validator.validate_json(text, context=context, strict=strict)
+            value = self._validator.validate_json(text, context=context, strict=strict)
         except ValidationError as error:
             faults = relocated(error)
             if self._field is not None:  # those of its siblings are told elsewhere
                 faults = [fault for fault in faults if fault.get("loc", ())[:1] == (self._field.key,)]
             if faults:
                 raise Verdict(faults) from None
+            return NOT_JUDGED
+        if self._field is None:
+            return value
+        members = value[0] if isinstance(value, tuple) else value  # of a model or dataclass: with what else it has
+        return members.get(self._field.name, NOT_JUDGED)
+
+    def _parts(self, schema: Core) -> Iterator[Core]:
+        """A schema and all that are nested in it, each once."""
+        waiting: list[Any] = [schema]
+        seen: set[str] = set()
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Mapping):
+                kind = part.get("type")
+                if isinstance(kind, str):
+                    yield part
+                if kind == "definition-ref" and part["schema_ref"] not in seen:
+                    seen.add(part["schema_ref"])
+                    waiting.append(self._definitions[part["schema_ref"]])
+                for key, inner in part.items():
+                    if key in _BY_NAME and isinstance(inner, Mapping):
+                        waiting.extend(inner.values())
+                    elif key not in _ASIDE:
+                        waiting.append(inner)
+            elif isinstance(part, (list, tuple)):
+                waiting.extend(part)
 
     # --- the schema -------------------------------------------------------------------------------------------------
 
@@ -114,8 +178,13 @@ class Check:
         if key is None:
             items = schema.get("items_schema") if schema["type"] == "list" else None
             return None if items is None else Check(items, self._definitions, config)
-        field = _find(schema, key)
-        return None if field is None else Check(field.schema, self._definitions, config, field)
+        if self._members is None:
+            self._members = _by_key(schema)
+        if key not in self._members:
+            return None
+        place, name = self._members[key]
+        field = _Field(key, name, place, schema)
+        return Check(field.schema, self._definitions, config, field)
 
     def _inside(self) -> tuple[Core, Any] | None:
         """The list or the fields behind wrappers that change nothing, and the configuration that holds there."""
@@ -141,19 +210,24 @@ class Check:
 class _Field:
     """One field of an object's schema, alone or with those before it."""
 
-    def __init__(self, key: str, name: str, fields: Core, earlier: list[str]) -> None:
-        self.key, self._name, self._fields, self._earlier = key, name, fields, earlier
-        self.schema: Core = _members(fields)[name]["schema"]
+    def __init__(self, key: str, name: str, place: int, fields: Core) -> None:
+        self.key, self.name, self._place, self._fields = key, name, place, fields
+        members = fields["fields"]
+        self._member: Core = members[place] if isinstance(members, list) else members[name]
+        self.schema: Core = self._member["schema"]
         self.sees_siblings = any(_sees_data(part) for part in _own(self.schema))
 
     @cached_property
     def container(self) -> Core:
         """The schema of an object that has nothing but the field, and those before it if it looks at them."""
-        names = [*self._earlier, self._name] if self.sees_siblings else [self._name]
-        members = _members(self._fields)
-        kept: Any = {name: members[name] for name in names}
-        if self._fields["type"] == "dataclass-args":
-            kept = list(kept.values())
+        members = self._fields["fields"]
+        kept: Any
+        if isinstance(members, list):
+            kept = members[: self._place + 1] if self.sees_siblings else [self._member]
+        elif self.sees_siblings:
+            kept = dict(islice(members.items(), self._place + 1))
+        else:
+            kept = {self.name: self._member}
         inside = {**self._fields, "fields": kept, "extra_behavior": "ignore", "computed_fields": []}
         if self._fields["type"] != "model-fields":
             inside.pop("computed_fields")
@@ -161,22 +235,24 @@ class _Field:
         return inside
 
 
-def _find(fields: Core, key: str) -> _Field | None:
-    """The field that a JSON key names. One with a path or choices as alias is left to the whole object."""
-    if "fields" not in fields:
-        return None
-    earlier: list[str] = []
-    for name, member in _members(fields).items():
+def _by_key(fields: Core) -> dict[str, tuple[int, str]]:
+    """Place and name of each field by its JSON key, but of those with a path or choices as alias: the whole object
+    is asked about them."""
+    found: dict[str, tuple[int, str]] = {}
+    members = fields.get("fields", {})
+    named = ((one["name"], one) for one in members) if isinstance(members, list) else members.items()
+    for place, (name, member) in enumerate(named):
         alias = member.get("validation_alias")
-        if (alias is None and name == key) or alias == key:
-            return _Field(key, name, fields, earlier)
-        earlier.append(name)
-    return None
+        if alias is None or isinstance(alias, str):
+            found.setdefault(name if alias is None else alias, (place, name))
+    return found
 
 
-def _members(fields: Core) -> dict[str, Core]:
-    members = fields["fields"]
-    return {one["name"]: one for one in members} if isinstance(members, list) else dict(members)
+def _may_refuse(schema: Core) -> bool:
+    """Whether code of the caller's runs here, apart from what is inside."""
+    if schema["type"].startswith("function-") or schema["type"] == "call":
+        return True
+    return any(schema.get(key) for key in ("post_init", "custom_init"))
 
 
 def _own(schema: Core) -> Iterator[Core]:

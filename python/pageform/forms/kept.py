@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .checks import Check
-from .tracker import FieldTracker, Path
+from .tracker import Closed, FieldTracker, Path
 
 Spell = Callable[[bytes], list[int]]
 
@@ -55,21 +55,20 @@ class Keeper:
     """Puts kept text into one answer. Used by the engine's thread.
 
     The first piece is there at once, as `beginning`. Where the answer goes another way (it was cut back to before a
-    hole, or what follows a value is not what was kept), nothing more is put in.
+    hole, or what follows a value is not what was kept), nothing more is put in. `tracker` follows the answer.
     """
 
-    def __init__(self, kept: KeptText, spell: Spell) -> None:
+    def __init__(self, kept: KeptText, spell: Spell, tracker: FieldTracker) -> None:
         self.beginning = spell(kept.pieces[0])
         self._kept, self._spell = kept, spell
-        self._tracker = FieldTracker(kept.check)
+        self._tracker = tracker
         self._hole = 0
         self._hole_token = len(self.beginning)
         self._queue: list[int] = []
         self._coming = len(self.beginning)  # tokens that were handed out and have not come yet
 
-    def feed(self, data: bytes) -> bool:
-        """Takes the text of the next token. Whether that was kept text."""
-        closed = self._tracker.feed(data)
+    def see(self, closed: Sequence[Closed]) -> bool:
+        """The next token has come, and `closed` values. Whether it was kept text."""
         if self._coming:
             self._coming -= 1
             return True
@@ -93,7 +92,6 @@ class Keeper:
 
     def cut(self, num_tokens: int) -> None:
         """The output was cut back."""
-        self._tracker.truncate(num_tokens)
         self._queue = []
         if num_tokens < self._hole_token:
             self._hole = len(self._kept.holes)

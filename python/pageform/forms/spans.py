@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..structured.json_text import JSONError
+from .checks import Check
 from .finite import reference
 from .open_path import OpenPath
 from .shortest import ShortestTexts
 from .tracker import FieldTracker, Path
+
+_ANYTHING = Check({"type": "any"}, {})
 
 
 class Span(NamedTuple):
@@ -24,7 +27,7 @@ class Span(NamedTuple):
 
 def value_spans(text: bytes, texts: ShortestTexts | None) -> list[Span]:
     """The values of a text that have closed, in the order in which they begin; none if it is no JSON."""
-    tracker = FieldTracker(None)
+    tracker = FieldTracker(_ANYTHING)
     try:
         closed = tracker.feed(text + b" ")  # a number ends with what follows
     except JSONError:

@@ -43,6 +43,14 @@ class Delivery:
         try:
             token = request.sink.choose(result.token)
             self._append(request, token, result, now)
+        except Exception as error:
+            self.finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
+            return
+        self.go_on(request, now)
+
+    def go_on(self, request: Request, now: float) -> None:
+        """Appends what is certain to follow the output."""
+        try:
             while request.state is RequestState.RUNNING and (forced := request.sink.forced()):
                 for length, token in enumerate(forced, len(request.output_ids)):
                     if request.state is not RequestState.RUNNING or len(request.output_ids) != length:

@@ -78,6 +78,10 @@ class Outcomes:
         if drafts:
             self._verify(request, drafts, [result for _, result in outcomes[after_drafts:]], now)
 
+    def go_on(self, request: Request, now: float) -> None:
+        """A request that was held runs again: what is certain to follow is appended."""
+        self._delivery.go_on(request, now)
+
     def _branch(self, leader: Request) -> None:
         """The prompt is computed: the other samples get tables that share it, and run."""
         for sibling in leader.siblings:

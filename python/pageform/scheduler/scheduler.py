@@ -234,11 +234,16 @@ class Scheduler:
         self._require_no_step("hold")
         request.to(RequestState.VALIDATING)
 
-    def resume(self, request: Request, now: float) -> None:
-        """The verdict is there: the request goes on, or ends if it has reached its length."""
+    def resume(self, request: Request, now: float, reason: FinishReason | None = None) -> None:
+        """The verdict is there: the request ends for a `reason`, or goes on, unless it has reached its length."""
         self._require_no_step("resume")
         request.to(RequestState.RUNNING)
-        self._finish_if_full(request, now)
+        if reason is not None:
+            self._finish(request, reason, now)
+            return
+        self._outcomes.go_on(request, now)
+        if request.state is RequestState.RUNNING:
+            self._finish_if_full(request, now)
 
     def rewind(
         self, request: Request, to_output_length: int, *, path: str = "", banned: Any = None, attempt: int = 0

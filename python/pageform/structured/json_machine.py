@@ -55,9 +55,6 @@ from .json_text import JSONError, NestingTooDeep, UnexpectedEnd
 
 Event = tuple[int, int, int, str]
 
-Mark = tuple[int, int, int, tuple[tuple[int, int], ...], tuple[bytes, ...], int, tuple[int, int, bool, bytes]]
-"""A state of a machine; see `JsonMachine.mark`."""
-
 _STRING: Final = STATE["STRING"]
 _END: Final = STATE["END"]
 _COLON: Final = STATE["OBJECT_COLON"]
@@ -162,20 +159,6 @@ class JsonMachine:
             wanted = EXPECTED[self._reached]
             raise UnexpectedEnd(f"the text ends at byte {self._offset}, where {wanted} is expected", self._offset)
         return []
-
-    def mark(self) -> Mark:
-        """Where the machine stands, to come back to. Costs time in proportion to the nesting."""
-        stack, pieces, tolerated = tuple(self._stack), tuple(self._pieces), len(self.tolerated)
-        inside = (self._mark, self._chunk, self._in_key, self._rest)
-        return (self._state, self._after, self._offset, stack, pieces, tolerated, inside)
-
-    def reset(self, mark: Mark) -> None:
-        """Forget what came after a mark of this machine."""
-        self._state, self._after, self._offset, stack, pieces, tolerated, inside = mark
-        self._stack, self._pieces = list(stack), list(pieces)
-        self._mark, self._chunk, self._in_key, self._rest = inside
-        del self.tolerated[tolerated:]
-        self._error = None
 
     def _run(self, data: bytes, events: list[Event]) -> None:
         rows, transitions = TABLE

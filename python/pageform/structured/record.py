@@ -16,6 +16,9 @@ from .annotations import wrap
 if TYPE_CHECKING:
     from .shape import Shape
 
+MISSING: Any = object()
+"""Stands for a value where there is none."""
+
 _IMMUTABLE = (str, int, float, bool, bytes, type(None))
 
 
@@ -25,7 +28,7 @@ class Record:
     def __init__(self, cls: type, shape_of: Callable[[Any], Shape]) -> None:
         self.cls = cls
         self._shape_of = shape_of
-        self._is_dict = is_typeddict(cls)
+        self.is_dict = is_typeddict(cls)
         self._is_model = issubclass(cls, BaseModel)
 
     @cached_property
@@ -59,7 +62,7 @@ class Record:
 
     def new(self) -> Any:
         """An object with defaults where fields have them and None elsewhere. Runs no validator and no `__init__`."""
-        if self._is_dict:
+        if self.is_dict:
             return {}
         shared, made = self._defaults
         values = {**shared, **{name: make() for name, make in made}} if made else dict(shared)
@@ -70,18 +73,31 @@ class Record:
         if self._is_model:
             made.__dict__[name] = value
             made.__pydantic_fields_set__.add(name)
-        elif self._is_dict:
+        elif self.is_dict:
             made[name] = value
         else:
             object.__setattr__(made, name, value)
 
-    def get(self, made: Any, name: str) -> Any:
-        """The value of a field, by its attribute name."""
-        return made.__dict__[name] if self._is_model else made[name] if self._is_dict else getattr(made, name)
+    def peek(self, made: Any, name: str) -> tuple[Any, bool]:
+        """A field's value, and whether it was set."""
+        if self._is_model:
+            return made.__dict__[name], name in made.__pydantic_fields_set__
+        return (made.get(name, MISSING), name in made) if self.is_dict else (getattr(made, name), True)
+
+    def restore(self, made: Any, name: str, was: tuple[Any, bool]) -> None:
+        """Make a field what `peek` found it to be, here or in another object."""
+        value, is_set = was
+        if is_set:
+            self.put(made, name, value)
+        elif self._is_model:
+            made.__dict__[name] = value
+            made.__pydantic_fields_set__.discard(name)
+        else:
+            made.pop(name, None)
 
     def copy(self, made: Any) -> Any:
         """Another object with the same values."""
-        if self._is_dict:
+        if self.is_dict:
             return dict(made)
         if self._is_model:
             return self._with(dict(made.__dict__), set(made.__pydantic_fields_set__))
@@ -90,7 +106,7 @@ class Record:
     def tidy(self, made: Any) -> None:
         """Forget what properties have cached in an object."""
         values = getattr(made, "__dict__", None)
-        if not self._is_dict and values is not None and len(values) > len(self._defaults[0]):
+        if not self.is_dict and values is not None and len(values) > len(self._defaults[0]):
             for name in values.keys() - self._defaults[0].keys():
                 del values[name]
 

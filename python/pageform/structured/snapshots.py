@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import RootModel
 
-from .record import Record
+from .record import MISSING, Record
 from .shape import DictOf, ListOf, Shape
 
 _KEPT = 3
@@ -73,6 +73,31 @@ class Open:
         if not isinstance(self.shape, ListOf) and (not self.changes or self.changes[-1] != place):
             self.changes.append(place)
         put(self.shape, self.made, place, value)
+
+    def peek(self, place: Any) -> Any:
+        """What is at a place, as `restore` takes it."""
+        if isinstance(self.shape, Record):
+            return self.shape.peek(self.made, place)
+        if isinstance(self.shape, ListOf):
+            return self.made[place] if place < len(self.made) else MISSING
+        return self.made.get(place, MISSING)
+
+    def restore(self, place: Any, was: Any) -> None:
+        """Put back what `peek` found at a place; what came after it in a list has been taken out before."""
+        if isinstance(self.shape, Record):
+            self.shape.restore(self.made, place, was)
+        elif was is not MISSING:
+            self.made[place] = was
+        elif isinstance(self.shape, ListOf):
+            del self.made[place:]
+        else:
+            del self.made[place]
+        if not isinstance(self.shape, ListOf):
+            self.changes.append(place)
+
+    def part(self) -> None:
+        """Leave `made` to whoever holds it, and go on with a copy."""
+        self.made = self.shape.copy(self.made) if isinstance(self.shape, Record) else self.made.copy()
 
     @property
     def width(self) -> int:
@@ -135,6 +160,14 @@ class Snapshots:
             copied.count()
         return chain[0].parts[0]
 
+    def undone(self, opened: Open) -> None:
+        """Something was taken out of an open container. Copies of lists and objects follow; others keep an order."""
+        if isinstance(opened.shape, ListOf):
+            for copied in (copied for chain in self._chains for copied in chain if copied.of is opened):
+                copied.shorten()
+        elif isinstance(opened.shape, DictOf) or opened.shape.is_dict:
+            self._chains = [chain for chain in self._chains if all(copied.of is not opened for copied in chain)]
+
     def _free(self, path: Sequence[Open]) -> tuple[list[_Copy], int]:
         """The copies of the outermost containers that nobody else holds, from the chain that has most of them."""
         best: list[_Copy] = []
@@ -176,10 +209,14 @@ class _Copy:
             opened.shape.tidy(self.value)
         for place in opened.changes[done:]:
             if isinstance(opened.shape, Record):
-                opened.shape.put(self.value, place, opened.shape.get(opened.made, place))
-            else:
+                opened.shape.restore(self.value, place, opened.shape.peek(opened.made, place))
+            elif place in opened.made:  # it may have been taken out
                 self.value[place] = opened.made[place]
         self._done = max(len(opened.changes) - 1, 0)
+
+    def shorten(self) -> None:
+        """The list has lost its end."""
+        self._done = min(self._done, max(len(self.of.made) - 1, 0))
 
     def count(self) -> None:
         """Note how often each part is held while the stream alone holds it."""

@@ -68,3 +68,13 @@ class TagSearch:
             self._next = False
             return self._form.options.get("".join(self._pieces) if kind == STRING_CLOSED else json.loads(text))
         return None
+
+    def mark(self) -> tuple[Any, ...]:
+        """Where the search stands, for `reset`."""
+        return len(self.events), self._next, tuple(self._pieces)
+
+    def reset(self, mark: tuple[Any, ...]) -> None:
+        """Forget what came after a mark."""
+        count, self._next, pieces = mark
+        del self.events[count:]
+        self._pieces = list(pieces)
