@@ -37,7 +37,7 @@ def test_drafts_batches_and_preemption_change_no_number(folder: Path, engine: En
         assert [numbers(completion) for _, completion in together] == [numbers(one) for one in alone]
     assert engine.stats().accepted_tokens.get("forced", 0) > 0
     block = 2 * 2 * 16 * 16 * 4
-    with make(folder, kv_cache_memory=20 * block, max_model_len=400, max_num_seqs=8) as crowded:
+    with make(folder, kv_cache_memory=26 * block, max_model_len=400, max_num_seqs=8) as crowded:
         together = crowded.generate_with_completion(prompts, Cat, params)
         assert crowded.stats().preemptions > 0
     assert [numbers(completion) for _, completion in together] == [numbers(one) for one in alone]
