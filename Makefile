@@ -165,6 +165,7 @@ tsan: $(STAMPS)/build-tools
 	$(call run_sanitized,build/tsan,thread,$(NO_ASLR))
 
 soak: $(STAMPS)/package $(STAMPS)/model
+	@$(BIN)/python -m benchmarks mixed --seed $$RANDOM
 	@$(BIN)/python -m benchmarks soak
 
 bench: $(STAMPS)/package $(STAMPS)/model $(STAMPS)/test-deps

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from .job import Job
@@ -19,6 +21,12 @@ class Baseline:
         self._model = AutoModelForCausalLM.from_pretrained(
             str(file.parent), gguf_file=file.name, dtype=torch.float32
         ).eval()
+
+    def logits(self, ids: list[int]) -> NDArray[np.float32]:
+        """float32 [len(ids), vocabulary]: row i predicts the token after the first i + 1."""
+        with torch.inference_mode():
+            rows: NDArray[np.float32] = self._model(torch.tensor([ids])).logits[0].numpy()
+        return rows
 
     def seconds(self, job: Job) -> float:
         """Runs one job greedily, to exactly its number of tokens; returns the seconds it took."""

@@ -94,13 +94,20 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "W3": (WALL, OUTPUT, TTFT, TTFT_TAIL, GAP, GAP_TAIL),
     "W4": (WALL, OUTPUT, TTFT, TTFT_TAIL, GAP, GAP_TAIL),
     "W5": (WALL, OUTPUT, TTFT, TTFT_TAIL),
+    "BFCL": (WALL, OUTPUT),
+    "wnut17": (WALL, OUTPUT),
     "W6": (GOODPUT, TTFT, TTFT_TAIL, GAP, GAP_TAIL, OUTPUT),
 }
 """What is told of each workload, the most telling first."""
 
-VALID, MEMORY = "valid objects", "peak memory"
-"""Figures that need more than the runs: the texts, the processes."""
-UNITS = {m.name: m.unit for of_workload in METRICS.values() for m in of_workload} | {VALID: "1/s", MEMORY: "MB"}
+VALID, MEMORY, EXACT, F1 = "valid objects", "peak memory", "exact match", "F1"
+"""Figures that need more than the runs: the texts, the processes, the right answers."""
+UNITS = {m.name: m.unit for of_workload in METRICS.values() for m in of_workload} | {
+    VALID: "1/s",
+    MEMORY: "MB",
+    EXACT: "%",
+    F1: "%",
+}
 
 
 def paired_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

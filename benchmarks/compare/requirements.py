@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..report import Report
-from .measure import MEMORY, VALID, paired_ratios, short
+from .measure import EXACT, F1, MEMORY, VALID, paired_ratios, short
 
 OURS = "pageform"
 
@@ -15,7 +15,7 @@ OURS = "pageform"
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """`figure` of a workload: at least `must` times the best peer's if it is a rate, else at most. `against` names the
-    peer that counts; without it the best of all does."""
+    peer that counts; without it the best of all does. By `points`, the difference counts instead of the ratio."""
 
     workload: str
     figure: str
@@ -23,6 +23,7 @@ class Requirement:
     must: float
     aim: float
     against: str | None = None
+    points: bool = False
 
     @property
     def text(self) -> str:
@@ -39,6 +40,8 @@ REQUIREMENTS = (
     Requirement("W5", VALID, True, 4.0, 8.0),
     Requirement("cold start", "seconds", False, 1.0, 0.7, "llama.cpp"),
     Requirement("W2", MEMORY, False, 1.2, 0.8, "llama.cpp"),
+    Requirement("BFCL", EXACT, True, -1.0, 0.0, points=True),
+    Requirement("wnut17", F1, True, -1.0, 0.0, points=True),
 )
 
 Samples = Mapping[str, Mapping[str, Sequence[float]]]
@@ -46,8 +49,7 @@ Samples = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def judge(report: Report, workload: str, samples: Samples) -> None:
-    """Adds a row for each requirement on a workload that its peers allow to be judged, and checks it; says so of those
-    that cannot be judged."""
+    """Adds a row for each requirement on a workload and checks it; says so of those that cannot be judged."""
     rows = []
     for requirement in (r for r in REQUIREMENTS if r.workload == workload):
         theirs = {
@@ -62,9 +64,12 @@ def judge(report: Report, workload: str, samples: Samples) -> None:
             report.note(f"not judged: {requirement.text} (it was not measured)")
             continue
         best = (max if requirement.is_rate else min)(theirs, key=lambda name: statistics.median(theirs[name]))
-        ratios = paired_ratios(ours, theirs[best])
+        if requirement.points:
+            ratios = [mine - other for mine, other in zip(ours, theirs[best], strict=True)]
+        else:
+            ratios = paired_ratios(ours, theirs[best])
         ratio = statistics.median(ratios)
-        report.add(f"{requirement.text}, {best}", "×", ratios)
+        report.add(f"{requirement.text}, {best}", "points" if requirement.points else "×", ratios)
         sign = "≥" if requirement.is_rate else "≤"
         held = ratio >= requirement.must if requirement.is_rate else ratio <= requirement.must
         report.check(f"{requirement.text}: {short(ratio)} {sign} {requirement.must:g}", held)
@@ -72,4 +77,4 @@ def judge(report: Report, workload: str, samples: Samples) -> None:
         aim = f"{sign} {requirement.aim:g}{' (reached)' if reached else ''}"
         rows.append([requirement.text, best, short(ratio), f"{sign} {requirement.must:g}", aim])
     if rows:
-        report.table(["ratio", "peer", "measured", "must", "aim"], rows)
+        report.table(["ratio, or difference in points", "peer", "measured", "must", "aim"], rows)

@@ -7,8 +7,10 @@ import dataclasses
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from pageform import Engine
 
@@ -20,12 +22,15 @@ from ..peers.models import Models
 from ..peers.worker import PeerError, Run, Variant, Worker
 from ..report import Report
 from ..workload import read_texts, stratified
-from . import extras, pictures
+from . import accuracy, extras, perplexity, pictures
 from .measure import DECODE, METRICS, OUTPUT, short, wall
 from .requirements import OURS, judge
 from .tell import Figures, check_answers, figures_of, tell
 from .variants import candidates, ours
 from .workloads import Batches, Material, Workload, scaled, workloads
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ROUNDS = 3
 SWEEP_JOBS = 16
@@ -76,6 +81,10 @@ class Session:
                 self.report.note(f"{name} was not run: it needs --data with {ARRIVALS}")
                 continue
             self._workload(known[name], environments)
+        if "W5" in self.options.workloads and self.options.data is not None:
+            for workload, score in accuracy.workloads(material, self.options.data).values():
+                self._workload(workload, environments, score)
+            self._perplexity(self.options.data)
         if not self.options.smoke:
             self._extras(environments)
             for name, figures in self.figures.items():
@@ -106,13 +115,18 @@ class Session:
         """Ours and, of each peer, the settings that take part."""
         yield ours(self.options)
         for environment in environments:
-            try:
-                found = candidates(environment, workload, self.models, self.options.threads, not self.options.smoke)
-            except InstallError as error:
-                self._fail(environment.name, f"has no model for {workload.name}: {error}")
+            arguments = (environment, workload, self.models, self.options.threads, not self.options.smoke)
+            found = self._try(
+                environment.name, f"{workload.name}: models of {environment.name}", candidates, *arguments
+            )
+            if found is None:
                 continue
             if not found:
                 self.report.note(f"{environment.name} has no way to run {workload.name}")
+            elif workload.name in accuracy.LIMITS:
+                # What is judged is the engine whose speed W5 tells, in the same settings.
+                names = self.variants.get("W5", {})
+                yield next((variant for variant in found if variant.name in names), found[0])
             elif workload.name == "W1" or environment.name == "transformers":
                 yield from found
             else:
@@ -126,89 +140,119 @@ class Session:
         batches = [[dataclasses.replace(job, at=0.0) for job in batch[:SWEEP_JOBS]] for batch in workload.make(-1)]
         seconds: dict[str, float] = {}
         for variant in found:
-            try:
-                with self._worker(variant, workload) as worker:
-                    worker.start()
-                    warm_up(worker, batches)
-                    seconds[variant.name] = wall([worker.run(batch) for batch in batches])
-            except PeerError as error:
-                self.report.note(f"{workload.name}, choosing settings: {error}")
+            with Worker(variant, self._log(variant)) as worker:
+                if self._try(
+                    variant.peer, f"{workload.name}: starting {variant.name} to try it", self._ready, worker, batches
+                ):
+                    taken = self._try(
+                        variant.peer, f"{workload.name}: trying {variant.name}", self._seconds, worker, batches
+                    )
+                    if taken is not None:
+                        seconds[variant.name] = taken
         if not seconds:
-            self._fail(found[0].peer, f"failed in all settings of {workload.name}")
             return
         told = ", ".join(f"{name} {short(value)} s" for name, value in seconds.items())
         self.report.note(f"{workload.name}, settings of {found[0].peer} tried on {len(batches[0])} requests: {told}")
         yield next(v for v in found if v.name == min(seconds, key=lambda name: seconds[name]))
 
-    def _worker(self, variant: Variant, workload: Workload) -> Worker:
-        say(f"{workload.name}: {variant.name}")
-        return Worker(variant, self._log(variant))
+    @staticmethod
+    def _ready(worker: Worker, batches: Batches) -> bool:
+        """Loads the model and does a short run, so that caches, thread pools and compiled parts are there."""
+        worker.start()
+        worker.run([Job(job.prompt[:32], 4) for job in batches[0][:2]])
+        return True
+
+    @staticmethod
+    def _seconds(worker: Worker, batches: Batches) -> float:
+        return wall([worker.run(batch) for batch in batches])
 
     def _log(self, variant: Variant) -> Path:
         return self.peers_dir / "logs" / f"{variant.name.replace(' ', '-')}.log"
 
     # --- one workload -----------------------------------------------------------------------------------------------
 
-    def _workload(self, workload: Workload, environments: Sequence[Environment]) -> None:
+    def _workload(
+        self, workload: Workload, environments: Sequence[Environment], score: accuracy.NamedScore | None = None
+    ) -> None:
+        rounds = 1 if score is not None else self.rounds  # right or wrong, greedy answers stay the same
         runs: dict[str, list[list[Run]]] = {}
         peaks: dict[str, int] = {}
         with contextlib.ExitStack() as stack:
             workers: list[Worker] = []
             for variant in self._variants(workload, environments):
-                worker = stack.enter_context(self._worker(variant, workload))
-                with self._guard(worker.variant.peer, workload.name):
-                    worker.start()
-                    warm_up(worker, workload.make(-2))
+                worker = stack.enter_context(Worker(variant, self._log(variant)))
+                starting = f"{workload.name}: starting {variant.name}"
+                if self._try(variant.peer, starting, self._ready, worker, workload.make(-2)):
                     workers.append(worker)
                 worker.pause()
             seconds = self._capacity(workload, workers) if workload.name == "W6" else 0.0
-            for number in range(self.rounds):
+            for number in range(rounds):
                 batches = workload.make(number)
                 if workload.name == "W6":
                     batches = [scaled(batch, seconds / LOAD) for batch in batches]
                 # Each round begins with another engine, so that none always comes after the same one.
                 for worker in [*workers[number % len(workers) :], *workers[: number % len(workers)]]:
-                    if worker.variant.peer in self._failed:
-                        continue
+                    variant = worker.variant
+                    if len(runs.setdefault(variant.name, [])) < number:
+                        continue  # it failed in an earlier round
                     worker.resume()
-                    with self._guard(worker.variant.peer, workload.name):
-                        runs.setdefault(worker.variant.name, []).append(self._round(worker, batches))
+                    done = self._try(
+                        variant.peer, f"{workload.name}: round {number} of {variant.name}", self._round, worker, batches
+                    )
+                    if done is not None:
+                        runs[variant.name].append(done)
                     worker.pause()
             self.variants[workload.name] = {worker.variant.name: worker.variant for worker in workers}
             for worker in workers:
                 peaks[worker.variant.name] = worker.peak_memory()
-        complete = {name: rounds for name, rounds in runs.items() if len(rounds) == self.rounds}
-        figures = figures_of(workload, complete, peaks, self._decode)
+        complete = {name: samples for name, samples in runs.items() if len(samples) == rounds}
+        figures = figures_of(workload, complete, peaks, self._decode, score)
         self.figures[workload.name] = figures
         tell(self.report, workload, figures)
-        check_answers(self.report, workload, complete, self._decode)
+        check_answers(self.report, workload, complete, self._decode, judged=not self.options.smoke)
 
     def _round(self, worker: Worker, batches: Batches) -> list[Run]:
         most = worker.variant.most_jobs
         return [worker.run(batch if most is None else stratified(batch, most, self.options.seed)) for batch in batches]
 
-    @contextlib.contextmanager
-    def _guard(self, peer: str, doing: str) -> Iterator[None]:
-        """A peer's failure ends its part in the comparison, and is told; ours ends everything."""
+    def _try(self, peer: str, doing: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """What `work` returns, or None when it failed: a peer's failure is told and fails the report, while the others
+        go on; ours ends everything."""
+        say(doing)
         try:
-            yield
+            return work(*args, **kwargs)
         except (PeerError, InstallError, subprocess.SubprocessError) as error:
             if peer == OURS:
                 raise
-            self._fail(peer, f"failed in {doing}: {error}")
+            self._fail(peer, f"failed ({doing}): {error}")
+            return None
 
     def _capacity(self, workload: Workload, workers: Sequence[Worker]) -> float:
         """Seconds that the fastest peer (or, without peers, pageform) takes for W6's requests when all come at once."""
         seconds: dict[str, float] = {}
         for worker in workers:
             worker.resume()
-            with self._guard(worker.variant.peer, workload.name):
-                seconds[worker.variant.name] = wall([worker.run(scaled(batch, 0.0)) for batch in workload.make(-3)])
+            at_once = [scaled(batch, 0.0) for batch in workload.make(-3)]
+            taken = self._try(
+                worker.variant.peer, f"W6: capacity of {worker.variant.name}", self._seconds, worker, at_once
+            )
+            if taken is not None:
+                seconds[worker.variant.name] = taken
             worker.pause()
         peers = {name: value for name, value in seconds.items() if name != OURS} or seconds
         name = min(peers, key=lambda key: peers[key])
         self.report.note(f"W6: requests arrive at {LOAD:.0%} of what {name} can do, for all engines alike")
         return peers[name]
+
+    def _perplexity(self, data: Path) -> None:
+        texts = accuracy.gsm8k(data)
+        if self.options.smoke or not texts:
+            return
+        if find_spec("transformers") is None:
+            self.report.note("no perplexity: its reference needs torch and transformers in this environment")
+            return
+        say("perplexity")
+        perplexity.run(self.report, self.options, texts)
 
     # --- besides the workloads --------------------------------------------------------------------------------------
 
@@ -228,16 +272,20 @@ class Session:
         chosen = self._chosen()
         for _ in range(self.rounds):
             for variant in chosen:
-                with self._guard(variant.peer, "cold start"):
-                    say(f"cold start: {variant.name}")
-                    cold.setdefault(variant.name, []).append(extras.first_token(variant, self._log(variant)))
+                taken = self._try(
+                    variant.peer, f"cold start of {variant.name}", extras.first_token, variant, self._log(variant)
+                )
+                if taken is not None:
+                    cold.setdefault(variant.name, []).append(taken)
+        cold = {name: samples for name, samples in cold.items() if len(samples) == self.rounds}
         self.figures["cold start"] = {name: {"seconds": samples} for name, samples in cold.items()}
         for name, samples in cold.items():
             report.add(f"process start to first token, {name}", "s", samples)
         for variant in chosen:
-            with self._guard(variant.peer, "curves"):
-                say(f"curves: {variant.name}")
-                curves[variant.name] = extras.curves(variant, self._log(variant), self.options.seed)
+            arguments = (variant, self._log(variant), self.options.seed)
+            drawn = self._try(variant.peer, f"curves of {variant.name}", extras.curves, *arguments)
+            if drawn is not None:
+                curves[variant.name] = drawn
         extras.tell_curves(report, curves)
         for environment in environments:
             self._own_tool(environment)
@@ -255,22 +303,17 @@ class Session:
 
     def _own_tool(self, environment: Environment) -> None:
         """Checks that nothing is lost by how we drive a peer."""
-        threads, report = self.options.threads, self.report
         variant = next((v for v in self._chosen() if v.peer == environment.name), None)
-        if variant is None or environment.name in self._failed:
+        if variant is None:
             return
-        with self._guard(environment.name, "its own benchmark program"):
-            say(f"own benchmark program: {variant.name}")
-            extras.against_own_tool(report, environment, variant, threads, self._log(variant))
-            lone = self.figures.get("W1", {}).get(variant.name)
-            if environment.name == "llama.cpp" and lone:
-                extras.against_llama_bench(report, environment, variant, threads, lone[DECODE.name])
-
-
-def warm_up(worker: Worker, batches: Batches) -> None:
-    """A short run, so that caches, thread pools and compiled parts are there."""
-    jobs = batches[0][:2]
-    worker.run([Job(job.prompt[:32], 4) for job in jobs])
+        doing, common = (
+            f"own benchmark program of {variant.name}",
+            (self.report, environment, variant, self.options.threads),
+        )
+        self._try(environment.name, doing, extras.against_own_tool, *common, self._log(variant))
+        lone = self.figures.get("W1", {}).get(variant.name)
+        if environment.name == "llama.cpp" and lone:
+            self._try(environment.name, doing, extras.against_llama_bench, *common, lone[DECODE.name])
 
 
 def say(text: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..job import Answer, Job
 from ..peers.worker import Run
 from ..report import Report
 from . import sanity
+from .accuracy import NamedScore
 from .measure import MEMORY, METRICS, UNITS, VALID, spread, wall
 from .requirements import OURS
 from .workloads import Workload
@@ -16,16 +17,20 @@ Rounds = Mapping[str, Sequence[Sequence[Run]]]
 """Engine → rounds → batches."""
 Figures = dict[str, dict[str, list[float]]]
 """Engine → figure → one sample a round."""
-Decode = Callable[[list[int]], str]
+Decode = sanity.Decode
 
 
-def figures_of(workload: Workload, rounds: Rounds, peaks: Mapping[str, int], decode: Decode) -> Figures:
+def figures_of(
+    workload: Workload, rounds: Rounds, peaks: Mapping[str, int], decode: Decode, score: NamedScore | None = None
+) -> Figures:
     """All figures of a workload; the peak memory has one sample, all else one a round."""
     found: Figures = {}
     for name, each in rounds.items():
         found[name] = {metric.name: [metric.of(runs) for runs in each] for metric in METRICS[workload.name]}
         if workload.name == "W5":
             found[name][VALID] = [_valid(runs, decode) / wall(runs) for runs in each]
+        if score is not None:
+            found[name][score[0]] = [score[1](_pairs([runs]), decode) for runs in each]
         found[name][MEMORY] = [peaks[name] / 1e6]
     return found
 
@@ -42,8 +47,8 @@ def tell(report: Report, workload: Workload, figures: Figures) -> None:
             report.record(f"{workload.name}, {name}, {column}", UNITS[column], samples)
 
 
-def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: Decode) -> None:
-    """Every answer by itself, then its beginning against transformers', if that ran."""
+def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: Decode, judged: bool) -> None:
+    """Every answer by itself, then its beginning against transformers', if that ran and the sample is `judged`."""
     reference: dict[tuple[int, ...], Answer] = {}
     for name, each in rounds.items():
         if name.startswith("transformers"):
@@ -61,7 +66,7 @@ def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: De
             else:
                 report.note(text)
         known = [(answer, reference[tuple(job.prompt)]) for job, answer in pairs if tuple(job.prompt) in reference]
-        if known and not name.startswith("transformers"):
+        if judged and known and not name.startswith("transformers"):
             alike, length = sanity.agreement([a for a, _ in known], [r for _, r in known], decode)
             text = f"{workload.name}, {name}: {alike:.0%} of {len(known)} answers begin as transformers' do"
             report.check(f"{text}; {length:.0f} characters agree on average", alike >= sanity.REQUIRED_SHARE)

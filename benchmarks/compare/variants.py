@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..models import gguf_file
 from ..options import Options
 from ..peers.install import Environment
 from ..peers.models import Models
@@ -18,7 +19,8 @@ SLOTS = 16
 def ours(options: Options, requests: int = 64) -> Variant:
     """pageform as everybody gets it, with room for all requests."""
     settings = {"model": options.model, "threads": options.threads, "max_num_seqs": requests, "kv_cache_memory": "2GB"}
-    return Variant("pageform", "", "benchmarks.peers.pageform", settings)
+    size = gguf_file(options.model).stat().st_size
+    return Variant("pageform", "", "benchmarks.peers.pageform", settings, model_bytes=size)
 
 
 def candidates(
@@ -86,9 +88,7 @@ def openvino(environment: Environment, workload: Workload, models: Models, threa
 def transformers(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
     """Sequential and, where there is more than one request, in batches; it has no guided decoding."""
     folder = models.safetensors()
-    if workload.name in ("W5", "W6"):
-        return []
-    batches = {"W1": [1], "W2": [1, 16], "W3": [16], "W4": [4]}[workload.name]
+    batches = {"W1": [1], "W2": [1, 16], "W3": [16], "W4": [4]}.get(workload.name, [])
     most = {1: 8, 16: 16}
     return [
         _variant(

@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.compare import plots, sanity
+from benchmarks.compare import accuracy, perplexity, plots, sanity
 from benchmarks.compare.measure import (
     decode_rate,
     first_token_seconds,
@@ -153,7 +154,7 @@ def test_what_was_not_measured_is_said_to_be_so() -> None:
 
 
 def test_every_requirement_names_a_figure_that_is_measured() -> None:
-    assert {r.workload for r in REQUIREMENTS} == {"W1", "W2", "W3", "W4", "W5", "cold start"}
+    assert {r.workload for r in REQUIREMENTS} == {"W1", "W2", "W3", "W4", "W5", "cold start", "BFCL", "wnut17"}
 
 
 # --- sanity ---------------------------------------------------------------------------------------------------------
@@ -312,3 +313,52 @@ def test_pictures_are_written_beside_the_report(tmp_path: Path) -> None:
     assert "<svg" in text
     assert f"![by-batch]({stem.name}-by-batch.png)" in stem.with_suffix(".md").read_text(encoding="utf-8")
     assert "pictures" not in json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+# --- accuracy -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "right"),
+    [
+        ({"base": 10, "unit": "Units."}, True),
+        ({"base": 10}, True),  # "" accepts a missing one
+        ({"base": 11}, False),
+        ({"unit": "units"}, False),
+        ({"base": 10, "colour": "red"}, False),
+        ({"base": True, "unit": "units"}, False),
+    ],
+)
+def test_a_call_is_right_when_each_argument_has_an_accepted_value(arguments: dict[str, object], right: bool) -> None:
+    assert accuracy.is_accepted(arguments, {"base": [10, 1], "unit": ["units", ""]}) is right
+
+
+def test_true_is_not_one() -> None:
+    assert not accuracy.is_accepted({"flag": 1}, {"flag": [True]})
+    assert accuracy.is_accepted({"at": {"city": "New York"}}, {"at": [{"city": ["new york", "NYC"]}]})
+
+
+def test_calls_and_entities_are_scored(tmp_path: Path, material: Material) -> None:
+    function = {"name": "area", "parameters": {"type": "object", "properties": {"base": {"type": "integer"}}}}
+    call = {"messages": [{"role": "user", "content": "Area?"}], "tools": [{"type": "function", "function": function}]}
+    (tmp_path / accuracy.BFCL).write_text(json.dumps(call | {"ground_truth": [{"area": {"base": [10]}}]}) + "\n")
+    lines = [{"text": "Ann in Rome", "entities": {"person": ["Ann"], "location": ["Rome"]}}]
+    (tmp_path / accuracy.WNUT).write_text(json.dumps(lines[0]) + "\n")
+    (tmp_path / accuracy.WNUT_SCHEMA).write_text(json.dumps({"type": "object", "properties": {"person": {}}}))
+    made = accuracy.workloads(material, tmp_path)
+
+    calls, (_, exact) = made["BFCL"]
+    [[job]] = calls.make(0)
+    assert exact([(job, Answer(text='{"name":"area","arguments":{"base":10}}'))], decode) == 100
+    assert exact([(job, Answer(text='{"name":"area","arguments":{"base":1'))], decode) == 0
+
+    texts, (_, f1) = made["wnut17"]
+    [[job]] = texts.make(0)
+    assert f1([(job, Answer(text='{"person":["ann"],"location":["Paris"]}'))], decode) == 50
+    assert f1([(job, Answer(text="no JSON"))], decode) == 0
+
+
+def test_log_softmax_sums_to_one() -> None:
+    rows = perplexity.log_softmax(np.array([[1000.0, 1000.0], [0.0, -1e9]], dtype=np.float32))
+    assert np.allclose(np.exp(rows).sum(axis=-1), 1)
+    assert rows[0, 0] == pytest.approx(-math.log(2))

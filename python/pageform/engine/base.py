@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -188,7 +187,7 @@ class BaseEngine:
         **guarding: Any,
     ) -> Ticket:
         """A checked request that is not yet submitted. For drivers of the engine; users call `generate`."""
-        now = time.monotonic()
+        now = self._parts.core.clock()
         return self._parts.preparer.ticket(prompt, params, grammar, on_delta, request_id, now, **guarding)
 
     def submit(self, ticket: Ticket) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -136,7 +135,7 @@ def _ticket(
     **guarding: Any,
 ) -> Ticket:
     """A ticket as the first one was, with every sample where it stood."""
-    arrival = time.monotonic() - snapshot.elapsed
+    arrival = engine.parts.core.clock() - snapshot.elapsed
     resolved = params.with_(max_tokens=snapshot.max_tokens, seed=snapshot.seed)
     preparer = engine.parts.preparer
     ticket = preparer.ticket(snapshot.prompt_ids, resolved, grammar, None, request_id, arrival, **guarding)

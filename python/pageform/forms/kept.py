@@ -73,8 +73,9 @@ class Keeper:
             self._coming -= 1
             return True
         if self._hole < len(self._kept.holes):
-            for one in closed:
-                if one.path == self._kept.holes[self._hole]:
+            hole = self._kept.holes[self._hole]
+            for one in closed:  # one token may close several values, and going on may end in no hole at all
+                if one.path == hole:
                     self._go_on(bytes(self._tracker.text[one.end :]))
         return False
 
