@@ -92,7 +92,8 @@ def scores(
 ) -> tuple[Fields, int]:
     """The fields of an answer, and how many rows of logits that took."""
     weights = [TokenWeight(-0.5, -1.0, -0.5, False)] * len(tokens)
-    answer = ScoredAnswer(tokens, weights, (), grammar, frozenset({EOS}), **changes)
+    text = b"".join(vocabulary()[1].texts[token] for token in tokens)
+    answer = ScoredAnswer(tokens, text, weights, (), grammar, frozenset({EOS}), **changes)
     ask, rows = score_fields(answer, vocabulary()[1], limits), 0
     try:
         wanted = next(ask)

@@ -80,10 +80,11 @@ def test_the_schema_says_which_values_a_field_may_have() -> None:
     assert listed_values([], {}) == ({}, True)
 
 
-def scored(grammar: Any, pieces: list[bytes], weights: list[TokenWeight]) -> Fields:
-    """Fields of an answer that is cut into `pieces`; options are not looked into."""
-    vocabulary = TokenTexts(pieces)
-    answer = ScoredAnswer(range(len(pieces)), weights, ["b", "b"], grammar, frozenset(), is_complete=False)
+def scored(grammar: Any, pieces: list[bytes], weights: list[TokenWeight], thoughts: bytes = b"") -> Fields:
+    """Fields of an answer that is cut into `pieces`, after some thoughts; options are not looked into."""
+    vocabulary, text = TokenTexts(pieces), b"".join(pieces).removeprefix(thoughts)
+    rejected = ["b", "b"]
+    answer = ScoredAnswer(range(len(pieces)), text, weights, rejected, grammar, frozenset(), is_complete=False)
     with pytest.raises(StopIteration) as stopped:
         next(score_fields(answer, vocabulary, ConfidenceOptions()))
     return stopped.value.value
@@ -124,3 +125,15 @@ def test_a_value_has_the_tokens_that_hold_it(compiler: GrammarCompiler, data: st
         assert field.max_removed == pytest.approx(1 - math.exp(min(allowed, default=0)))
     assert fields["b"].rejected == 2
     assert fields["a"].rejected == 0
+
+
+def test_what_comes_before_the_answer_is_none_of_it(compiler: GrammarCompiler) -> None:
+    grammar, thoughts = compiler.compile_json_schema({}), b'<think>{"b":1}</think>'
+    pieces = [b'{"', b'a":', b"1", b',"b', b'":"', b"x", b'"}']
+    weights = [TokenWeight(-float(i), -1.0, -0.1, i % 3 == 0) for i in range(len(pieces))]
+    alone = scored(grammar, pieces, weights)
+    before = [TokenWeight(-100.0, -100.0, -100.0, False)] * 2
+    after = scored(grammar, [thoughts[:5], thoughts[5:], *pieces], before + weights, thoughts)
+    assert dict(after) == dict(alone)
+    assert set(alone) == {"", "a", "b"}
+    assert len(after.tokens) == len(pieces) + 2

@@ -86,6 +86,7 @@ class Scorer:
         self._request, self._completion = request, completion
         answer = ScoredAnswer(
             token_ids=completion.token_ids,
+            text=completion.text.encode(),
             weights=self.weights.tokens,
             rejected=[one.path for one in completion.rewinds],
             grammar=self.grammar,

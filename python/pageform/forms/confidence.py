@@ -25,10 +25,12 @@ Ask = Generator[list[list[int]], list["Logits | None"], Fields]
 
 @dataclass(frozen=True, slots=True)
 class ScoredAnswer:
-    """An answer: its output tokens with their weights, the paths of values that were rejected, and what it was decoded
-    under. `choices` are the texts of `SamplingParams.choice`, `allowed` is the mask of `allowed_token_ids`."""
+    """An answer: its output tokens with their weights, its text (other text may come before it in the output), the
+    paths of values that were rejected, and what it was decoded under. `choices` are the texts of
+    `SamplingParams.choice`, `allowed` is the mask of `allowed_token_ids`."""
 
     token_ids: Sequence[int]
+    text: bytes
     weights: Sequence[TokenWeight]
     rejected: Iterable[str]
     grammar: Grammar | None
@@ -47,18 +49,20 @@ def score_fields(answer: ScoredAnswer, vocabulary: TokenTexts, limits: Confidenc
     ids = answer.token_ids
     pieces = [b"" if token in answer.eos_ids else vocabulary.texts[token] for token in ids]
     ends, text = list(accumulate(map(len, pieces))), b"".join(pieces)
+    start = max(0, text.rfind(answer.text)) if answer.text else 0
     grammar = answer.grammar
     texts = None if grammar is None else grammar.texts
-    spans = [] if texts is None else value_spans(text, texts)
+    found = [] if texts is None else value_spans(text[start:], texts)
+    spans = [span._replace(start=span.start + start, end=span.end + start) for span in found]
     rejected = Counter(answer.rejected)
     fields: dict[Place, FieldConfidence] = {}
     for span in spans:
         if span.path:
             weights = answer.weights[_tokens_of(span, text, ends)]
             fields[span.path] = _field(written_path(span.path), weights, rejected)
-    fields[()] = _field("", answer.weights, rejected)
+    fields[()] = _field("", answer.weights[bisect_right(ends, start) if start else 0 :], rejected)
     if grammar is not None and answer.is_complete:
-        choices = _choices(answer, text, spans)
+        choices = _choices(answer, start, text, spans)
         trees = _trees(answer, choices, text, ends, vocabulary, limits)
         while wanted := [(place, first, way) for place, first, tree in trees for way in tree.wanted()]:
             logits = yield [[*ids[:first], *way] for _, first, way in wanted]
@@ -113,10 +117,12 @@ class _Choice:
     ends: bytes = b",]}"
 
 
-def _choices(answer: ScoredAnswer, text: bytes, spans: Sequence[Span]) -> list[_Choice]:
+def _choices(answer: ScoredAnswer, start: int, text: bytes, spans: Sequence[Span]) -> list[_Choice]:
+    """The choices of an answer that begins at byte `start` of the output's text."""
     if answer.choices is not None:
         values: dict[bytes, Any] = {choice.encode(): choice for choice in answer.choices}
-        return [_Choice((), 0, values, False, values[text], ends=b"")] if text in values else []
+        chosen = text[start:]
+        return [_Choice((), start, values, False, values[chosen], ends=b"")] if chosen in values else []
     assert answer.grammar is not None
     schema = answer.grammar.plan.schema if answer.grammar.plan is not None else {}
     found: list[_Choice] = []
