@@ -52,7 +52,7 @@ def main() -> int:
         report = importlib.import_module(f".{chosen}", __package__).run(options)
         print(report.markdown(), flush=True)
         passed &= report.passed
-        if save:
+        if save or (chosen == "compare" and options.peers and not options.smoke):
             print(f"saved: {report.save()}.md\n")
     return 0 if passed else 1
 

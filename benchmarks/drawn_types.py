@@ -160,7 +160,6 @@ SCALARS: list[Drawn] = [
     Drawn(pydantic.PostgresDsn, _word.map(lambda name: pydantic.PostgresDsn(f"postgresql://me:pw@{name}:5432/db"))),
     Drawn(pydantic.SecretStr, None),
     Drawn(pydantic.Base64Bytes, None),
-    Drawn(pydantic.Base64Str, None),
     Drawn(pydantic.ByteSize, st.integers(0, 10**9)),
     Drawn(Color, st.sampled_from(Color)),
     Drawn(Size, st.sampled_from(Size)),

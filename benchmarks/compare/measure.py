@@ -116,7 +116,9 @@ def paired_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median, and in brackets the range, if there is one."""
+    """Median, and in brackets the range, if there is one; a dash for nothing."""
+    if not values:
+        return "–"
     middle = short(statistics.median(values))
     return middle if len(values) < 2 else f"{middle} ({short(min(values))} … {short(max(values))})"
 

@@ -11,7 +11,7 @@ Picture = dict[str, bytes]
 """Suffix → content."""
 
 OURS = "pageform"
-COLOUR, OTHERS = "#c2410c", ("#475569", "#0e7490", "#4d7c0f", "#7e22ce", "#b45309", "#be123c", "#0369a1", "#57534e")
+COLOUR, OTHERS = "#c2410c", ("#475569", "#0e7490", "#4d7c0f", "#7e22ce", "#0369a1", "#a16207", "#be185d", "#57534e")
 
 
 def bars(title: str, unit: str, samples: Mapping[str, Sequence[float]], higher_is_better: bool) -> Picture:
@@ -33,10 +33,12 @@ def lines(title: str, across: str, up: str, curves: Mapping[str, Sequence[tuple[
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=name, color=_colour(name, list(curves)))
     axes.set_xscale("log", base=2)
+    ticks = sorted({x for points in curves.values() for x, _ in points})
+    axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
-    axes.legend()
+    axes.legend(framealpha=0.5)
     return _rendered(figure)
 
 

@@ -50,8 +50,8 @@ class Session:
                 raise ValueError(f"--workloads {name}: choose from {', '.join(METRICS)}")
         self.options = options
         self.rounds = 1 if options.smoke else options.rounds or ROUNDS
-        self.peers_dir = options.peers_dir or PEERS_DIR
-        self.models = Models(gguf_file(options.model), self.peers_dir)
+        self.peers_dir = (options.peers_dir or PEERS_DIR).resolve()
+        self.models = Models(gguf_file(options.model).resolve(), self.peers_dir)
         self.report = Report("compare", {"model": options.model, "threads": options.threads, "rounds": self.rounds})
         self.figures: dict[str, Figures] = {}
         self.variants: dict[str, dict[str, Variant]] = {}
@@ -206,7 +206,8 @@ class Session:
             for worker in workers:
                 peaks[worker.variant.name] = worker.peak_memory()
         complete = {name: samples for name, samples in runs.items() if len(samples) == rounds}
-        figures = figures_of(workload, complete, peaks, self._decode, score)
+        sampled = {worker.variant.name for worker in workers if worker.variant.most_jobs is not None}
+        figures = figures_of(workload, complete, peaks, self._decode, score, sampled)
         self.figures[workload.name] = figures
         tell(self.report, workload, figures)
         check_answers(self.report, workload, complete, self._decode, judged=not self.options.smoke)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..job import Answer, Job
 from ..peers.worker import Run
@@ -21,12 +21,19 @@ Decode = sanity.Decode
 
 
 def figures_of(
-    workload: Workload, rounds: Rounds, peaks: Mapping[str, int], decode: Decode, score: NamedScore | None = None
+    workload: Workload,
+    rounds: Rounds,
+    peaks: Mapping[str, int],
+    decode: Decode,
+    score: NamedScore | None = None,
+    sampled: Collection[str] = (),
 ) -> Figures:
-    """All figures of a workload; the peak memory has one sample, all else one a round."""
+    """All figures of a workload; the peak memory has one sample, all else one a round. Of the engines that ran a sample
+    of the requests only the rates are figures: fewer requests take less time and wait less."""
     found: Figures = {}
     for name, each in rounds.items():
-        found[name] = {metric.name: [metric.of(runs) for runs in each] for metric in METRICS[workload.name]}
+        metrics = [metric for metric in METRICS[workload.name] if metric.is_rate or name not in sampled]
+        found[name] = {metric.name: [metric.of(runs) for runs in each] for metric in metrics}
         if workload.name == "W5":
             found[name][VALID] = [_valid(runs, decode) / wall(runs) for runs in each]
         if score is not None:
@@ -37,10 +44,10 @@ def figures_of(
 
 def tell(report: Report, workload: Workload, figures: Figures) -> None:
     """A table for readers, and every sample for the file."""
-    columns = list(next(iter(figures.values()), {}))
+    columns = max(map(list, figures.values()), key=len, default=[])
     report.table(
         [f"{workload.name}: {workload.title}", *(f"{column}, {UNITS[column]}" for column in columns)],
-        [[name, *(spread(figures[name][column]) for column in columns)] for name in figures],
+        [[name, *(spread(figures[name].get(column, ())) for column in columns)] for name in figures],
     )
     for name, by_figure in figures.items():
         for column, samples in by_figure.items():

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,10 @@ VLLM_LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
 """What PyPI has of these is built for CUDA; text models need none of them."""
 
 
+ROOT = Path(__file__).resolve().parents[2]
+"""Where `python -m benchmarks…` is found."""
+
+
 class InstallError(Exception):
     """A peer cannot be had here; the message says which step failed and how."""
 
@@ -62,6 +66,11 @@ class Environment:
     def binaries(self) -> Path:
         """Folder of the programs that were built."""
         return self.folder / "build" / "bin"
+
+
+def environment_of(variables: Mapping[str, str]) -> dict[str, str]:
+    """This process's variables and a peer's; without PYTHONPATH, which would put our packages before the peer's own."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(variables)
 
 
 def install(name: str, peers_dir: Path) -> Environment:
@@ -149,8 +158,7 @@ def _pip(environment: Environment, *arguments: str) -> None:
 def _step(environment: Environment, name: str, command: Sequence[str]) -> str:
     """Runs one step of an installation; returns what it printed."""
     bin_folder = environment.folder / "venv" / "bin"
-    variables = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
-    variables.pop("PYTHONPATH", None)
+    variables = environment_of({"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"})
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
     (environment.folder / "install.log").open("a").write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
     if done.returncode:

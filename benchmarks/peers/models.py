@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .install import Environment, InstallError, install
+from .install import ROOT, Environment, InstallError, environment_of, install
 
 OPENVINO_EXPORT = {
     "int4": ["--weight-format", "int4", "--sym", "--group-size", "64", "--ratio", "1.0"],
@@ -71,7 +70,7 @@ class Models:
 
 
 def _run(command: list[str], variables: dict[str, str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment_of(variables))
     if done.returncode:
         text = " ".join((done.stderr or done.stdout)[-600:].split())
         raise InstallError(f"converting the model failed ({done.returncode}): {text}")

@@ -7,14 +7,13 @@ by the seconds of the whole, so that it means the same to every program.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .install import Environment
-from .worker import ROOT, Variant
+from .install import ROOT, Environment, environment_of
+from .worker import Variant
 
 PROBE = """
 import json, random, sys, time
@@ -94,7 +93,7 @@ def _openvino(environment: Environment, variant: Variant, shape: Shape, threads:
 
 def _output(command: list[str], variant: Variant) -> str:
     """stdout of a program that ends within ten minutes."""
-    variables = {**os.environ, **variant.variables}
+    variables = environment_of(variant.variables)
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables, cwd=ROOT, timeout=600
     )

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..job import Answer, Job
-
-ROOT = Path(__file__).resolve().parents[2]
+from .install import ROOT, environment_of
 
 
 class PeerError(Exception):
@@ -61,7 +60,8 @@ class Worker:
         self.timeout = timeout
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        variables = {**os.environ, **variant.variables}
+        is_ours = variant.python == Path(sys.executable)
+        variables = {**os.environ, **variant.variables} if is_ours else environment_of(variant.variables)
         self.born = time.perf_counter()
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(

@@ -1,7 +1,6 @@
 #include "thread_pool.h"
 
 #include <cstdlib>
-#include <limits>
 #include <new>
 
 #include "errors.h"
@@ -19,7 +18,7 @@ constexpr int kSpins = 2000;
 constexpr int kSpinsOversubscribed = 20;
 constexpr int kYields = 4;
 
-// A claim counter holds 2^40 indices and 2^24 phases a run.
+// A claim counter holds a share of 2^40 indices and 2^24 phases a run.
 constexpr int kPositionBits = 40;
 
 void pause() {
@@ -52,6 +51,7 @@ ThreadPool::ThreadPool(int threads)
       spins_(threads > static_cast<int>(std::thread::hardware_concurrency()) ? kSpinsOversubscribed : kSpins) {
   if (threads < 1) refuse("a thread pool needs at least one thread, not ", threads);
   scratch_ = std::vector<Block>(static_cast<size_t>(threads));
+  claims_ = std::vector<Claims>(static_cast<size_t>(threads));
   threads_.reserve(static_cast<size_t>(threads) - 1);
   for (int tid = 1; tid < threads; ++tid) threads_.emplace_back([this, tid] { thread_main(tid); });
 }
@@ -69,7 +69,7 @@ void ThreadPool::run(const std::function<void(Worker&)>& body) {
   failure_ = nullptr;
   cancelled_.store(false, std::memory_order_relaxed);
   arrived_.store(0, std::memory_order_relaxed);
-  claims_.store(0, std::memory_order_relaxed);
+  for (Claims& claims : claims_) claims.word.store(0, std::memory_order_relaxed);
   running_.store(static_cast<uint32_t>(size_ - 1), std::memory_order_relaxed);
   run_number_.fetch_add(1, std::memory_order_release);  // publishes all of the above
   run_number_.notify_all();
@@ -159,20 +159,31 @@ void Worker::barrier() {
   if (pool_.size() > 1) pool_.barrier();
 }
 
-// One counter serves all phases: a thread that has begun phase p saw every index of the phases before it claimed, so a
-// straggler that finds a later phase in the counter has nothing left to do.
-int64_t Worker::claim(int64_t phase, int64_t chunk) {
-  constexpr int64_t nothing_left = std::numeric_limits<int64_t>::max();
-  const uint64_t mine = static_cast<uint64_t>(phase) << kPositionBits;
-  uint64_t seen = pool_.claims_.load(std::memory_order_relaxed);
-  for (;;) {
-    const uint64_t current = seen >> kPositionBits;
-    if (current > static_cast<uint64_t>(phase)) return nothing_left;
-    const uint64_t begin = current == static_cast<uint64_t>(phase) ? seen : mine;
-    if (pool_.claims_.compare_exchange_weak(seen, begin + static_cast<uint64_t>(chunk), std::memory_order_relaxed)) {
-      return static_cast<int64_t>(begin - mine);
+// The counters serve all phases: a thread that has begun phase p found every share of the phases before it claimed, so
+// a straggler that finds a later phase in a counter has nothing left to do. `helped` counts the shares, from the
+// thread's own on, that were found claimed in this phase.
+bool Worker::claim(int64_t phase, int64_t n, int64_t chunk, int* helped, int64_t* begin, int64_t* end) {
+  const int threads = pool_.size();
+  const uint64_t start = static_cast<uint64_t>(phase) << kPositionBits;
+  for (; *helped < threads; ++*helped) {
+    const int owner = (tid_ + *helped) % threads;
+    const int64_t first = n * owner / threads, size = n * (owner + 1) / threads - first;
+    std::atomic<uint64_t>& claims = pool_.claims_[static_cast<size_t>(owner)].word;
+    uint64_t seen = claims.load(std::memory_order_relaxed);
+    for (;;) {
+      const uint64_t current = seen >> kPositionBits;
+      if (current > static_cast<uint64_t>(phase)) return false;
+      const uint64_t at = current == static_cast<uint64_t>(phase) ? seen : start;
+      const auto taken = static_cast<int64_t>(at - start);
+      if (taken >= size) break;
+      if (claims.compare_exchange_weak(seen, at + static_cast<uint64_t>(chunk), std::memory_order_relaxed)) {
+        *begin = first + taken;
+        *end = first + (taken + chunk < size ? taken + chunk : size);
+        return true;
+      }
     }
   }
+  return false;
 }
 
 void* Worker::scratch(size_t bytes) { return pool_.scratch_[static_cast<size_t>(tid_)].reserve(bytes); }

@@ -1,7 +1,7 @@
 // A persistent pool of threads that all execute the same body (SPMD).
 //
 //   pool.run([&](Worker& w) {
-//     w.for_each(tiles, [&](int64_t i) { ... });   // tiles claimed dynamically
+//     w.for_each(tiles, [&](int64_t i) { ... });   // tiles shared out, and claimed by who is free
 //     w.barrier();                                 // all tiles done, results visible
 //     ...
 //   });
@@ -66,8 +66,12 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> running_{0};     // threads other than the caller still in the body
   alignas(64) std::atomic<uint32_t> generation_{0};  // barriers passed
   alignas(64) std::atomic<int> arrived_{0};
-  // Current for_each: phase in the upper bits, next unclaimed index in the lower kPositionBits.
-  alignas(64) std::atomic<uint64_t> claims_{0};
+  // The share of each thread in the current for_each: phase in the upper bits, how much of the share is claimed in the
+  // lower kPositionBits.
+  struct alignas(64) Claims {
+    std::atomic<uint64_t> word{0};
+  };
+  std::vector<Claims> claims_;
 };
 
 }  // namespace pf

@@ -20,15 +20,15 @@ class Worker {
   // Waits until all threads have arrived; everything written before is visible after.
   void barrier();
 
-  // Calls fn(i) for every i in [0, n), each exactly once over all threads, in chunks claimed dynamically. No barrier at
-  // the end. All threads must make the same sequence of for_each and barrier calls.
+  // Calls fn(i) for every i in [0, n), each exactly once over all threads. A thread first works off its own share, an
+  // unbroken range that is the same in every run, so that it streams through memory and finds again what its caches
+  // hold; then it helps the others, a chunk at a time. No barrier at the end. All threads must make the same sequence
+  // of for_each and barrier calls.
   template <class Fn>
   void for_each(int64_t n, Fn&& fn, int64_t chunk = 1) {
     const int64_t phase = next_phase_++;
-    for (;;) {
-      const int64_t begin = claim(phase, chunk);
-      if (begin >= n) return;
-      const int64_t end = begin + chunk < n ? begin + chunk : n;
+    int helped = 0;
+    for (int64_t begin, end; claim(phase, n, chunk, &helped, &begin, &end);) {
       for (int64_t i = begin; i < end; ++i) fn(i);
     }
   }
@@ -42,7 +42,7 @@ class Worker {
   void* shared(size_t bytes);
 
  private:
-  int64_t claim(int64_t phase, int64_t chunk);
+  bool claim(int64_t phase, int64_t n, int64_t chunk, int* helped, int64_t* begin, int64_t* end);
   ThreadPool& pool_;
   int tid_;
   int64_t next_phase_ = 0;

@@ -5,12 +5,16 @@ from __future__ import annotations
 import datetime
 import enum
 import random
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
-from pydantic import BaseModel, Field, TypeAdapter, create_model
+from pydantic import BaseModel, Field, HttpUrl, TypeAdapter, create_model
 from tiny import write_tiny_llama
+from typing_extensions import TypedDict
 
 from pageform import Engine, FinishReason, IncompleteOutput, SamplingParams
 
@@ -36,6 +40,22 @@ class Nested(BaseModel):
     parent: Nested | None = None
 
 
+class Span(NamedTuple):
+    start: int
+    end: int = 0
+
+
+class Note(TypedDict, total=False):
+    text: Annotated[str, Field(max_length=9)]
+    at: datetime.datetime
+
+
+@dataclass
+class Place:
+    name: str
+    inside: Place | None = None
+
+
 FIELDS: list[Any] = [
     str,
     int,
@@ -52,6 +72,19 @@ FIELDS: list[Any] = [
     Annotated[Leaf | Branch, Field(discriminator="kind")],
     tuple[int, str],
     Nested,
+    Decimal,
+    Annotated[Decimal, Field(ge=0, le=100, decimal_places=2)],
+    uuid.UUID,
+    datetime.timedelta,
+    Annotated[datetime.date, Field(ge=datetime.date(2020, 2, 28))],
+    HttpUrl,
+    frozenset[Literal["a", "b"]],
+    Annotated[bytes, Field(min_length=3, max_length=5)],
+    Annotated[float, Field(multiple_of=0.25, ge=-1)],
+    Span,
+    Note,
+    Place,
+    dict[int, Shade],
 ]
 
 
@@ -75,23 +108,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_llama(tmp_path_factory.mktemp("tiny"), seed=11)
 
 
-def cases(engine: Engine) -> list[tuple[Any, int, SamplingParams]]:
-    """(type, tokens that suffice, parameters) for max_tokens from 1 upward."""
+def cases(engine: Engine, thorough: bool = False) -> list[tuple[Any, int, SamplingParams]]:
+    """(type, tokens that suffice, parameters) for max_tokens from 1 upward; `thorough`: all near those."""
     found = []
     for number, type_ in enumerate(TYPES):
         form = engine.form(type_)
         assert form.plan.unenforced == ()
         least, draw = form.min_tokens, random.Random(number)
-        lengths = {
-            1,
-            2,
-            3,
-            least - 1,
-            least,
-            least + 1,
-            least + 2,
-            *(draw.randint(1, 2 * least + 20) for _ in range(8)),
-        }
+        assert least <= form.plan.min_tokens
+        lengths = {1, 2, 3, least - 1, least, least + 1, least + 2, form.plan.min_tokens}
+        lengths |= {draw.randint(1, 2 * least + 20) for _ in range(4)}
+        if thorough:
+            lengths |= {*range(1, least, 5), *range(least - 6, least + 20), *range(least + 20, 2 * least + 60, 9)}
         for max_tokens in sorted(length for length in lengths if 1 <= length <= 400):
             sampling = SamplingParams(
                 temperature=draw.choice([0.0, 1.0]),
@@ -106,8 +134,17 @@ def cases(engine: Engine) -> list[tuple[Any, int, SamplingParams]]:
 
 
 def test_from_1_token_upward_answers_are_valid_or_incomplete(tiny: Path) -> None:
+    judge(tiny, thorough=False)
+
+
+@pytest.mark.slow
+def test_every_length_about_the_shortest_answer(tiny: Path) -> None:
+    judge(tiny, thorough=True)
+
+
+def judge(tiny: Path, thorough: bool) -> None:
     with Engine(tiny, threads=1, max_model_len=512, kv_cache_memory="64MB", check_invariants=True) as engine:
-        drawn = cases(engine)
+        drawn = cases(engine, thorough)
         prompts = [[5 + i % 200, 9, 17] for i in range(len(drawn))]
         completions = engine.generate(prompts, [sampling for _, _, sampling in drawn], progress=False)
         forced = 0
@@ -120,7 +157,7 @@ def test_from_1_token_upward_answers_are_valid_or_incomplete(tiny: Path) -> None
                 assert completion.finish_reason is FinishReason.LENGTH
                 assert sampling.max_tokens < least, f"{type_}: {completion.text!r}"
             forced += completion.detail is not None and "forced" in completion.detail
-        assert forced > 100
+        assert forced > 60
         # The same alone, and without drafts.
         for place in range(0, len(drawn), 7):
             sampling = drawn[place][2].with_(drafts="none")
@@ -132,7 +169,9 @@ def test_typed_answers_are_values_or_incomplete_with_what_there_is(tiny: Path) -
     with Engine(tiny, threads=1, max_model_len=512, kv_cache_memory="16MB") as engine:
         incomplete = 0
         for type_ in (Nested, Branch, list[int]):
-            least = engine.form(type_).min_tokens
+            form = engine.form(type_)
+            least = form.min_tokens
+            assert least <= form.plan.min_tokens
             for max_tokens in range(1, least + 12):
                 sampling = SamplingParams(temperature=0, max_tokens=max_tokens)
                 [outcome] = engine.generate([[7, 8, 9]], sampling, response_model=type_, return_exceptions=True)

@@ -210,3 +210,19 @@ def test_what_is_left_out_is_reported(annotation: Any, text: str, keyword: str, 
 def test_an_enum_of_a_tuple_is_not_what_its_json_stands_for() -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Pair).validate_json("[1,2]")
+
+
+class Noted(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"properties": {"size": {"type": "string"}}, "examples": [{"size": 1}]})
+    size: int = Field(json_schema_extra={"maximum": 5, "note": "small"})
+    color: Color = Field(json_schema_extra={"enum": ["red"]})
+    text: str = Field(json_schema_extra=lambda schema: schema.update(type="integer"), max_length=3)
+
+
+def test_what_is_added_for_readers_can_only_narrow(compiler: GrammarCompiler) -> None:
+    form = Form.of(Noted, compiler)
+    assert form.plan.unenforced == ()
+    assert form.accepts('{"size":5,"color":"red","text":"abc"}')
+    for wrong in ('{"size":6,"color":"red","text":""}', '{"size":5,"color":"green","text":""}'):
+        assert not form.accepts(wrong)
+    assert not form.accepts('{"size":"5","color":"red","text":""}')

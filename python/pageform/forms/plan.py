@@ -53,6 +53,8 @@ class PlanLimits:
     """Levels of lists and objects inside a value of any type."""
     schema_depth: int = 200
     """Deeper nesting of the schema itself is refused."""
+    schema_parts: int = 50_000
+    """So is a schema of more parts, each counted as often as it has to be looked at: about a second of work."""
 
 
 @dataclass(frozen=True, slots=True)

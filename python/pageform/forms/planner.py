@@ -37,6 +37,7 @@ class Planner:
         self._added: list[Added] = []
         self._conjunctions: list[str] = []
         self._depth = 0
+        self._parts = 0
 
     def plan(self, source: Any) -> Plan:
         """The plan; `source` is kept in it."""
@@ -44,6 +45,8 @@ class Planner:
             root = self.node(self._root, "")
         except Nothing as nothing:
             raise self.malformed(nothing.path, nothing.value, nothing.reason, nothing.remedy) from None
+        except RecursionError:
+            raise self.malformed("", self._root, "the schema refers to itself without end", "Cut the circle.") from None
         endless = loosen(root, self.definitions, list(self._promoted.values()))
         if endless:
             raise self.malformed(
@@ -70,6 +73,7 @@ class Planner:
     def node(self, schema: Any, path: str, close: bool = True) -> Node:
         """The planned node. With `close`, objects admit no properties beyond their own. Raises `Nothing`."""
         self._depth += 1
+        self._look(path)
         try:
             if self._depth > self.limits.schema_depth:
                 raise self.malformed(path, self._depth, "the schema is nested too deeply", "Flatten it, or use $ref.")
@@ -85,6 +89,7 @@ class Planner:
 
     def resolve(self, pointer: Any, path: str = "") -> Any:
         """The part of the schema that a reference points to."""
+        self._look(path)
         if not isinstance(pointer, str) or (pointer != "#" and not pointer.startswith("#/")):
             reason = "only references inside the schema (#/…) are supported"
             raise self.malformed(path, pointer, reason, "Inline the target.")
@@ -96,6 +101,12 @@ class Planner:
             except (KeyError, IndexError, TypeError, ValueError):
                 raise self.malformed(path, pointer, "the reference points nowhere", "Define its target.") from None
         return target
+
+    def _look(self, path: str) -> None:
+        self._parts += 1
+        if self._parts > self.limits.schema_parts:
+            reason = f"the schema has more than {self.limits.schema_parts} parts"
+            raise self.malformed(path, self._root, reason, "Use a smaller one: fewer options, or fewer nested allOf.")
 
     def promote(self, node: Node, path: str) -> None:
         """Require all properties of an object, and remember which of them may be optional again."""

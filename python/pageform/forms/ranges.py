@@ -6,6 +6,7 @@ strictly between them.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 _DIGIT = "[0-9]"
@@ -41,7 +42,12 @@ def whole(low: int, high: int) -> str:
         return below if high < 0 else _either([below, whole(0, high)])
     options = []
     while low <= high:
-        end = min(high, 10 ** len(str(low)) - 1)
+        length, most = len(str(low)), len(str(high + 1)) - 1
+        if low == 10 ** (length - 1) and most >= length:  # all numbers of some lengths
+            options.append(f"[1-9]{_DIGIT}{{{length - 1},{most - 1}}}")
+            low = 10**most
+            continue
+        end = min(high, 0 if low == 0 else 10**length - 1)
         options.append(fixed(str(low), str(end)))
         low = end + 1
     return _either(options)
@@ -105,7 +111,8 @@ def _digits(low: int, high: int) -> str:
 
 
 def _any(shape: str) -> str:
-    return "".join(_DIGIT if char.isdigit() else _literal(char) for char in shape)
+    pattern = "".join(_DIGIT if char.isdigit() else _literal(char) for char in shape)
+    return re.sub(r"(?:\[0-9\]){3,}", lambda run: f"{_DIGIT}{{{len(run[0]) // len(_DIGIT)}}}", pattern)
 
 
 def _literal(char: str) -> str:

@@ -46,7 +46,7 @@ struct Plan {
   size_t group_bytes() const { return static_cast<size_t>(rows * groups) * sizeof(ActivationGroup); }
   int64_t items() const { return strips * ((rows + kItemRows - 1) / kItemRows); }
 
-  // Enough claims to even out threads of different speed, but no more: a claim costs some 50 ns.
+  // Enough claims to even out threads of different speed, but no more: each is an atomic operation.
   int64_t chunk(int threads) const {
     const int64_t share = items() / (16 * threads);
     return share < 1 ? 1 : share > 16 ? 16 : share;
