@@ -31,15 +31,16 @@ endif
 # Folders are listed too, so that a removed or renamed file rebuilds as well.
 SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find csrc python/pageform \
 	-name __pycache__ -prune -o \( -type d -o -name '*.cpp' -o -name '*.h' -o -name '*.py' -o -name 'py.typed' \) -print)
-CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt) $(shell find csrc -name '*.cu')
 
-.PHONY: help demo test wheel pure-wheel cpp-tests dev lint format sanitize asan tsan soak bench clean distclean
+.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check dev lint format sanitize asan tsan soak bench clean distclean
 help:
 	@echo "make demo      install, fetch the small model, extract typed records from sample texts"
 	@echo "make test      install, build, run the C++ and the Python tests"
 	@echo "make lint      formatting, ruff, mypy, clang-format, layer contracts;   make format mends the formatting"
 	@echo "make sanitize  the C++ tests under ASan+UBSan and under TSan;   make soak   random load on a real engine"
 	@echo "make bench     throughput, cold start, extraction, memory;   make wheel  dist/*.whl"
+	@echo "make gpu-check  compiles the GPU kernels with nvcc and reads registers, spills and instructions"
 	@echo "make pure-wheel  the wheel without an engine, for any platform: builds it without a compiler and tests it"
 	@echo "make clean     remove build products;   make distclean  and $(VENV)"
 
@@ -127,7 +128,7 @@ test: $(STAMPS)/package $(STAMPS)/model $(STAMPS)/test-deps $(STAMPS)/cpp-tests
 
 # --- the rest -------------------------------------------------------------------------------------------------------
 
-CPP_FILES = $(shell find csrc cpp_tests -name '*.cpp' -o -name '*.h')
+CPP_FILES = $(shell find csrc cpp_tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 PY_FOLDERS := python tests benchmarks examples ci
 
 lint: $(STAMPS)/package $(STAMPS)/dev-deps
@@ -163,6 +164,10 @@ asan: $(STAMPS)/build-tools
 tsan: export TSAN_OPTIONS := halt_on_error=1
 tsan: $(STAMPS)/build-tools
 	$(call run_sanitized,build/tsan,thread,$(NO_ASLR))
+
+# Compiles the GPU kernels and reads their machine code; no GPU is needed.
+gpu-check: $(STAMPS)/venv
+	@$(BIN)/python ci/check_gpu.py
 
 soak: $(STAMPS)/package $(STAMPS)/model
 	@$(BIN)/python -m benchmarks mixed --seed $$RANDOM

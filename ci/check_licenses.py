@@ -11,8 +11,9 @@ from pathlib import Path
 TABLE = Path("third_party/LICENSES.md")
 ROW = re.compile(r"^\| (?P<name>[\w-]+) \| (?P<licence>[\w.-]+) \|", re.MULTILINE)
 NOT_ON_PYPI = {"GoogleTest"}
-# Fetched by the Makefile rather than by pyproject.toml.
-BESIDES = {"torch", "cmake", "ninja"}
+# Fetched by the Makefile, or by ci/check_gpu.py, rather than by pyproject.toml.
+CUDA = {"nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-runtime", "nvidia-cuda-nvdisasm"}
+BESIDES = {"torch", "cmake", "ninja"} | CUDA
 IN_WORDS = {"psf": "python software foundation"}
 """Families of licences that older metadata spells out."""
 

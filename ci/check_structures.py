@@ -32,13 +32,13 @@ its source.
 def modules() -> dict[str, Path]:
     """Name on the page → the file that describes it."""
     found: dict[str, Path] = {}
-    for path in tracked(".py", ".h", ".cpp"):
+    for path in tracked(".py", ".h", ".cpp", ".cu"):
         name = path.as_posix()
         if not name.startswith(tuple(folder + "/" for folder in FOLDERS)):
             continue
         if path.suffix == ".py":
             found[name.removesuffix("__init__.py")] = path
-        elif path.suffix == ".h" or name.removesuffix(".cpp") not in found:
+        elif path.suffix == ".h" or name.rsplit(".", 1)[0] not in found:
             found[name.rsplit(".", 1)[0]] = path
     return found
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clients.cost import Prices, cost_of
-    from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, Usage
+    from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, ToolCall, Usage
     from .core.confidence import ConfidenceOptions, FieldConfidence, Fields, TokenWeight
     from .core.errors import (
         BackendError,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         SnapshotVersionError,
     )
     from .core.params import RepetitionDetection, SamplingParams
+    from .core.reasoning import Reasoning, ReasoningDelta
     from .engine import AsyncEngine, Engine, EngineStats
     from .forms.events import FieldClosed, FieldDelta, FieldEvent, FieldOpened, FieldRetracted
     from .forms.rewind import RewindOptions
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "clients.cost": ("Prices", "cost_of"),
-    "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "Usage"),
+    "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "ToolCall", "Usage"),
     "core.confidence": ("ConfidenceOptions", "FieldConfidence", "Fields", "TokenWeight"),
     "core.errors": (
         "BackendError",
@@ -75,6 +76,7 @@ _HOMES = {
         "SnapshotVersionError",
     ),
     "core.params": ("RepetitionDetection", "SamplingParams"),
+    "core.reasoning": ("Reasoning", "ReasoningDelta"),
     "engine": ("AsyncEngine", "Engine", "EngineStats"),
     "forms.events": ("FieldClosed", "FieldDelta", "FieldEvent", "FieldOpened", "FieldRetracted"),
     "forms.rewind": ("RewindOptions",),
@@ -128,6 +130,8 @@ __all__ = [
     "ParameterError",
     "Partial",
     "Prices",
+    "Reasoning",
+    "ReasoningDelta",
     "RepetitionDetection",
     "ReplayError",
     "RequestError",
@@ -144,6 +148,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "TokenWeight",
+    "ToolCall",
     "Usage",
     "ValidationFailed",
     "cost_of",

@@ -48,6 +48,16 @@ def seen(completion: Completion) -> list[tuple[Any, ...]]:
     ]
 
 
+def difference(one: Any, other: Any, limit: int = 200) -> str:
+    """The first parts that differ, shortened."""
+    if isinstance(one, (list, tuple)) and type(one) is type(other) and len(one) == len(other):
+        return next(difference(a, b) for a, b in zip(one, other, strict=True) if a != b)
+    if isinstance(one, list) and isinstance(other, list):
+        place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+        one, other = one[place : place + 3], other[place : place + 3]
+    return f"{str(one)[:limit]} instead of {str(other)[:limit]}"
+
+
 def shown(entry: Any) -> Any:
     return (entry.id, entry.origin) if isinstance(entry, TokenEntry) else entry
 
@@ -244,7 +254,7 @@ class Walk:
                     raise AssertionError(f"request {one.spec} ended with an error") from completion.error
                 self.events["beginnings equal to those of runs alone"] += 1
             else:
-                assert got == wanted, f"request {one.spec} differs from its run alone: {got} != {wanted}"
+                assert got == wanted, f"request {one.spec} differs from its run alone: {difference(got, wanted)}"
                 self.events["answers equal to those of runs alone"] += 1
 
     def _goes_on(self, one: Live) -> bool:

@@ -136,6 +136,8 @@ def test_the_requests_are_of_all_kinds(alone: list[Outcome]) -> None:
         assert reasons.count(reason) >= least
     assert FinishReason.ERROR not in reasons
     assert sum(len(sample[0]) > 10 for outcome_ in alone for sample in outcome_) > 100
+    assert sum(params.greedy for _, params in REQUESTS) > 100
+    assert sum(not params.greedy for _, params in REQUESTS) > 100
 
 
 @pytest.mark.usefixtures("eager")

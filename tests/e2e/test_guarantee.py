@@ -11,7 +11,7 @@ import pytest
 from pydantic import AfterValidator, BaseModel, Field
 from tiny import write_tiny_llama
 
-from pageform import AsyncEngine, Engine, ParameterError, SamplingParams, SchemaError
+from pageform import AsyncEngine, Engine, ParameterError, SamplingParams, SchemaError, forms
 from pageform.clients.engine_client import from_engine
 
 
@@ -62,6 +62,15 @@ def test_every_verb_gives_or_refuses_it(tiny: Engine, verb: str) -> None:
         VERBS[verb](tiny, Whole, guarantee="some")
     after = tiny.stats()
     assert (after.steps, after.requests_finished) == (before.steps, before.requests_finished)
+
+
+def test_a_plan_is_a_response_model(tiny: Engine) -> None:
+    planned = forms.plan(Whole, forms.PlanLimits(string_length=3))
+    assert isinstance(tiny.generate([5, 6], GREEDY, planned, guarantee="full"), Whole)
+    form = tiny.form(planned)
+    assert form.plan is planned
+    assert tiny.form(forms.plan({"enum": [1, 2]})).accepts("2")
+    assert tiny.generate([5, 6], GREEDY, forms.plan({"enum": [1, 2]})) in (1, 2)
 
 
 def test_without_a_type_it_is_about_the_grammar(tiny: Engine) -> None:

@@ -65,9 +65,10 @@ def drawn_sampling(seed: int, rows: int, outs: int) -> SamplingInputs:
     """Free rows, rows with few and with many allowed tokens, and such as need all logits whatever they are allowed."""
     rng = np.random.default_rng(seed)
     vocab = max(1, outs - int(rng.integers(0, 5)))
-    shares = [1.0, 0.6, 0.1, 1.5 / vocab, 1.5 / vocab, 0.0]
+    shares = [1.0, 0.6, 0.1, 1.5 / vocab, 0.0, 0.0, 0.0]
     allowed = np.stack([rng.random(vocab) < share for share in shares])
-    allowed[2, : vocab // 2] = False
+    allowed[4, rng.integers(0, vocab)] = True
+    allowed[5, rng.integers(0, vocab) :][:16] = True
     return SamplingInputs.greedy(
         rows,
         temperature=rng.choice([0.0, 0.9], rows).astype(np.float32),

@@ -136,6 +136,20 @@ class Rewind:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model called.
+
+    `arguments` is the validated value: an instance of the class that stands for the tool, the keyword arguments of a
+    function, or a dict under a JSON schema. `text` is its JSON as the model wrote it.
+    """
+
+    id: str
+    name: str
+    arguments: Any
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The outcome of one request. With `n > 1`, `choices` holds all samples and the other fields are the first's."""
 
@@ -161,6 +175,11 @@ class Completion:
     """Tokens that were decoded and thrown away; `token_ids` and `usage` hold what was kept."""
     log: list[LogEntry] = field(default_factory=list, compare=False, repr=False)
     """What happened to the output, in order: every token that came, what was taken back and why, the end."""
+    reasoning: str | None = None
+    """The model's thoughts, which are no part of `text`; None without `reasoning`. `usage.details` counts their tokens
+    as `reasoning_tokens`; `token_ids` and `usage.completion_tokens` have them too."""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    """The tools that the model called, in order; their wording is no part of `text`."""
     scores: Fields | None = field(default=None, repr=False)
     """What `fields` gives; None without `confidence=True`."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from .confidence import ConfidenceOptions
 from .drafts import check_draft_mode
 from .errors import ParameterError
+from .reasoning import Reasoning
 
 LogitsProcessor = Callable[[list[int], Any], Any]
 """(output token ids so far, float32 logits [vocab]) -> logits [vocab]; may change the array in place."""
@@ -51,6 +52,11 @@ class SamplingParams:
     leaves no choice about is appended without asking the model, so it has no log-probabilities.
 
     `confidence` measures how sure the model is of each value of the answer: `Completion.fields`.
+
+    With `reasoning` the model thinks before it answers: freely until the end tag, which no grammar constrains, and only
+    then under the request's grammar. True takes the tags from the chat template, `Reasoning(start, end)` names them;
+    False tells templates that know the choice (`enable_thinking`) not to. After `thinking_token_budget` tokens of
+    thoughts the end tag is forced.
     """
 
     temperature: float = 1.0
@@ -88,6 +94,8 @@ class SamplingParams:
     drafts: str | None = None
     forced: str = "verify"
     confidence: bool | ConfidenceOptions = False
+    reasoning: bool | Reasoning | None = None
+    thinking_token_budget: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -173,6 +181,13 @@ def _check(p: SamplingParams) -> None:
         raise ParameterError(
             "logprobs", p.logprobs, 'can\'t be had with forced="accept": the model is not asked', 'Use forced="verify".'
         )
+    if p.reasoning is not None and not isinstance(p.reasoning, (bool, Reasoning)):
+        raise ParameterError("reasoning", p.reasoning, "has another type", "Give True, False or Reasoning(start, end).")
+    if p.thinking_token_budget is not None:
+        _integer(p, "thinking_token_budget", 0, "Give the number of tokens that thoughts may take.")
+        if not p.reasoning:
+            remedy = "Set reasoning=True, or leave it out."
+            raise ParameterError("thinking_token_budget", p.thinking_token_budget, "needs reasoning", remedy)
     given = [name for name in ("json_schema", "regex", "choice", "grammar") if getattr(p, name) is not None]
     if len(given) > 1:
         raise ParameterError(given[1], getattr(p, given[1]), f"can't be combined with {given[0]}", "Give one of them.")

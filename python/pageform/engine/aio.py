@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from ..core.completion import Completion
 from ..core.params import SamplingParams
+from ..text.tool_formats import ToolFormat
 from .answer_stream import AsyncAnswerStream, Ending, ending_of
 from .base import Sampling, is_conversation, outcome
 from .feed import Change
@@ -18,6 +19,7 @@ from .prepare import Messages, Prompt, is_single_prompt
 from .resume import Given, load
 from .sync import Engine, deliver
 from .ticket import Ticket
+from .tools import ToolOptions, ToolStream, tool_options
 from .typed import TypedCall, TypedOptions, start_answers
 
 D = TypeVar("D")
@@ -73,6 +75,9 @@ class AsyncEngine:
         response_model: Any = None,
         *,
         tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         return_exceptions: bool = False,
         request_id: str | None = None,
         **validation: Any,
@@ -81,9 +86,8 @@ class AsyncEngine:
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         TypedOptions(**validation).refuse_unseen_confidence(response_model)
-        if response_model is None:
-            items = [self._engine.encode_chat(item, tools) for item in items]
-        pairs = await self._answers(items, sampling, response_model, request_id, validation)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        pairs = await self._answers(items, sampling, response_model, request_id, validation, offered)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
     def stream(
@@ -96,12 +100,18 @@ class AsyncEngine:
         events: bool = False,
         stable: bool = False,
         partials: Partials = "text",
+        tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         **validation: Any,
     ) -> AsyncAnswerStream:
         """See `Engine.stream`."""
         shown = StreamOptions(events, stable, partials)
+        options = TypedOptions(**validation, asynchronous=True)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
         ending: list[Ending] = []
-        parts = self._stream(ending, prompt, sampling, response_model, shown, request_id, validation)
+        parts = self._stream(ending, prompt, sampling, response_model, shown, request_id, options, offered)
         return AsyncAnswerStream(parts, lambda: ending[0]() if ending else None)
 
     async def _stream(
@@ -112,15 +122,25 @@ class AsyncEngine:
         response_model: Any,
         shown: StreamOptions,
         request_id: str | None,
-        validation: dict[str, Any],
+        options: TypedOptions,
+        offered: ToolOptions | None,
     ) -> AsyncGenerator[Any, None]:
         """The parts of a stream. How it ends is told to `ending` when that is known."""
-        options = TypedOptions(**validation, asynchronous=True)
+        if offered is not None:
+            told: _AsyncDeltas[Any] = _AsyncDeltas()
+            asked, teller = ToolStream.of(self._engine, offered, prompt, sampling, options, request_id, told)
+            ending.append(ending_of(asked))
+            async with contextlib.aclosing(self._stream_typed(asked, teller, teller.next_ticket(), told)) as items:
+                async for item in items:
+                    yield item
+            return
         [params] = self._engine.sampling_list(sampling, 1, response_model is not None, options.confidence)
         if response_model is None:
             self._engine.parts.preparer.promise(params, options.guarantee)
-            texts: _AsyncDeltas[str] = _AsyncDeltas()
-            ticket = self._engine.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id)
+            texts: _AsyncDeltas[Any] = _AsyncDeltas()
+            ticket = self._engine.ticket(
+                prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put
+            )
             ending.append(ending_of(ticket))
             async with contextlib.aclosing(self._run(ticket, texts)) as parts:
                 async for text in parts:
@@ -199,9 +219,16 @@ class AsyncEngine:
         response_model: Any,
         request_id: str | None,
         validation: dict[str, Any],
+        tools: ToolOptions | None = None,
     ) -> list[Any]:
         started = start_answers(
-            self._engine, items, sampling, response_model, TypedOptions(**validation, asynchronous=True), request_id
+            self._engine,
+            items,
+            sampling,
+            response_model,
+            TypedOptions(**validation, asynchronous=True),
+            request_id,
+            tools,
         )
         answers = (self._answer(call, ticket) for call, ticket in started)
         return list(await asyncio.gather(*answers, return_exceptions=True))
@@ -236,7 +263,7 @@ class AsyncEngine:
             raise
 
     async def _stream_typed(
-        self, call: TypedCall[Any], stream: TypedStream, ticket: Ticket, deltas: _AsyncDeltas[Change]
+        self, call: TypedCall[Any], stream: TypedStream | ToolStream, ticket: Ticket, deltas: _AsyncDeltas[Change]
     ) -> AsyncGenerator[Any, None]:
         while True:
             async with contextlib.aclosing(self._run(ticket, deltas)) as changes:

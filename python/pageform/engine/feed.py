@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..forms.events import FieldClosed, FieldDelta, FieldEvent, FieldOpened, FieldRetracted
+from ..forms.segmenter import Part
 from ..structured.json_table import (
     ARRAY_CLOSED,
     ARRAY_OPENED,
@@ -55,7 +56,7 @@ class Retraction(NamedTuple):
     size: int
 
 
-Change = Piece | Retraction | FieldEvent
+Change = Piece | Retraction | FieldEvent | Part
 
 
 @dataclass(slots=True)

@@ -49,16 +49,16 @@ class TypedStream:
     def __init__(self, call: TypedCall[Any], options: StreamOptions, put: Callable[[Change], None]) -> None:
         whole = options.partials == "fields"
         self.feed = FeedOptions(call.form, put, options.events, options.stable, whole)
-        self._call = call
+        self._call, self._put = call, put
         self._prefix = b""
         self._builder: RevocablePartial | None = None
 
     def next_ticket(self) -> Ticket:
         """The request of the current attempt; it begins with what has been told and will not be taken back."""
-        return self._call.next_ticket(self.feed, self._prefix)
+        return self._call.next_ticket(self.feed, self._prefix, self._put)
 
     def see(self, change: Change) -> Any | None:
-        """The partial value, if there is something new to see, or the field event."""
+        """The partial value, if there is something new to see; or the field event, or some more of the thoughts."""
         if not isinstance(change, (Piece, Retraction)):
             return change
         if self._builder is None:

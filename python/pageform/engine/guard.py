@@ -210,11 +210,12 @@ class FieldGuard:
         self._tune()
 
     def _cut_back(self, cut: Cut) -> None:
+        again = self._sink.lead(cut.num_tokens) + cut.again
         self._sink.cut(cut.num_tokens, cut.size)
         request, attempt = self._request, self.rewinder.attempt
         assert request is not None
         self._control.rewind(request, cut.num_tokens, path=cut.path, banned=cut.value, attempt=attempt)
-        self._again = self._spell(cut.again)
+        self._again = self._spell(again)
         self._pending = len(self._again)
 
     def _tune(self) -> None:

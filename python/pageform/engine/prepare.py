@@ -16,13 +16,15 @@ from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..core.request import Request
 from ..core.stopwatch import Stopwatch
+from ..forms.segmenter import Segmenter
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
 from .confidence import Scorer, Submit, Weights
 from .feed import FeedOptions, FieldFeed
 from .guard import FieldGuard, GuardOptions
-from .sink import OnDelta, OutputSink
+from .layouts import after_thoughts, layout_of, limit_of, opened, segmenter_of, tags_of
+from .sink import OnDelta, OnPart, OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
     from ..forms.form import Form
     from ..forms.grammar import Grammar, GrammarCompiler, Mask, Matcher
     from ..forms.kept import Keeper, KeptText
+    from ..forms.layout import Layout
     from ..forms.options import TokenTexts
     from ..forms.plan import Guarantee
+    from ..forms.thinking import ThinkingLimit
     from ..forms.tracker import FieldTracker
     from ..text.tokenizer import Tokenizer
+    from .calls_guard import CallOptions
 
 Messages = Sequence[Mapping[str, Any]]
 Prompt = str | Sequence[int] | Messages
@@ -88,13 +93,14 @@ class Preparer:
     """What drafts were worth so far, under a grammar and without one. Only the engine's thread changes it."""
     _indices: itertools.count[int] = field(default_factory=itertools.count)
 
-    def encode(self, prompt: Prompt) -> list[int]:
+    def encode(self, prompt: Prompt, thinks: bool | None = None) -> list[int]:
         """Token ids of a prompt.
 
         Text gets the tokenizer's special tokens (BOS where the model wants one), a conversation the chat template.
+        `thinks` tells the template whether the model is to think first.
         """
         if is_messages(prompt):
-            return self.encode_chat(prompt)
+            return self.encode_chat(prompt, thinks=thinks)
         if not isinstance(prompt, str):
             return list(prompt)  # type: ignore[arg-type]
         if prompt == "":
@@ -108,21 +114,25 @@ class Preparer:
             )
         return self.tokenizer.encode(prompt)
 
-    def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
+    def encode_chat(self, messages: Messages, tools: Any = None, thinks: bool | None = None) -> list[int]:
         """Token ids of a conversation under the model's chat template, ending where the answer begins."""
         if self.tokenizer is None:
             raise ParameterError(
                 "messages", messages, "need a tokenizer, but tokenizer=None", "Make the engine with one."
             )
-        return self.tokenizer.encode(self.render_chat(messages, tools), add_special_tokens=False)
+        return self.tokenizer.encode(self.render_chat(messages, tools, thinks), add_special_tokens=False)
 
-    def render_chat(self, messages: Messages, tools: Any = None) -> str:
+    def render_chat(self, messages: Messages, tools: Any = None, thinks: bool | None = None) -> str:
         """The text of a conversation under the model's chat template, ending where the answer begins."""
         from ..text.chat import render_chat
+        from ..text.tool_prompt import readable
 
         assert self.tokenizer is not None
         variables: dict[str, Any] = dict(self.tokenizer.special_tokens)
-        return render_chat(messages, self.tokenizer.chat_template, tools, **variables)
+        if thinks is not None:  # what Qwen and DeepSeek call it
+            variables.update(enable_thinking=thinks, thinking=thinks)
+        template = self.tokenizer.chat_template
+        return render_chat(readable(messages, template), template, tools, **variables)
 
     def ticket(
         self,
@@ -135,15 +145,22 @@ class Preparer:
         guard: GuardOptions | None = None,
         kept: KeptText | None = None,
         feed: FeedOptions | None = None,
+        calls: CallOptions | None = None,
+        on_part: OnPart | None = None,
     ) -> Ticket:
         """Checks everything and builds the requests of one prompt (`params.n` samples). Raises ParameterError.
 
-        With a `guard` the values of the answer are judged as they close. What is `kept` of an earlier answer is put in
-        without asking the model. `feed` hears of the answer's fields.
+        With a `guard` the values of the answer are judged as they close, with `calls` those of the arguments of tools.
+        What is `kept` of an earlier answer is put in without asking the model. `feed` hears of the answer's fields,
+        `on_part` of thoughts and calls.
         """
-        prompt_ids = self.encode(prompt)
+        tags = tags_of(params, self.tokenizer)
+        thinks = None if params.reasoning is None else bool(params.reasoning)
+        prompt_ids = opened(self.encode(prompt, thinks), tags, self.tokenizer)
         max_tokens = check_against_model(params, prompt_ids, self.limits)
         grammar = grammar if grammar is not None else self._grammar(params)
+        layout = layout_of(grammar, tags)
+        grammar = after_thoughts(grammar, layout, self.compiler)
         self._needs_text(params)
         allowed = None
         if params.allowed_token_ids is not None:
@@ -162,13 +179,14 @@ class Preparer:
             scorer = self._scorer(params, grammar, allowed, finish, ticket)
             matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
             finisher = self._finisher(grammar, matcher, params, max_tokens)
+            detokenizer = self._detokenizer(params, layout)
             tracker, judge, keeper, teller = self._followers(guard, kept, feed, matcher)
             sink = OutputSink(
                 params=params,
                 rows=RowState(params, prompt_ids, self.eos_ids | stop_ids, words),
                 stop_ids=stop_ids,
                 eos_ids=self.eos_ids,
-                detokenizer=self._detokenizer(params),
+                detokenizer=detokenizer,
                 matcher=matcher,
                 finisher=finisher,
                 allowed=allowed,
@@ -178,6 +196,9 @@ class Preparer:
                 guard=judge,
                 keeper=keeper,
                 feed=teller,
+                thinking=self._thinking(params, detokenizer, grammar, matcher),
+                calls=None if calls is None else calls.follower(matcher, self),
+                on_part=on_part if sample == 0 else None,
                 weights=None if scorer is None else scorer.weights,
             )
             ticket.requests.append(
@@ -330,7 +351,16 @@ class Preparer:
             if getattr(params, name):
                 raise ParameterError(name, getattr(params, name), "needs a tokenizer", "Make the engine with one.")
 
-    def _detokenizer(self, params: SamplingParams) -> IncrementalDetokenizer | None:
+    def _thinking(
+        self, params: SamplingParams, detokenizer: Any, grammar: Grammar | None, matcher: Any
+    ) -> ThinkingLimit | None:
+        if self.tokenizer is None or not isinstance(detokenizer, Segmenter):
+            return None
+        return limit_of(params.thinking_token_budget, detokenizer, grammar, matcher, self.compiler, self.tokenizer)
+
+    def _detokenizer(self, params: SamplingParams, layout: Layout | None) -> IncrementalDetokenizer | Segmenter | None:
         if self.tokenizer is None:
             return None
+        if layout is not None:
+            return segmenter_of(layout, self.tokenizer, params.skip_special_tokens)
         return IncrementalDetokenizer(self.tokenizer, skip_special_tokens=params.skip_special_tokens)

@@ -17,6 +17,7 @@ from ..core.errors import (
     SnapshotDamagedError,
 )
 from ..core.params import LogitsProcessor, RepetitionDetection, SamplingParams
+from ..core.reasoning import Reasoning
 from ..core.request import Request
 from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, decode
 from ..forms.kept import KeptText
@@ -120,6 +121,8 @@ def _params(snapshot: RequestSnapshot, given: Given) -> SamplingParams:
             plain["repetition_detection"] = RepetitionDetection(**plain["repetition_detection"])
         if isinstance(plain.get("confidence"), dict):
             plain["confidence"] = ConfidenceOptions(**plain["confidence"])
+        if isinstance(plain.get("reasoning"), dict):
+            plain["reasoning"] = Reasoning(**plain["reasoning"])
         params = SamplingParams(**plain)
     except (TypeError, PageformError) as error:
         raise SnapshotDamagedError(f"its parameters are not valid: {error}") from error

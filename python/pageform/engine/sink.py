@@ -6,15 +6,18 @@ thread, in the step that sampled the token, so that a stop takes effect in the s
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.completion import Completion, FinishReason, Timings, TokenLogprob, Usage
+from ..core.completion import Completion, FinishReason, Rewind, Timings, TokenLogprob, ToolCall, Usage
 from ..core.errors import RequestError
 from ..core.log import TokenOrigin
 from ..core.params import SamplingParams
 from ..core.plan import RowResult
+from ..forms.segmenter import Segmenter
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
 from .control import RequestControl
@@ -29,12 +32,18 @@ if TYPE_CHECKING:
     from ..forms.finisher import Finisher
     from ..forms.grammar import Matcher
     from ..forms.kept import Keeper
+    from ..forms.segmenter import Part, WrittenCall
+    from ..forms.thinking import ThinkingLimit
     from ..forms.tracker import FieldTracker
     from ..text.detokenizer import IncrementalDetokenizer
+    from .calls_guard import CallFollower
     from .confidence import Weights
 
 OnDelta = Callable[[str, int], None]
 """(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
+
+OnPart = Callable[["Part"], None]
+"""Hears of the parts of an answer that has several: of thoughts as they come, and of each complete call."""
 
 
 class OutputSink:
@@ -46,7 +55,7 @@ class OutputSink:
         rows: RowState,
         stop_ids: frozenset[int],
         eos_ids: frozenset[int],
-        detokenizer: IncrementalDetokenizer | None,
+        detokenizer: IncrementalDetokenizer | Segmenter | None,
         matcher: Matcher | None,
         finisher: Finisher | None,
         allowed: NDArray[np.uint32] | None,
@@ -56,6 +65,9 @@ class OutputSink:
         guard: FieldGuard | None = None,
         keeper: Keeper | None = None,
         feed: FieldFeed | None = None,
+        thinking: ThinkingLimit | None = None,
+        calls: CallFollower | None = None,
+        on_part: OnPart | None = None,
         weights: Weights | None = None,
     ) -> None:
         self.params = params
@@ -75,6 +87,11 @@ class OutputSink:
         self._guard = guard
         self._keeper = keeper
         self._feed = feed
+        self._thinking = thinking
+        self._on_part = on_part
+        self.segmenter = detokenizer if isinstance(detokenizer, Segmenter) else None
+        """Takes the answer apart where it is more than text."""
+        self._calls = calls
         self._weights = weights
         self._parts: list[str] = []
         self._ids: list[int] = []
@@ -86,6 +103,8 @@ class OutputSink:
         """Called before the request is scheduled, and before a replay that precedes that."""
         if self._guard is not None:
             self._guard.bind(request, self, control)
+        if self._calls is not None:
+            self._calls.bind(request, self, control)
         if self._keeper is None or request.log.entries:  # with a log, it has begun before
             return
         for token in self._keeper.beginning:
@@ -105,6 +124,8 @@ class OutputSink:
             self._weights.note(token_id, row, self.matcher)
         if self.matcher is not None and not self.matcher.accept(token_id):
             raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
+        if self._thinking is not None:
+            self._thinking.take(token_id)
         if self._finisher is not None:
             self._finisher.take(token_id)
         reason = self._stop_token(token_id)
@@ -116,11 +137,13 @@ class OutputSink:
                 reason = FinishReason.STOP
         if reason is None and self.params.repetition_detection is not None:
             reason = FinishReason.REPETITION if self._repeats() else None
+        if self._calls is not None and self.segmenter is not None:
+            self._tracker, self._guard = self._calls.follow(self.segmenter)
         return reason if self._tracker is None else self._track(self._tracker, reason)
 
     def _track(self, tracker: FieldTracker, reason: FinishReason | None) -> FinishReason | None:
         """Follows the form: values that the last token closed are judged, and told."""
-        closed = tracker.feed(self.last_text.encode())
+        closed = tracker.feed(self._formal_text.encode())
         is_kept = self._keeper is not None and self._keeper.see(closed)
         verdict = Verdict.FINE
         if self._guard is not None and reason in (None, FinishReason.STOP):
@@ -139,11 +162,15 @@ class OutputSink:
 
     def choose(self, token_id: int) -> int:
         """The sampled token, or the first of the shortest end of the text if nothing longer fits into max_tokens."""
+        if self._thinking is not None:
+            token_id = self._thinking.choose(token_id)
         if self._finisher is None:
             return token_id
         chosen = self._finisher.choose(token_id)
         if chosen != token_id:
             self._detail = "max_tokens: the shortest end of the text was forced"
+        if self._thinking is not None and self._finisher.rest:
+            self._thinking.drop()
         return chosen
 
     def cut(self, num_tokens: int, size: int) -> None:
@@ -176,6 +203,10 @@ class OutputSink:
         if self._feed is not None:
             self._feed.cut(size)
 
+    def lead(self, token: int) -> bytes:
+        """What stands in the token of that index before the text that begins in it."""
+        return b"" if self.segmenter is None else self.segmenter.lead(token)
+
     def listen(self, on_delta: OnDelta | None) -> None:
         """From now on, who hears of text."""
         self._on_delta = on_delta
@@ -204,12 +235,22 @@ class OutputSink:
         """What the last token added to the text."""
         return self._parts[-1]
 
+    @property
+    def _formal_text(self) -> str:
+        """What the last token added to the form, or to the arguments of a call."""
+        if self.segmenter is None or self.segmenter.layout.calls is None:
+            return self._parts[-1]
+        is_end = len(self.segmenter) < len(self._ids)  # a token that ends the answer is no part of it
+        return "" if is_end else self.segmenter.last_arguments
+
     def forced(self) -> Sequence[int]:
         """What comes after the last token without the model being asked: text put back after a rewind, the rest of an
-        end that is forced, what is kept of an earlier answer, and what the grammar forces where the caller wants that
-        accepted."""
+        end (of thoughts, of all) that is forced, what is kept of an earlier answer, and what the grammar forces where
+        the caller wants that accepted."""
         if self._guard is not None and (again := self._guard.take_again()):
             return again
+        if self._thinking is not None and self._thinking.rest:
+            return self._thinking.rest
         if self._finisher is not None and self._finisher.rest:
             return self._finisher.rest
         if self._keeper is not None and (kept := self._keeper.take(self._has_room)):
@@ -240,6 +281,7 @@ class OutputSink:
             self._emit("", token_id)
             return None
         text = self._detokenizer.push(token_id)
+        self._tell_parts()
         if self._stops is None:
             self._emit(text, token_id)
             return None
@@ -250,6 +292,12 @@ class OutputSink:
             return None
         self._stopped_by = stop
         return FinishReason.STOP
+
+    def _tell_parts(self) -> None:
+        parts = self.segmenter.take_parts() if self.segmenter is not None else ()
+        for part in parts if self._on_part is not None else ():
+            assert self._on_part is not None
+            self._on_part(part)
 
     def _repeats(self) -> bool:
         detection = self.params.repetition_detection
@@ -274,6 +322,7 @@ class OutputSink:
         """Builds the completion and hands it on. Called once, whatever the reason was."""
         if self._detokenizer is not None and not isinstance(self._stopped_by, str):
             tail = self._detokenizer.flush()
+            self._tell_parts()
             if self._stops is not None:
                 tail = self._stops.flush() + tail if not self._stops.hit else ""
             if tail:
@@ -287,17 +336,29 @@ class OutputSink:
             self._guard.release()
         self._on_finish(request, self._completion(request))
 
+    @property
+    def _rewinds(self) -> list[Rewind]:
+        if self._calls is not None:
+            return self._calls.rewinds
+        return self._guard.rewinds if self._guard is not None else []
+
     def _completion(self, request: Request) -> Completion:
         assert request.finish_reason is not None
         assert request.finish_time is not None
         finish = request.finish_time
         first = request.first_token_time
         scheduled = request.first_scheduled_time
+        segmenter = self.segmenter
+        thinks = segmenter is not None and segmenter.layout.end is not None
+        calls = segmenter.calls if segmenter is not None else []
+        details = {"reasoning_tokens": segmenter.num_thought_tokens} if segmenter is not None and thinks else {}
         return Completion(
             text="".join(self._parts),
             token_ids=list(self._ids),
             finish_reason=request.finish_reason,
-            usage=Usage(len(request.prompt_ids), len(self._ids), min(request.num_cached, len(request.prompt_ids))),
+            usage=Usage(
+                len(request.prompt_ids), len(self._ids), min(request.num_cached, len(request.prompt_ids)), details
+            ),
             logprobs=self._logprobs,
             prompt_logprobs=self._prompt_logprobs,
             timings=Timings(
@@ -310,11 +371,23 @@ class OutputSink:
             detail=request.detail or self._detail,
             stop=self._stopped_by,
             error=self.fault or request.error or (self._guard.error if self._guard is not None else None),
-            rewinds=self._guard.rewinds if self._guard is not None else [],
+            rewinds=self._rewinds,
             rewound_tokens=request.num_rewound,
             log=request.log.entries,
+            reasoning=segmenter.thoughts if segmenter is not None and thinks else None,
+            tool_calls=[tool_call(request.request_id, call) for call in calls if call.is_complete],
         )
 
 
 def _logprob(row: RowResult) -> TokenLogprob:
     return TokenLogprob(row.token, row.logprob, row.rank, dict(row.top or ()))
+
+
+def tool_call(request_id: str, written: WrittenCall) -> ToolCall:
+    """A complete call with its arguments as plain data."""
+    return ToolCall(call_id(request_id, written.number), written.name, json.loads(written.text), written.text)
+
+
+def call_id(request_id: str, number: int) -> str:
+    """An id for one call of a request: nine letters and digits, as Mistral's templates want it."""
+    return hashlib.sha256(f"{request_id}:{number}".encode()).hexdigest()[:9]

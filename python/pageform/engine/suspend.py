@@ -8,8 +8,10 @@ from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from ..core.completion import Attempt, Completion
+from ..core.confidence import ConfidenceOptions
 from ..core.errors import SnapshotError
 from ..core.params import SamplingParams
+from ..core.reasoning import Reasoning
 from ..core.request import Request
 from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, encode
 from .child import Child
@@ -61,7 +63,7 @@ def plain_params(params: SamplingParams) -> dict[str, Any]:
             continue
         if field.name == "json_schema" and not isinstance(value, str):
             value = json.dumps(value, ensure_ascii=False)
-        elif field.name in ("repetition_detection", "confidence") and not isinstance(value, bool):
+        elif field.name == "repetition_detection" or isinstance(value, (Reasoning, ConfidenceOptions)):
             value = asdict(value)
         elif field.name == "logit_bias":
             value = dict(value)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import queue
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from ..core.completion import Completion
 from ..core.confidence import ConfidenceOptions
@@ -14,19 +14,20 @@ from ..core.params import LogitsProcessor, SamplingParams
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
+from ..text.tool_formats import ToolFormat
 from .answer_stream import AnswerStream, ending_of
 from .base import BaseEngine, Sampling, is_conversation, outcome
+from .deltas import D, Deltas
 from .feed import Change
 from .growing import Partials, StreamOptions, TypedStream
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
 from .resume import Given, load
 from .ticket import Ticket
+from .tools import ToolOptions, ToolStream, tool_options
 from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
 
 T = TypeVar("T")
-D = TypeVar("D")
-_END = object()
 
 
 class Engine(BaseEngine):
@@ -129,9 +130,7 @@ class Engine(BaseEngine):
         With `confidence=True` a completion has `fields`: how sure the model was of each value of its answer.
         `progress` shows a bar (default: for long calls on a terminal).
         """
-        options = TypedOptions(
-            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
-        )
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
         options.refuse_unseen_confidence(response_model)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
@@ -158,9 +157,7 @@ class Engine(BaseEngine):
         progress: bool | None = None,
     ) -> Any:
         """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
-        options = TypedOptions(
-            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
-        )
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -173,6 +170,9 @@ class Engine(BaseEngine):
         response_model: Any = None,
         *,
         tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
         max_retries: int = 3,
         context: Any = None,
         strict: bool | None = None,
@@ -185,16 +185,19 @@ class Engine(BaseEngine):
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations."""
-        options = TypedOptions(
-            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
-        )
+        """Like `generate`, for a conversation (a list of {"role", "content"}) or a list of conversations.
+
+        With `tools` the model may call them: classes, functions or JSON schemas. `tool_choice` is "auto", "required",
+        "none" or one of the tools; the completion's `tool_calls` have validated arguments. A value that is not valid is
+        treated as in a typed answer (`on_invalid`). `tool_format` overrides how calls are written, which the chat
+        template tells: "hermes", "mistral", "args" or "llama3".
+        """
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
         options.refuse_unseen_confidence(response_model)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
-        if response_model is None:
-            items = [self.encode_chat(item, tools) for item in items]
-        pairs = self._answers(items, sampling, response_model, options, request_id, progress)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        pairs = self._answers(items, sampling, response_model, options, request_id, progress, offered)
         return deliver([_first(pair) for pair in pairs], single, return_exceptions)
 
     def stream(
@@ -215,6 +218,10 @@ class Engine(BaseEngine):
         events: bool = False,
         stable: bool = False,
         partials: Partials = "text",
+        tools: Any = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        tool_format: str | ToolFormat = "auto",
     ) -> AnswerStream:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
@@ -225,23 +232,29 @@ class Engine(BaseEngine):
         every partial is a beginning of the final value; another attempt begins with what was shown.
 
         With `events=True` field events take the place of partial objects: `FieldOpened`, `FieldDelta`, `FieldClosed`,
-        `FieldRetracted`; last comes the validated value. When the last part has come, the stream has
-        its `completion`. Leaving the iterator early aborts the request.
+        `FieldRetracted`; last comes the validated value. Leaving the iterator early aborts the request.
+        When the last part has come, the stream has its `completion`.
+
+        Thoughts come as `ReasoningDelta`. With `tools` (see `chat`) each `ToolCall` comes once it is complete and
+        valid, and last the completion.
         """
         shown = StreamOptions(events, stable, partials)
-        options = TypedOptions(
-            max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence=confidence
-        )
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
+        offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        if offered is not None:
+            parts: Deltas[Any] = Deltas()
+            asked, told = ToolStream.of(self, offered, prompt, sampling, options, request_id, parts)
+            return AnswerStream(self._stream_typed(asked, told, told.next_ticket(), parts), ending_of(asked))
         [params] = self.sampling_list(sampling, 1, response_model is not None, confidence)
         if response_model is not None:
             form = self.form(response_model, guarantee)
             call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
-            changes: _Deltas[Change] = _Deltas()
+            changes: Deltas[Change] = Deltas()
             stream = TypedStream(call, shown, changes.put)
             return AnswerStream(self._stream_typed(call, stream, stream.next_ticket(), changes), ending_of(call))
         self._parts.preparer.promise(params, guarantee)
-        texts: _Deltas[str] = _Deltas()
-        ticket = self.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id)
+        texts: Deltas[Any] = Deltas()
+        ticket = self.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put)
         return AnswerStream(self._stream_text(ticket, texts), ending_of(ticket))
 
     def resume(
@@ -281,7 +294,7 @@ class Engine(BaseEngine):
         request_id: str | None = None,
     ) -> AnswerStream:
         """Like `resume`, but yields what `stream` would have yielded from there on."""
-        deltas: _Deltas[Any] = _Deltas()
+        deltas: Deltas[Any] = Deltas()
         given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
         resumed = load(self, data, given, deltas.put_text, deltas.put)
         if resumed.call is not None and resumed.stream is not None:
@@ -289,12 +302,12 @@ class Engine(BaseEngine):
             return AnswerStream(parts, ending_of(resumed.call))
         return AnswerStream(self._stream_text(resumed.ticket, deltas), ending_of(resumed.ticket))
 
-    def _stream_text(self, ticket: Ticket, deltas: _Deltas[str]) -> Generator[Any, None, None]:
+    def _stream_text(self, ticket: Ticket, deltas: Deltas[Any]) -> Generator[Any, None, None]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
     def _stream_typed(
-        self, call: TypedCall[Any], stream: TypedStream, ticket: Ticket, deltas: _Deltas[Change]
+        self, call: TypedCall[Any], stream: TypedStream | ToolStream, ticket: Ticket, deltas: Deltas[Any]
     ) -> Generator[Any, None, None]:
         while True:
             with contextlib.closing(self._run(ticket, deltas)) as changes:
@@ -308,7 +321,7 @@ class Engine(BaseEngine):
             yield from stream.restart(ticket)
             ticket = stream.next_ticket()
 
-    def _run(self, ticket: Ticket, deltas: _Deltas[D]) -> Generator[D, None, None]:
+    def _run(self, ticket: Ticket, deltas: Deltas[D]) -> Generator[D, None, None]:
         """Submits a ticket and yields what is told of it until it is done; aborts it when left early."""
         ticket.future.add_done_callback(lambda _: deltas.end())
         self.submit(ticket)
@@ -326,9 +339,11 @@ class Engine(BaseEngine):
         options: TypedOptions,
         request_id: str | None,
         progress: bool | None,
+        tools: ToolOptions | None = None,
     ) -> list[Any]:
         """(value, completion) or the exception for each item, in order. All are checked before the first starts."""
-        return self._finish_all(start_answers(self, items, sampling, response_model, options, request_id), progress)
+        started = start_answers(self, items, sampling, response_model, options, request_id, tools)
+        return self._finish_all(started, progress)
 
     def _finish_all(self, started: list[tuple[TypedCall[Any] | None, Ticket]], progress: bool | None) -> list[Any]:
         """(value, completion) or the exception for each, in order."""
@@ -360,30 +375,6 @@ class Engine(BaseEngine):
                 open_items -= 1
                 bar.advance(ticket)
         return results
-
-
-class _Deltas(Generic[D]):
-    """What is told of a request, on its way from the engine's thread to an iterating caller, once a request."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def put(self, delta: D) -> None:
-        """Takes something to be yielded; called in the engine's thread."""
-        self._queue.put(delta)
-
-    def put_text(self, text: Any, token_id: int) -> None:
-        """Takes the text of one token; called in the engine's thread."""
-        if text:
-            self._queue.put(text)
-
-    def end(self) -> None:
-        """No more will come."""
-        self._queue.put(_END)
-
-    def __iter__(self) -> Iterator[D]:
-        while (delta := self._queue.get()) is not _END:
-            yield delta
 
 
 def _first(pair: Any) -> Any:

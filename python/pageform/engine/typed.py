@@ -28,12 +28,14 @@ from .child import Child, child_of
 from .feed import FeedOptions
 from .guard import GuardOptions
 from .prepare import Prompt, is_messages
+from .sink import OnPart
 from .suspend import typed_snapshot
 from .ticket import Ticket
 
 if TYPE_CHECKING:
     from ..core.snapshot import TypedSnapshot
     from ..forms.grammar import Grammar
+    from .tools import ToolOptions
 
 T = TypeVar("T")
 
@@ -54,8 +56,8 @@ class TypedOptions:
     on_invalid: OnInvalid = "rewind"
     rewind: RewindOptions | None = None
     guarantee: Guarantee | None = None
-    asynchronous: bool = False
     confidence: bool | ConfidenceOptions = False
+    asynchronous: bool = False
 
     def __post_init__(self) -> None:
         if self.on_invalid not in get_args(OnInvalid):
@@ -89,33 +91,45 @@ class TypedCall(Generic[T]):
         request_id: str | None = None,
         earlier: Earlier[Prompt | Child] | None = None,
     ) -> None:
-        _refuse_second_grammar(params)
-        if params.n != 1:
-            raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
-        self.value: T
-        self.completion: Completion
+        refuse_second_grammar(params)
         self.form = form
-        self.board = Board(_running_loop() if options.asynchronous else engine.background)
-        """Where slow validators run, for all attempts."""
-        self._engine, self._params, self._request_id = engine, params, request_id
-        self._judge = Judge(form.spec, context=options.context, strict=options.strict)
-        self._options = options
-        policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
-        self._max_attempts = policy.max_attempts
-        self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
+        judge = Judge(form.spec, context=options.context, strict=options.strict)
+        self._begin(engine, params, options, request_id, judge)
         payload: Prompt | Child = self._instruct(prompt) if earlier is None else prompt
         self._original = payload if earlier is None else earlier.original
         self._loop: Generator[Ask[Prompt | Child], Answer, Outcome[T]] = retry(
             payload,
-            judge=self._judge,
+            judge=judge,
             reask=self._reask,
-            policy=policy,
+            policy=self._policy,
             hooks=self._observer,
             kwargs=self._shown,
             earlier=earlier,
         )
         self._ask: Ask[Prompt | Child] = next(self._loop)
+
+    def _begin(
+        self,
+        engine: BaseEngine,
+        params: SamplingParams,
+        options: TypedOptions,
+        request_id: str | None,
+        judge: Judge[Any],
+    ) -> None:
+        """What all calls have."""
+        if params.n != 1:
+            raise ParameterError("n", params.n, "a typed answer is one sample", "Set n=1, or give the prompt n times.")
+        self.value: T
+        self.completion: Completion
+        self.board = Board(_running_loop() if options.asynchronous else engine.background)
+        """Where slow validators run, for all attempts."""
+        self._engine, self._params, self._request_id = engine, params, request_id
+        self._judge = judge
+        self._options = options
         self._scores: Fields | None = None  # of the last attempt
+        self._policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
+        self._max_attempts = self._policy.max_attempts
+        self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
 
     def _shown(self, payload: Prompt | Child) -> dict[str, Any]:
         """What hooks see of an attempt."""
@@ -173,20 +187,27 @@ class TypedCall(Generic[T]):
         """What the answer is held to."""
         return self.form.grammar
 
-    def next_ticket(self, feed: FeedOptions | None = None, prefix: bytes = b"") -> Ticket:
+    def next_ticket(
+        self, feed: FeedOptions | None = None, prefix: bytes = b"", on_part: OnPart | None = None
+    ) -> Ticket:
         """The request of the current attempt, checked and not yet submitted. `feed` hears of its fields; its answer
-        begins with `prefix`, JSON up to a value."""
+        begins with `prefix`, JSON up to a value. `on_part` hears of its thoughts; one that goes on from what there is
+        does not think again."""
         payload = self._ask.payload
         guarding = self.guarding()
         kept = guarding["kept"]
         if prefix and (kept is None or not kept.pieces[0].startswith(prefix)):
-            guarding["kept"] = KeptText(self.form.check, (prefix,), ())
+            kept = guarding["kept"] = KeptText(self.form.check, (prefix,), ())
+        params = self._params
+        if kept is not None and params.reasoning:
+            params = params.with_(reasoning=False, thinking_token_budget=None)
         ticket = self._engine.ticket(
             payload.ids if isinstance(payload, Child) else payload,
-            self._params,
+            params,
             self.grammar,
             request_id=self._request_id,
             feed=feed,
+            on_part=on_part,
             **guarding,
         )
         ticket.typed = self.snapshot
@@ -217,22 +238,21 @@ class TypedCall(Generic[T]):
             if self._scores is not None and isinstance(self._ask.payload, Child):
                 completion = replace(completion, scores=completion.scores.completed_by(self._scores))
             self._scores = completion.scores
-        answer = Answer(
-            completion.text,
-            completion.finish_reason,
-            completion.usage,
-            completion,
-            error=_verdict_on(completion),
-        )
         try:
             with self.board.answering(run=completion.finish_reason is FinishReason.STOP):
-                self._ask = self._loop.send(answer)
+                self._ask = self._loop.send(self._answer(completion))
         except StopIteration as stop:
-            outcome: Outcome[T] = stop.value
-            self.value = outcome.value
-            self.completion = replace(completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value)
+            self._accept(completion, stop.value)
             return True
         return False
+
+    def _answer(self, completion: Completion) -> Answer:
+        reason, usage = completion.finish_reason, completion.usage
+        return Answer(completion.text, reason, usage, completion, error=verdict_on(completion))
+
+    def _accept(self, completion: Completion, outcome: Outcome[T]) -> None:
+        self.value = outcome.value
+        self.completion = replace(completion, usage=outcome.usage, attempts=outcome.attempts, parsed=outcome.value)
 
     def fail(self, error: Exception) -> Exception:
         """Ends the attempts because the engine could not give an answer. Returns the error to raise."""
@@ -265,8 +285,13 @@ def start_answers(
     response_model: Any,
     options: TypedOptions,
     request_id: str | None,
+    tools: ToolOptions | None = None,
 ) -> list[tuple[TypedCall[Any] | None, Ticket]]:
     """The call (None for plain text) and first ticket of each item, all checked and none submitted."""
+    if tools is not None:
+        from .tools import start_tools
+
+        return start_tools(engine, items, sampling, options, request_id, tools)
     params = engine.sampling_list(sampling, len(items), response_model is not None, options.confidence)
     if request_id is not None and len(items) != 1:
         raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
@@ -287,15 +312,16 @@ def _running_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     return lambda: loop
 
 
-def _verdict_on(completion: Completion) -> Exception | None:
+def verdict_on(completion: Completion) -> Exception | None:
     """What ended an answer whose value no rewind could mend."""
     judged = completion.finish_reason is FinishReason.VALIDATION and isinstance(completion.error, Exception)
     return completion.error if judged else None  # type: ignore[return-value]
 
 
-def _refuse_second_grammar(params: SamplingParams) -> None:
+def refuse_second_grammar(params: SamplingParams, other: str = "response_model") -> None:
+    """Raises ParameterError if the parameters bring a grammar of their own beside `other`."""
     for name in ("json_schema", "regex", "choice", "grammar"):
         if getattr(params, name) is not None:
             raise ParameterError(
-                name, getattr(params, name), "can't be combined with response_model", "Give only one of them."
+                name, getattr(params, name), f"can't be combined with {other}", "Give only one of them."
             )

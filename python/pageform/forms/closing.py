@@ -9,9 +9,11 @@ shortest one. The bytes then become the fewest tokens that spell them.
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,13 @@ class Vocabulary:
         self._bytes = np.array([byte for byte, _ in single], np.uint8)
         tokens = np.array([token for _, token in single], np.int64)
         self._word, self._bit = tokens // 32, (tokens % 32).astype(np.uint32)
+        self._specials: Mapping[bytes, int] = {}
+
+    def with_specials(self, specials: Mapping[bytes, int]) -> Vocabulary:
+        """The same one, which spells these control tokens where a text has their names."""
+        made = copy.copy(self)
+        made._specials = specials
+        return made
 
     def text(self, tokens: Iterable[int]) -> bytes:
         """The bytes of some tokens."""
@@ -57,6 +66,17 @@ class Vocabulary:
 
     def spell(self, text: bytes) -> list[int] | None:
         """The fewest tokens that a text can be written with; None if the vocabulary can't spell it."""
+        if not self._specials:
+            return self._spell(text)
+        tokens: list[int] = []
+        for piece in split(text, self._specials):
+            spelled = [piece] if isinstance(piece, int) else self._spell(piece)
+            if spelled is None:
+                return None
+            tokens += spelled
+        return tokens
+
+    def _spell(self, text: bytes) -> list[int] | None:
         fewest: list[tuple[int, int] | None] = [(0, 0), *itertools.repeat(None, len(text))]  # (tokens, start of last)
         for end in range(1, len(text) + 1):
             for start in range(max(0, end - self._longest), end):
@@ -74,6 +94,14 @@ class Vocabulary:
             tokens.append(self._ids[text[step[1] : end]])
             end = step[1]
         return tokens[::-1]
+
+
+def split(text: bytes, specials: Mapping[bytes, int]) -> list[bytes | int]:
+    """A text cut at the names of control tokens, which become their ids."""
+    if not specials:
+        return [text] if text else []
+    pattern = b"|".join(b"(" + re.escape(name) + b")" for name in sorted(specials, key=len, reverse=True))
+    return [specials.get(piece, piece) for piece in re.split(pattern, text) if piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +134,7 @@ class TextState:
                 mode, brackets = "", (*brackets, (byte, 0))
             elif byte in b"}]":
                 mode, brackets = "", brackets[:-1]
-            elif byte == 0x2C:
+            elif byte == 0x2C and brackets:
                 bracket, commas = brackets[-1]
                 mode, brackets = "", (*brackets[:-1], (bracket, commas + 1))
             elif byte == 0x3A:
@@ -233,3 +261,22 @@ def ends(matcher: LlgMatcher, tokens: Iterable[int]) -> bool:
     """Whether the text is complete after these tokens."""
     follower = matcher.fork()
     return all(follower.accept(token) for token in tokens) and follower.is_accepting()
+
+
+def after_character(matcher: LlgMatcher, tokens: Sequence[int], vocabulary: Vocabulary) -> list[int] | None:
+    """The tokens, behind the bytes that an incomplete character lacks; None if they may not come even then."""
+    at, missing = matcher.fork(), list[int]()
+    row: Mask = np.zeros(vocabulary.num_mask_words, np.uint32)
+    while not _may_come(at, tokens):
+        at.fill_mask(row)
+        allowed = vocabulary.allowed_bytes(row)
+        if not allowed or min(allowed) < 0x80 or len(missing) == 3:
+            return None
+        missing.append(vocabulary.token_of_byte[allowed[0]])
+        at.accept(missing[-1])
+    return [*missing, *tokens]
+
+
+def _may_come(matcher: LlgMatcher, tokens: Iterable[int]) -> bool:
+    follower = matcher.fork()
+    return all(follower.accept(token) for token in tokens)

@@ -140,7 +140,8 @@ class _DecodeSchema(GenerateJsonSchema):
         described.pop("format", None)
         coding = self._config.val_json_bytes
         if coding == "utf8":
-            if "maxLength" in described:
+            if {"minLength", "maxLength"} & described.keys():
+                _mark(described, "characters", "ASCII", NARROWED)
                 described["pattern"] = r"^[\x20-\x7e]*$"  # one byte a character, so that lengths mean the same
             return described
         low, high = described.pop("minLength", 0), described.pop("maxLength", None)

@@ -19,7 +19,8 @@ import numpy as np
 from ..core.errors import ParameterError, SchemaError
 from ..core.params import SamplingParams
 from ..core.stopwatch import Stopwatch
-from .closing import TextState, Vocabulary, shortest_end
+from .closing import Vocabulary, shortest_end
+from .course import Course, JsonCourse, PlainCourse
 from .lru import Lru
 from .matcher import LlgMatcher, Mask, Matcher, one_line
 from .plan import Plan, PlanLimits, plan
@@ -36,7 +37,7 @@ __all__ = ["Grammar", "GrammarCompiler", "GrammarLimits", "Mask", "Matcher", "fi
 _COMPACT: JsonCompileOptions = {"whitespace_flexible": False, "json_allowed_escapes": 'nrbtf\\"'}
 """No whitespace, and no `\\u` escapes: half of a surrogate pair would make text that JSON parsers refuse."""
 
-_STATES = 5000
+STATES = 5000
 """Places that the search for a grammar's shortest text looks at."""
 
 
@@ -59,8 +60,10 @@ class GrammarLimits:
 class Grammar:
     """A compiled grammar. `matcher()` gives a fresh matcher at its start; any thread may call it."""
 
-    def __init__(self, start: LlgMatcher, planned: Plan | None = None) -> None:
+    def __init__(self, start: LlgMatcher, planned: Plan | None = None, source: str = "") -> None:
         self._start = start
+        self.source = source
+        """The grammar as llguidance takes it."""
         self._lock = threading.Lock()
         self.plan = planned
         """The plan it was compiled from; None for regular expressions, choices and Lark."""
@@ -77,14 +80,33 @@ class Grammar:
         """How long the parts of its JSON are at least; None where there is no schema."""
         return None if self.plan is None else ShortestTexts(self.plan.schema)
 
+    @property
+    def hints(self) -> Sequence[bytes]:
+        """Texts that patterns in it may want; see `closing.shortest_end`."""
+        return () if self.texts is None else self.texts.examples
+
+    def vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The vocabulary as texts of the grammar are spelled."""
+        return vocabulary
+
+    def course(self) -> Course:
+        """Where a text stands that has not begun."""
+        return PlainCourse() if self.texts is None else JsonCourse(self.texts)
+
     def shortest(self, vocabulary: Vocabulary) -> list[int] | None:
         """The fewest tokens of a text that it admits; None if the search, which is made once, finds none."""
         with self._lock:
             if not self._searched:
-                state, hints = (TextState(), self.texts.examples) if self.texts else (TextState("plain"), ())
-                self._shortest = shortest_end(self._start, state, vocabulary, _STATES, hints)
+                self._shortest = self._search(vocabulary)
                 self._searched = True
             return self._shortest
+
+    def _search(self, vocabulary: Vocabulary) -> list[int] | None:
+        return shortest_end(self._start, self.course().state(), vocabulary, STATES, self.hints)
+
+
+def _plain(start: LlgMatcher, source: str) -> Grammar:
+    return Grammar(start, None, source)
 
 
 class GrammarCompiler:
@@ -172,7 +194,9 @@ class GrammarCompiler:
             return LLMatcher.grammar_from_json_schema(text, overrides=_COMPACT)
 
         remedy = "Simplify the type or schema."
-        return self._compile("json", text, planned.parameter, shown, remedy, source, planned)
+        return self.compile(
+            "json", text, planned.parameter, shown, remedy, source, lambda start, text: Grammar(start, planned, text)
+        )
 
     def compile_json_schema(self, schema: Mapping[str, Any] | str | bool) -> Grammar:
         """Plan and compile a JSON schema, given as such or as its text."""
@@ -196,7 +220,7 @@ class GrammarCompiler:
 
         _check_text("regex", pattern)
         remedy = "Use the syntax of Rust's regex crate; look-around and back-references are not supported."
-        return self._compile("regex", pattern, "regex", pattern, remedy, lambda: LLMatcher.grammar_from_regex(pattern))
+        return self.compile("regex", pattern, "regex", pattern, remedy, lambda: LLMatcher.grammar_from_regex(pattern))
 
     def compile_choice(self, choices: Sequence[str]) -> Grammar:
         """One of several texts."""
@@ -211,9 +235,9 @@ class GrammarCompiler:
         if len(choices) > self.limits.choices:
             reason = f"{len(choices)} choices exceed {self.limits.choices}"
             raise SchemaError("choice", list(choices), reason, "Use a regex.")
-        pattern = "|".join(_literal_pattern(choice) for choice in dict.fromkeys(choices))
+        pattern = "|".join(literal_pattern(choice) for choice in dict.fromkeys(choices))
         remedy = "Correct the choices."
-        return self._compile(
+        return self.compile(
             "choice", pattern, "choice", list(choices), remedy, lambda: LLMatcher.grammar_from_regex(pattern)
         )
 
@@ -223,9 +247,9 @@ class GrammarCompiler:
 
         _check_text("grammar", lark)
         remedy = "See https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md for the syntax."
-        return self._compile("lark", lark, "grammar", lark, remedy, lambda: LLMatcher.grammar_from_lark(lark))
+        return self.compile("lark", lark, "grammar", lark, remedy, lambda: LLMatcher.grammar_from_lark(lark))
 
-    def _compile(
+    def compile(
         self,
         kind: str,
         content: str,
@@ -233,14 +257,16 @@ class GrammarCompiler:
         shown: Any,
         remedy: str,
         source: Callable[[], str],
-        planned: Plan | None = None,
+        finish: Callable[[LlgMatcher, str], Grammar] = _plain,
     ) -> Grammar:
-        """The grammar of some content, which must prove that a text can begin."""
+        """The grammar of some content, which must prove that a text can begin; `finish` makes it of a matcher and its
+        source."""
         from llguidance import LLMatcher
 
         def make() -> Grammar:
             self._check_size(parameter, content)
-            inner = LLMatcher(self.tokenizer, source(), log_level=0, limits=self._parser_limits())
+            text = source()
+            inner = LLMatcher(self.tokenizer, text, log_level=0, limits=self._parser_limits())
             matcher = LlgMatcher(inner, frozenset(self.eos_ids))
             fault = matcher.fault()
             if fault is None:
@@ -252,7 +278,7 @@ class GrammarCompiler:
                 if "NoExtension" in fault:
                     raise SchemaError(parameter, shown, "no text satisfies it", "Widen it to allow some text.")
                 raise SchemaError(parameter, shown, fault, remedy)
-            return Grammar(matcher, planned)
+            return finish(matcher, text)
 
         try:
             return self._grammars.get((kind, content), make)
@@ -336,7 +362,7 @@ def _executor() -> LLExecutor:
     return LLExecutor()
 
 
-def _literal_pattern(text: str) -> str:
+def literal_pattern(text: str) -> str:
     """A regular expression for exactly this text; every sign is written as its code point."""
     return "".join(char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):x}}}" for char in text)
 

@@ -20,6 +20,9 @@ CHARACTERS = "no control characters but white space and backspace"
 """What text of any kind is made of: the others have only `\\u` escapes in JSON, which the grammar does not write."""
 
 
+_ASCII_CLASS = re.compile(r"\\[wd]")
+
+
 def plan_number(planner: Planner, schema: Schema, path: str, close: bool) -> Node:
     """A number or an integer, with its digits bounded."""
     for keyword in BY_KIND["number"] & schema.keys():
@@ -62,6 +65,8 @@ def plan_string(planner: Planner, schema: Schema, path: str, close: bool) -> Nod
         planner.add("", "characters", CHARACTERS)
     if planned.empty:
         raise Nothing(path, _own(schema, "string"), planned.empty, "Widen the pattern or the lengths.")
+    if _ASCII_CLASS.search(schema.get("pattern", "")):
+        planner.add(path, "pattern", r"\w and \d are ASCII")
     for keyword, value in planned.missed.items():
         planner.miss(path, keyword, value)
     if planned.added is not None:

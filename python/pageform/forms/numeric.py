@@ -28,8 +28,8 @@ _MAX_COEFFICIENT = 2**32 - 1
 _MAX_PLACES = 10
 """llguidance refuses a `multipleOf` below 1e-10."""
 
-_DEFAULT_GRIDS = ((12, 3), (5, 9))
-"""(digits before the point, digits after it): amounts of money, and measured values."""
+_DEFAULT_GRIDS = ((12, 3), (9, 6), (5, 9))
+"""(digits before the point, digits after it): amounts of money, moments in seconds, and measured values."""
 _DEFAULT_ENDS = frozenset(10**whole - Fraction(1, 10**places) for whole, places in _DEFAULT_GRIDS)
 _LAST_GRIDS = ((DIGITS, 0), (8, 7), (0, _MAX_PLACES))
 """Used where the type's own bounds leave no room in the default grids."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from .shortest import NUMBER, UNKNOWN_PATTERN, ShortestTexts
 
-_QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
+_QUOTE, _BACKSLASH, _COMMA, _COLON, _SPACE = b'"\\,: '
 _OPENERS = {ord("{"): "object", ord("["): "array"}
 _CLOSERS = frozenset(b"}]")
 
@@ -108,7 +108,7 @@ class OpenPath:
         place = self._place
         if place is Place.STRING:
             self._in_string(byte)
-        elif place is Place.SCALAR and byte not in b",]}":
+        elif byte == _SPACE or (place is Place.SCALAR and byte not in b",]}"):
             return
         elif byte in _CLOSERS:
             self._frames.pop()

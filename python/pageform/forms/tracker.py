@@ -108,6 +108,10 @@ class FieldTracker:
         """How many bytes of text came before the token of that index."""
         return self._marks[token][3] if token < len(self._marks) else len(self.text)
 
+    def skip(self, num_tokens: int) -> None:
+        """So many tokens before the answer are no part of it."""
+        self._marks.extend([(self._machine.copy(), (), self._string, 0)] * num_tokens)
+
     def feed(self, data: bytes) -> list[Closed]:
         """Takes the text of the next token; the values that it closes, innermost first.
 

@@ -76,7 +76,8 @@ class Outcomes:
             else:
                 self._deliver(target, result, now)
         if drafts:
-            self._verify(request, drafts, [result for _, result in outcomes[after_drafts:]], now)
+            drafted = [result for _, result in outcomes[after_drafts:]]
+            self._verify(request, seq.start + certain, drafts, drafted, now)
 
     def go_on(self, request: Request, now: float) -> None:
         """A request that was held runs again: what is certain to follow is appended."""
@@ -100,13 +101,16 @@ class Outcomes:
         except Exception as error:
             self._finish(request, FinishReason.ERROR, now, detail=str(error), error=error)
 
-    def _verify(self, request: Request, drafts: Sequence[Draft], results: Sequence[RowResult], now: float) -> None:
+    def _verify(
+        self, request: Request, start: int, drafts: Sequence[Draft], results: Sequence[RowResult], now: float
+    ) -> None:
         """Goes along the drafts as far as they are what was sampled; then what was sampled stands, the rest is waste.
 
-        `results[i]` was sampled after `drafts[i]`. `num_computed` stands before the first draft; what belongs in its
-        place, and perhaps more of the output, is known by now.
+        `results[i]` was sampled after `drafts[i]`. The first draft was computed at position `start`; what belongs in
+        its place, and perhaps more of the output, is known by now. If that was taken back meanwhile, `num_computed` no
+        longer stands there, and no draft counts.
         """
-        start, prompt = request.num_computed, request.num_prompt_tokens
+        prompt = request.num_prompt_tokens
         right, missed = 0, False
         while right < len(drafts) and request.state is RequestState.RUNNING:
             place = start + right - prompt

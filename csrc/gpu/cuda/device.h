@@ -1,0 +1,236 @@
+// The words of gpu.h in CUDA. The only inline assembly of the project for NVIDIA's GPUs is here and in numbers.h.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+
+#define GPU_KERNEL(threads) __global__ __launch_bounds__(threads)
+#define GPU_DEVICE __device__ __forceinline__
+#define GPU_UNROLL _Pragma("unroll")
+#define GPU_SHARED(type, name, dims) __shared__ type name dims
+#define GPU_DYNAMIC_SHARED(type, name)             \
+  extern __shared__::pf::gpu::Vec16 gpu_dynamic[]; \
+  type* const name = reinterpret_cast<type*>(gpu_dynamic)
+#define GPU_LAUNCH(kernel, grid, threads, bytes, stream, ...)                                  \
+  do {                                                                                         \
+    ::pf::gpu::prepare_launch(reinterpret_cast<const void*>(&kernel), bytes);                  \
+    const ::pf::gpu::Dim3 gpu_grid = grid;                                                     \
+    kernel<<<dim3(gpu_grid.x, gpu_grid.y, gpu_grid.z), threads, bytes, stream>>>(__VA_ARGS__); \
+    ::pf::gpu::check(cudaGetLastError(), #kernel);                                             \
+  } while (0)
+#define GPU_PLANTED(name) false
+#define GPU_HAS_MMA 1
+
+namespace pf::gpu {
+
+struct Dim3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+using Stream = cudaStream_t;
+
+// Only the emulator wants to know where a word stands.
+struct Site {
+  static constexpr __host__ __device__ Site current() { return {}; }
+};
+
+inline void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+// More than 48 KiB of shared memory must be asked for.
+inline void prepare_launch(const void* kernel, size_t bytes) {
+  if (bytes <= 48 * 1024) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "shared memory of a kernel");
+}
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+GPU_DEVICE unsigned thread_x() { return threadIdx.x; }
+GPU_DEVICE unsigned threads_x() { return blockDim.x; }
+GPU_DEVICE unsigned block_x() { return blockIdx.x; }
+GPU_DEVICE unsigned block_y() { return blockIdx.y; }
+GPU_DEVICE unsigned block_z() { return blockIdx.z; }
+GPU_DEVICE unsigned grid_x() { return gridDim.x; }
+GPU_DEVICE int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
+GPU_DEVICE int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
+
+GPU_DEVICE void block_sync() { __syncthreads(); }
+GPU_DEVICE void warp_sync() { __syncwarp(); }
+GPU_DEVICE void fence() { __threadfence(); }
+GPU_DEVICE void spin() { __nanosleep(20); }
+
+template <class T>
+GPU_DEVICE T shuffle(T value, int lane) {
+  return __shfl_sync(kAllLanes, value, lane);
+}
+template <class T>
+GPU_DEVICE T shuffle_xor(T value, int mask) {
+  return __shfl_xor_sync(kAllLanes, value, mask);
+}
+template <class T>
+GPU_DEVICE T shuffle_down(T value, int delta) {
+  return __shfl_down_sync(kAllLanes, value, static_cast<unsigned>(delta));
+}
+GPU_DEVICE uint64_t ballot(bool predicate) { return __ballot_sync(kAllLanes, predicate); }
+
+template <class T>
+GPU_DEVICE T atomic_add(T* p, T value) {
+  return atomicAdd(p, value);
+}
+template <class T>
+GPU_DEVICE T atomic_max(T* p, T value) {
+  return atomicMax(p, value);
+}
+template <class T>
+GPU_DEVICE T atomic_min(T* p, T value) {
+  return atomicMin(p, value);
+}
+template <class T>
+GPU_DEVICE T atomic_or(T* p, T value) {
+  return atomicOr(p, value);
+}
+template <class T>
+GPU_DEVICE T atomic_exchange(T* p, T value) {
+  return atomicExch(p, value);
+}
+template <class T>
+GPU_DEVICE T atomic_compare_exchange(T* p, T expected, T value) {
+  return atomicCAS(p, expected, value);
+}
+
+template <class T>
+GPU_DEVICE T load_acquire(const T* p) {
+  static_assert(sizeof(T) == 4);
+  uint32_t bits;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(bits) : "l"(p) : "memory");
+  return static_cast<T>(bits);
+}
+template <class T>
+GPU_DEVICE void store_release(T* p, T value) {
+  static_assert(sizeof(T) == 4);
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(p), "r"(static_cast<uint32_t>(value)) : "memory");
+}
+
+template <int kBytes>
+struct NativeVec;
+template <>
+struct NativeVec<4> {
+  using type = uint32_t;
+};
+template <>
+struct NativeVec<8> {
+  using type = uint2;
+};
+template <>
+struct NativeVec<16> {
+  using type = uint4;
+};
+
+template <class V>
+GPU_DEVICE V load_vec(const void* p, Site = {}) {
+  const auto native = *static_cast<const typename NativeVec<sizeof(V)>::type*>(p);
+  V value;
+  memcpy(&value, &native, sizeof value);
+  return value;
+}
+// In assembly, since nvcc makes some such stores four of 4 bytes.
+template <class V>
+GPU_DEVICE void store_vec(void* p, V value, Site = {}) {
+  uint32_t words[sizeof(V) / 4];
+  memcpy(words, &value, sizeof value);
+  const size_t address = __cvta_generic_to_global(p);
+  if constexpr (sizeof(V) == 16) {
+    asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(address), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+                 "r"(words[3])
+                 : "memory");
+  } else if constexpr (sizeof(V) == 8) {
+    asm volatile("st.global.v2.b32 [%0], {%1,%2};" ::"l"(address), "r"(words[0]), "r"(words[1]) : "memory");
+  } else {
+    static_assert(sizeof(V) == 4);
+    asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(words[0]) : "memory");
+  }
+}
+
+GPU_DEVICE uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+template <int kBytes>
+GPU_DEVICE void copy_async(void* shared, const void* global, bool valid = true) {
+  static_assert(kBytes == 16, "cp.async.cg copies 16 bytes");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], %2, %3;\n" ::"r"(shared_address(shared)), "l"(global),
+               "n"(kBytes), "r"(valid ? kBytes : 0)
+               : "memory");
+}
+GPU_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+template <int kGroupsLeft>
+GPU_DEVICE void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kGroupsLeft) : "memory");
+}
+
+GPU_DEVICE void load_matrix(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+GPU_DEVICE void load_matrix(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];\n"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
+GPU_DEVICE void load_matrix_transposed(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+GPU_DEVICE void load_matrix_transposed(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];\n"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+#define PF_MMA(instruction, constraint)                                                 \
+  asm volatile(instruction " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"   \
+               : constraint(d[0]), constraint(d[1]), constraint(d[2]), constraint(d[3]) \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+
+template <class T>
+struct Mma;
+template <>
+struct Mma<f16> {
+  static GPU_DEVICE void run(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    PF_MMA("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "+f");
+  }
+};
+template <>
+struct Mma<bf16> {
+  static GPU_DEVICE void run(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    PF_MMA("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", "+f");
+  }
+};
+template <>
+struct Mma<int8_t> {
+  static GPU_DEVICE void run(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    PF_MMA("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", "+r");
+  }
+};
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+template <>
+struct Mma<e4m3> {
+  static GPU_DEVICE void run(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    PF_MMA("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32", "+f");
+  }
+};
+#endif
+#undef PF_MMA
+
+template <class T, class D>
+GPU_DEVICE void mma(D (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  Mma<T>::run(d, a, b);
+}
+
+}  // namespace pf::gpu

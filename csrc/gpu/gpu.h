@@ -1,0 +1,59 @@
+// The one header of every GPU kernel. The same source becomes CUDA, HIP, or C++ that the emulator runs; which one is
+// decided here, and nothing outside this folder names a vendor.
+//
+//   template <class T>
+//   GPU_KERNEL(kThreads) void scale(T* x, float by, int64_t n) {
+//     const int64_t i = int64_t{block_x()} * kThreads + thread_x();
+//     if (i < n) x[i] = from_float<T>(to_float(x[i]) * by);
+//   }
+//   GPU_LAUNCH(scale<T>, (Dim3{blocks}), kThreads, 0, stream, x, 2.0f, n);    // commas of <> and {} need parentheses
+//
+// The words, defined by each backend's device.h:
+//   GPU_KERNEL(threads) GPU_DEVICE GPU_UNROLL      declarations; `threads` is the largest block
+//   GPU_SHARED(type, name, dims)                   an array of the block, as in GPU_SHARED(float, tile, [4][64])
+//   GPU_DYNAMIC_SHARED(type, name)                 the array whose bytes the launch gives
+//   GPU_LAUNCH(kernel, grid, threads, bytes, stream, ...)   throws std::runtime_error when the launch is refused
+//   GPU_PLANTED("name")                            false, but for a test that wants to see a mistake found
+//   Site::current()                                as a default argument: the caller's line, for the emulator's reports
+//   thread_x() threads_x() block_x() block_y() block_z() grid_x() lane_id() warp_id()
+//   kWarp                                          lanes of a warp, a constant of the target and never a literal
+//   block_sync() warp_sync() fence() spin()        fence orders memory for the whole device
+//   shuffle(v, lane) shuffle_xor(v, mask) shuffle_down(v, delta) ballot(p)     of a whole warp
+//   atomic_add atomic_max atomic_min atomic_or atomic_exchange atomic_compare_exchange    integers; without order
+//   load_acquire(p) store_release(p, v)
+//   load_vec<V>(p) store_vec(p, v)                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned; a store is
+//   of
+//                                                  global memory
+//   copy_async<16>(shared, global, valid)  copy_async_commit()  copy_async_wait<n>()      zeros where not valid
+//   GPU_HAS_MMA and, where it is 1: load_matrix(fragment, row) load_matrix_transposed mma<T>(d, a, b)   see
+//   simt/matrix.cpp
+//
+// Shuffles move values and order no memory. Float atomics are left out: their sums would depend on the schedule.
+#pragma once
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "numbers.h"
+
+#if defined(__HIPCC__) || defined(__HIP__)
+#include "hip/device.h"
+#elif defined(__CUDACC__)
+#include "cuda/device.h"
+#else
+#include "simt/device.h"
+#endif
+
+namespace pf::gpu {
+
+// The sum, or the largest, over a warp, in every lane: a tree whose shape depends on nothing.
+GPU_DEVICE float warp_sum(float value) {
+  GPU_UNROLL for (int mask = kWarp / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+GPU_DEVICE float warp_max(float value) {
+  GPU_UNROLL for (int mask = kWarp / 2; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));
+  return value;
+}
+
+}  // namespace pf::gpu

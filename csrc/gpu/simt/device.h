@@ -1,0 +1,145 @@
+// The words of gpu.h as the emulator understands them.
+#pragma once
+#include "intrinsics.h"
+
+#ifndef PF_SIMT_WARP
+#define PF_SIMT_WARP 32
+#endif
+
+#define GPU_KERNEL(threads)
+#define GPU_DEVICE inline
+#define GPU_UNROLL
+#define GPU_SHARED(type, name, dims)              \
+  static const char name##_key = 0;               \
+  using name##_type = type dims;                  \
+  name##_type& name = *static_cast<name##_type*>( \
+      ::pf::simt::shared_array(&name##_key, sizeof(name##_type), #name, ::pf::simt::Where::current()))
+#define GPU_DYNAMIC_SHARED(type, name) \
+  type* const name = static_cast<type*>(::pf::simt::dynamic_shared(::pf::simt::Where::current()))
+#define GPU_LAUNCH(kernel, grid, threads, bytes, stream, ...)                                                 \
+  (stream)->launch(&kernel, #kernel, ::pf::gpu::kWarp, grid, ::pf::gpu::Dim3{static_cast<unsigned>(threads)}, \
+                   bytes __VA_OPT__(, ) __VA_ARGS__)
+#define GPU_PLANTED(name) (::pf::simt::planted(name))
+#define GPU_HAS_MMA (PF_SIMT_WARP == 32)
+
+namespace pf::gpu {
+
+using Dim3 = simt::Dim3;
+using Stream = simt::Device*;
+// Where a word stands in the source: what reports and mutants go by.
+using Site = simt::Where;
+
+constexpr int kWarp = PF_SIMT_WARP;
+
+inline unsigned thread_x() { return simt::thread_x(); }
+inline unsigned threads_x() { return simt::threads_x(); }
+inline unsigned block_x() { return simt::block_index().x; }
+inline unsigned block_y() { return simt::block_index().y; }
+inline unsigned block_z() { return simt::block_index().z; }
+inline unsigned grid_x() { return simt::grid_size().x; }
+inline int lane_id() { return static_cast<int>(simt::thread_x()) % kWarp; }
+inline int warp_id() { return static_cast<int>(simt::thread_x()) / kWarp; }
+
+inline void block_sync(Site at = Site::current()) { simt::block_sync(at); }
+inline void warp_sync(Site at = Site::current()) { simt::warp_sync(at); }
+inline void fence(Site at = Site::current()) { simt::fence(at); }
+inline void spin(Site at = Site::current()) { simt::spin(at); }
+
+template <class T>
+T shuffle(T value, int lane, Site at = Site::current()) {
+  simt::shuffle(&value, sizeof value, lane, at);
+  return value;
+}
+template <class T>
+T shuffle_xor(T value, int mask, Site at = Site::current()) {
+  return gpu::shuffle(value, lane_id() ^ mask, at);
+}
+// Beyond the last lane, the own value.
+template <class T>
+T shuffle_down(T value, int delta, Site at = Site::current()) {
+  const int lane = lane_id() + delta;
+  return gpu::shuffle(value, lane < kWarp ? lane : lane_id(), at);
+}
+inline uint64_t ballot(bool predicate, Site at = Site::current()) { return simt::ballot(predicate, at); }
+
+template <class T>
+T atomic_add(T* p, T value, Site at = Site::current()) {
+  return simt::atomic<T>(simt::AtomicOp::kAdd, p, value, T{}, at);
+}
+template <class T>
+T atomic_max(T* p, T value, Site at = Site::current()) {
+  return simt::atomic<T>(simt::AtomicOp::kMax, p, value, T{}, at);
+}
+template <class T>
+T atomic_min(T* p, T value, Site at = Site::current()) {
+  return simt::atomic<T>(simt::AtomicOp::kMin, p, value, T{}, at);
+}
+template <class T>
+T atomic_or(T* p, T value, Site at = Site::current()) {
+  return simt::atomic<T>(simt::AtomicOp::kOr, p, value, T{}, at);
+}
+template <class T>
+T atomic_exchange(T* p, T value, Site at = Site::current()) {
+  return simt::atomic<T>(simt::AtomicOp::kExchange, p, value, T{}, at);
+}
+template <class T>
+T atomic_compare_exchange(T* p, T expected, T value, Site at = Site::current()) {
+  return simt::atomic<T>(simt::AtomicOp::kCompareExchange, p, value, expected, at);
+}
+template <class T>
+T load_acquire(const T* p, Site at = Site::current()) {
+  return simt::load_acquire(p, at);
+}
+template <class T>
+void store_release(T* p, T value, Site at = Site::current()) {
+  simt::store_release(p, value, at);
+}
+
+template <class V>
+V load_vec(const void* p, Site at = Site::current()) {
+  V value;
+  simt::read_vector(&value, p, sizeof value, at);
+  return value;
+}
+template <class V>
+void store_vec(void* p, V value, Site at = Site::current()) {
+  simt::write_vector(p, &value, sizeof value, at);
+}
+
+template <int kBytes>
+void copy_async(void* shared, const void* global, bool valid = true, Site at = Site::current()) {
+  simt::copy_async(shared, global, kBytes, valid ? kBytes : 0, at);
+}
+inline void copy_async_commit() { simt::copy_async_commit(); }
+template <int kGroupsLeft>
+void copy_async_wait(Site at = Site::current()) {
+  simt::copy_async_wait(kGroupsLeft, at);
+}
+
+#if GPU_HAS_MMA
+template <int kMatrices>
+void load_matrix(uint32_t (&fragment)[kMatrices], const void* row, Site at = Site::current()) {
+  simt::load_matrix(fragment, kMatrices, false, row, at);
+}
+template <int kMatrices>
+void load_matrix_transposed(uint32_t (&fragment)[kMatrices], const void* row, Site at = Site::current()) {
+  simt::load_matrix(fragment, kMatrices, true, row, at);
+}
+
+template <class T>
+constexpr simt::MmaType kMmaType = simt::MmaType::kF16;
+template <>
+inline constexpr simt::MmaType kMmaType<bf16> = simt::MmaType::kBF16;
+template <>
+inline constexpr simt::MmaType kMmaType<int8_t> = simt::MmaType::kS8;
+template <>
+inline constexpr simt::MmaType kMmaType<e4m3> = simt::MmaType::kE4M3;
+
+// D is float, or int32_t if T is int8_t.
+template <class T, class D>
+void mma(D (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Site at = Site::current()) {
+  simt::mma(kMmaType<T>, d, a, b, at);
+}
+#endif
+
+}  // namespace pf::gpu

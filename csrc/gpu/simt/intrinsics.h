@@ -1,0 +1,62 @@
+// What a running kernel asks of the emulator. All of it lies in functions of the emulator, which is never instrumented,
+// so that in check mode only the kernel's own loads and stores count.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include <source_location>
+
+#include "simt.h"
+
+namespace pf::simt {
+
+using Where = std::source_location;
+
+unsigned thread_x();
+unsigned threads_x();
+Dim3 block_index();
+Dim3 grid_size();
+
+void block_sync(Where at);
+void warp_sync(Where at);
+void fence(Where at);
+void spin(Where at);
+bool planted(const char* name);
+
+// `value` becomes lane `from`'s; every lane of the warp takes part.
+void shuffle(void* value, size_t bytes, int from, Where at);
+uint64_t ballot(bool predicate, Where at);
+
+void* shared_array(const void* key, size_t bytes, const char* name, Where at);
+void* dynamic_shared(Where at);
+
+// One vector access of 4, 8 or 16 bytes.
+void read_vector(void* to, const void* from, size_t bytes, Where at);
+void write_vector(void* to, const void* from, size_t bytes, Where at);
+
+// Read-modify-write without order (T: int32_t, uint32_t, uint64_t as unsigned long long); fence() orders.
+enum class AtomicOp { kAdd, kMax, kMin, kOr, kExchange, kCompareExchange };
+template <class T>
+T atomic(AtomicOp op, T* p, T operand, T expected, Where at);
+template <class T>
+T load_acquire(const T* p, Where at);
+template <class T>
+void store_release(T* p, T value, Where at);
+
+// The copy lands when it is waited for; until then its target reads as NaNs and counts as uninitialized.
+void copy_async(void* shared, const void* global, size_t bytes, size_t valid_bytes, Where at);
+void copy_async_commit();
+void copy_async_wait(int groups_left, Where at);
+
+// ldmatrix .m8n8 of 16-bit elements: 1, 2 or 4 matrices; lane 8 i + r gives row r of matrix i.
+void load_matrix(uint32_t* fragment, int matrices, bool transposed, const void* row, Where at);
+
+enum class MmaType { kF16, kBF16, kS8, kE4M3 };
+// mma.sync m16n8k16 (16-bit types) or m16n8k32 (8-bit types), row.col: d += a b. d holds floats, or int32_t for kS8.
+void mma(MmaType type, void* d, const uint32_t* a, const uint32_t* b, Where at);
+
+// Called by the hooks of instrumented code.
+void note_access(const void* p, size_t bytes, bool write, bool atomic, const void* pc);
+void set_instrumented();
+
+}  // namespace pf::simt

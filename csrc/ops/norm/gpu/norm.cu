@@ -1,0 +1,93 @@
+// A group is the work of one warp, or of a block if it is wide. Its squares are summed by each thread in ascending
+// order, then by a tree over the warp, then over the warps in ascending order: the same for every row and batch.
+#include "../../../gpu/values.h"
+#include "norm.h"
+
+namespace pf::gpu {
+namespace {
+
+constexpr int kThreads = 256;
+// From here on a warp alone would go through its row more than eight times.
+constexpr int64_t kWideBytes = 4096;
+
+template <class T, bool kWide, int kStep>
+GPU_KERNEL(kThreads)
+void rms_norm_kernel(RmsNormArgs<T> args) {
+  constexpr int kWarps = kThreads / kWarp, kLanes = kWide ? kThreads : kWarp;
+  GPU_SHARED(float, parts, [kWarps]);
+  const int64_t index = kWide ? block_x() : int64_t{block_x()} * kWarps + warp_id();
+  if (index >= args.rows * args.groups) return;
+  const int64_t row = index / args.groups, column = index % args.groups * args.width;
+  const T* a = args.a + row * args.a_stride + column;
+  const T* b = args.b == nullptr ? nullptr : args.b + row * args.b_stride + column;
+  T* sum = args.sum == nullptr ? nullptr : args.sum + row * args.sum_stride + column;
+  T* y = args.y + row * args.y_stride + column;
+  const int64_t first = int64_t{kWide ? static_cast<int>(thread_x()) : lane_id()} * kStep;
+
+  float squares = 0.0f;
+  for (int64_t i = first; i < args.width || GPU_PLANTED("norm: past the row"); i += kLanes * kStep) {
+    float v[kStep];
+    load_values(a + i, v);
+    if (b != nullptr) {
+      float w[kStep];
+      load_values(b + i, w);
+      GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = to_float(from_float<T>(v[j] + w[j]));
+      store_values(sum + i, v);
+    }
+    GPU_UNROLL for (int j = 0; j < kStep; ++j) squares = fmaf(v[j], v[j], squares);
+  }
+  squares = warp_sum(squares);
+  if (kWide) {
+    if (lane_id() == 0) parts[warp_id()] = squares;
+    block_sync();
+    squares = 0.0f;
+    for (int w = 0; w < kWarps; ++w) squares += parts[w];
+  }
+
+  const float scale = 1.0f / sqrtf(squares / static_cast<float>(args.width) + args.eps);
+  const T* x = b != nullptr ? sum : a;  // this thread reads back what it wrote itself
+  for (int64_t i = first; i < args.width; i += kLanes * kStep) {
+    float v[kStep], w[kStep];
+    load_values(x + i, v);
+    load_values(args.weight + i, w);
+    GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = v[j] * scale * w[j];
+    store_values(y + i, v);
+  }
+}
+
+template <class T, bool kWide>
+void launch(const RmsNormArgs<T>& args, bool vectors, Stream stream) {
+  const int64_t groups = args.rows * args.groups;
+  // One block holds kThreads / kWarp groups; the smallest warp gives the largest grid, whose surplus leaves at once.
+  const auto blocks = static_cast<unsigned>(kWide ? groups : (groups + kThreads / 64 - 1) / (kThreads / 64));
+  if (vectors) {
+    GPU_LAUNCH((rms_norm_kernel<T, kWide, kPerVec<T>>), Dim3{blocks}, kThreads, 0, stream, args);
+  } else {
+    GPU_LAUNCH((rms_norm_kernel<T, kWide, 1>), Dim3{blocks}, kThreads, 0, stream, args);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void rms_norm(const RmsNormArgs<T>& args, Stream stream) {
+  if (args.rows == 0 || args.groups == 0) return;
+  bool vectors = rows_are_vectors<T>(args.a, args.width, args.a_stride) &&
+                 rows_are_vectors<T>(args.y, args.width, args.y_stride) &&
+                 rows_are_vectors<float>(args.weight, args.width, 0);
+  if (args.b != nullptr) {
+    vectors = vectors && rows_are_vectors<T>(args.b, args.width, args.b_stride) &&
+              rows_are_vectors<T>(args.sum, args.width, args.sum_stride);
+  }
+  if (args.width * static_cast<int64_t>(sizeof(T)) >= kWideBytes) {
+    launch<T, true>(args, vectors, stream);
+  } else {
+    launch<T, false>(args, vectors, stream);
+  }
+}
+
+template void rms_norm(const RmsNormArgs<float>&, Stream);
+template void rms_norm(const RmsNormArgs<f16>&, Stream);
+template void rms_norm(const RmsNormArgs<bf16>&, Stream);
+
+}  // namespace pf::gpu
