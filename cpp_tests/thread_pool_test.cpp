@@ -35,21 +35,42 @@ TEST_P(ThreadPoolSizes, TheCallerIsThreadZero) {
   pool.run([&](Worker& worker) { EXPECT_EQ(worker.tid() == 0, std::this_thread::get_id() == caller); });
 }
 
-// Each thread writes its place, and after the barrier sees what all others wrote: without TSan finding a race.
-TEST_P(ThreadPoolSizes, BarriersMakeWritesVisible) {
+// Items write their places, and after finish() items see what all others wrote: without TSan finding a race.
+TEST_P(ThreadPoolSizes, FinishMakesWritesVisible) {
   ThreadPool pool(GetParam());
-  const auto threads = static_cast<size_t>(GetParam());
-  std::vector<int64_t> places(threads);
+  constexpr int64_t kPlaces = 6;
+  std::vector<int64_t> places(kPlaces);
   for (int run = 0; run < 20; ++run) {
     pool.run([&](Worker& worker) {
       for (int64_t round = 0; round < 50; ++round) {
-        places[static_cast<size_t>(worker.tid())] = round;
-        worker.barrier();
-        EXPECT_EQ(std::accumulate(places.begin(), places.end(), int64_t{0}), round * static_cast<int64_t>(threads));
-        worker.barrier();
+        worker.for_each(kPlaces, [&](int64_t i) { places[static_cast<size_t>(i)] = round; });
+        worker.finish();
+        worker.for_each(
+            2, [&](int64_t) { EXPECT_EQ(std::accumulate(places.begin(), places.end(), int64_t{0}), round * kPlaces); });
+        worker.finish();
       }
     });
   }
+}
+
+// A thread that sleeps holds nobody up, and does nothing twice when it comes back.
+TEST(ThreadPool, OthersDoTheWorkOfAThreadThatSleeps) {
+  ThreadPool pool(3);
+  std::atomic<bool> over{false};
+  std::atomic<int> items{0};
+  pool.run([&](Worker& worker) {
+    if (worker.tid() == 1) {
+      for (int i = 0; i < 20000 && !over; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      EXPECT_TRUE(over) << "the others waited for this thread";
+    }
+    for (int phase = 0; phase < 100; ++phase) {
+      worker.for_each(30, [&](int64_t) { ++items; });
+      worker.finish();
+      EXPECT_GE(items, 30 * (phase + 1));
+    }
+    over = true;
+  });
+  EXPECT_EQ(items, 3000);
 }
 
 TEST_P(ThreadPoolSizes, ForEachVisitsEveryIndexOnce) {
@@ -64,7 +85,7 @@ TEST_P(ThreadPoolSizes, ForEachVisitsEveryIndexOnce) {
   }
 }
 
-// Phases follow each other without barriers, so that fast threads are several phases ahead of slow ones.
+// Phases follow each other without waiting, so that fast threads are several phases ahead of slow ones.
 TEST_P(ThreadPoolSizes, ForEachPhasesDoNotMix) {
   ThreadPool pool(GetParam());
   constexpr int64_t kPhases = 200, kIndices = 5;
@@ -82,23 +103,26 @@ TEST_P(ThreadPoolSizes, AnExceptionReleasesTheOthersAndIsRethrown) {
   ThreadPool pool(GetParam());
   for (int guilty = 0; guilty < GetParam(); ++guilty) {
     const auto failing = [&](Worker& worker) {
-      worker.barrier();
-      if (worker.tid() == guilty) throw std::runtime_error("thread " + std::to_string(guilty));
-      worker.barrier();
-      ADD_FAILURE() << "a barrier was passed that the guilty thread never reached";
+      worker.for_each(100, [](int64_t) {});
+      worker.finish();
+      worker.for_each(GetParam(), [&](int64_t i) {
+        if (i == guilty) throw std::runtime_error("item " + std::to_string(guilty));
+      });
+      worker.finish();
+      ADD_FAILURE() << "a phase was over although an item of it had failed";
     };
     try {
       pool.run(failing);
       FAIL() << "nothing was thrown";
     } catch (const std::runtime_error& error) {
-      EXPECT_EQ(error.what(), "thread " + std::to_string(guilty));
+      EXPECT_EQ(error.what(), "item " + std::to_string(guilty));
     }
     std::atomic<int> after{0};  // the pool is usable again
     pool.run([&](Worker& worker) {
-      worker.barrier();
-      ++after;
+      worker.for_each(7, [&](int64_t) { ++after; });
+      worker.finish();
+      EXPECT_EQ(after, 7);
     });
-    EXPECT_EQ(after, GetParam());
   }
 }
 
@@ -109,7 +133,7 @@ TEST_P(ThreadPoolSizes, ScratchIsPrivateAlignedAndKept) {
       char* memory = static_cast<char*>(worker.scratch(bytes));
       EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % 64, 0u);
       std::memset(memory, worker.tid(), bytes);
-      worker.barrier();
+      std::this_thread::yield();
       EXPECT_EQ(memory[0], worker.tid());
       EXPECT_EQ(memory[bytes - 1], worker.tid());
     }
@@ -142,7 +166,7 @@ TEST(ThreadPool, RunsFromSeveralThreadsTakeTurns) {
           while (now > seen && !most.compare_exchange_weak(seen, now)) {
           }
         }
-        worker.barrier();
+        std::this_thread::yield();
         ++total;
         if (worker.tid() == 0) --inside;
       });
@@ -165,7 +189,10 @@ double process_cpu_seconds() {
 
 TEST(ThreadPool, IdleThreadsSleep) {
   ThreadPool pool(4);
-  pool.run([](Worker& worker) { worker.barrier(); });
+  pool.run([](Worker& worker) {
+    worker.for_each(4, [](int64_t) {});
+    worker.finish();
+  });
   std::this_thread::sleep_for(std::chrono::milliseconds(20));  // past the spinning
   const double before = process_cpu_seconds();
   std::this_thread::sleep_for(std::chrono::milliseconds(300));

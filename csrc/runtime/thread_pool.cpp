@@ -12,7 +12,7 @@
 namespace pf {
 namespace {
 
-// About 40 µs of `pause` before sleeping: longer than most waits at a barrier, shorter than a scheduler's time slice.
+// About 40 µs of `pause` before sleeping: longer than most waits between ops, shorter than a scheduler's time slice.
 // With more threads than cores the one waited for may need this very core, so a waiter yields it soon.
 constexpr int kSpins = 2000;
 constexpr int kSpinsOversubscribed = 20;
@@ -28,6 +28,9 @@ void pause() {
   asm volatile("yield");
 #endif
 }
+
+// Counts of items wrap around.
+bool reached(uint32_t done, uint32_t goal) { return static_cast<int32_t>(done - goal) >= 0; }
 
 // Rounding and denormal handling of the calling thread set to IEEE defaults while a body runs: the caller belongs to an
 // application that may have changed them, and results must not depend on which thread computes a tile.
@@ -68,23 +71,22 @@ void ThreadPool::run(const std::function<void(Worker&)>& body) {
   body_ = &body;
   failure_ = nullptr;
   cancelled_.store(false, std::memory_order_relaxed);
-  arrived_.store(0, std::memory_order_relaxed);
+  done_.store(0, std::memory_order_relaxed);
   for (Claims& claims : claims_) claims.word.store(0, std::memory_order_relaxed);
   running_.store(static_cast<uint32_t>(size_ - 1), std::memory_order_relaxed);
   run_number_.fetch_add(1, std::memory_order_release);  // publishes all of the above
   run_number_.notify_all();
 
   run_body(0);
-  for (uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) {
-    wait_for(running_, left, [] { return false; });
-  }
+  wait_for(running_, [this] { return running_.load(std::memory_order_acquire) == 0; });
   body_ = nullptr;
+  if (shared_blocks_.size() > 1) shared_blocks_.erase(shared_blocks_.begin(), shared_blocks_.end() - 1);
   if (failure_) std::rethrow_exception(failure_);
 }
 
 void ThreadPool::thread_main(int tid) {
   for (uint32_t seen = 0;; ++seen) {
-    wait_for(run_number_, seen, [] { return false; });
+    wait_for(run_number_, [&] { return run_number_.load(std::memory_order_acquire) != seen; });
     if (stopping_) return;
     run_body(tid);
     if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_all();
@@ -104,38 +106,47 @@ void ThreadPool::run_body(int tid) {
       if (!failure_) failure_ = std::current_exception();
     }
     cancelled_.store(true, std::memory_order_release);
-    generation_.fetch_add(1, std::memory_order_release);
-    generation_.notify_all();
+    done_.fetch_add(1, std::memory_order_release);  // a changed word wakes who waits for it
+    done_.notify_all();
   }
 }
 
-// Returns once `word` differs from `seen` or done() holds (whoever makes it hold must also change and notify `word`).
+// Returns once done() holds; whoever makes it hold must also change and notify `word`.
 template <class Done>
-void ThreadPool::wait_for(std::atomic<uint32_t>& word, uint32_t seen, Done&& done) {
-  const auto over = [&] { return word.load(std::memory_order_acquire) != seen || done(); };
+void ThreadPool::wait_for(std::atomic<uint32_t>& word, Done&& done) {
   for (int i = 0; i < spins_; ++i) {
-    if (over()) return;
+    if (done()) return;
     pause();
   }
   for (int i = 0; i < kYields; ++i) {
-    if (over()) return;
+    if (done()) return;
     std::this_thread::yield();
   }
-  while (!over()) word.wait(seen, std::memory_order_acquire);
+  for (;;) {
+    const uint32_t seen = word.load(std::memory_order_acquire);
+    if (done()) return;
+    word.wait(seen, std::memory_order_acquire);
+  }
 }
 
-void ThreadPool::barrier() {
+void ThreadPool::finish(uint32_t goal) {
   const auto cancelled = [this] { return cancelled_.load(std::memory_order_acquire); };
-  const uint32_t generation = generation_.load(std::memory_order_acquire);
+  wait_for(done_, [&] { return reached(done_.load(std::memory_order_acquire), goal) || cancelled(); });
   if (cancelled()) throw Cancelled{};
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
-    arrived_.store(0, std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_release);
-    generation_.notify_all();
-  } else {
-    wait_for(generation_, generation, cancelled);
+}
+
+void* ThreadPool::shared(size_t bytes) {
+  Block* block = shared_.load(std::memory_order_acquire);
+  if (block != nullptr && block->bytes >= bytes) return block->data;
+  const std::lock_guard<std::mutex> lock(shared_mutex_);
+  block = shared_.load(std::memory_order_relaxed);
+  if (block == nullptr || block->bytes < bytes) {
+    shared_blocks_.push_back(std::make_unique<Block>());
+    block = shared_blocks_.back().get();
+    block->reserve(bytes);
+    shared_.store(block, std::memory_order_release);
   }
-  if (cancelled()) throw Cancelled{};
+  return block->data;
 }
 
 void* ThreadPool::Block::reserve(size_t wanted) {
@@ -155,8 +166,12 @@ ThreadPool::Block::~Block() { std::free(data); }
 
 int Worker::num_threads() const { return pool_.size(); }
 
-void Worker::barrier() {
-  if (pool_.size() > 1) pool_.barrier();
+void Worker::finish() { pool_.finish(goal_); }
+
+// Wakes whoever may sleep in finish(): the last item of all that is waited for is done. A thread that is a phase behind
+// the waiting ones counts less than they, and so wakes them too.
+void Worker::report(uint32_t items) {
+  if (reached(pool_.done_.fetch_add(items, std::memory_order_acq_rel) + items, goal_)) pool_.done_.notify_all();
 }
 
 // The counters serve all phases: a thread that has begun phase p found every share of the phases before it claimed, so
@@ -188,13 +203,6 @@ bool Worker::claim(int64_t phase, int64_t n, int64_t chunk, int* helped, int64_t
 
 void* Worker::scratch(size_t bytes) { return pool_.scratch_[static_cast<size_t>(tid_)].reserve(bytes); }
 
-void* Worker::shared(size_t bytes) {
-  if (bytes > pool_.shared_.bytes) {
-    barrier();  // all threads have compared with the old size
-    if (tid_ == 0) pool_.shared_.reserve(bytes);
-    barrier();
-  }
-  return pool_.shared_.data;
-}
+void* Worker::shared(size_t bytes) { return pool_.shared(bytes); }
 
 }  // namespace pf

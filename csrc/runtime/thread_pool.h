@@ -2,7 +2,7 @@
 //
 //   pool.run([&](Worker& w) {
 //     w.for_each(tiles, [&](int64_t i) { ... });   // tiles shared out, and claimed by who is free
-//     w.barrier();                                 // all tiles done, results visible
+//     w.finish();                                  // all tiles done, results visible
 //     ...
 //   });
 //
@@ -12,6 +12,7 @@
 #include <atomic>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -29,8 +30,8 @@ class ThreadPool {
 
   int size() const { return size_; }
 
-  // Calls body once on each thread and returns when all are done. When a body throws, the others are released from
-  // their barriers, and the first exception is rethrown here; the pool stays usable. Must not be nested.
+  // Calls body once on each thread and returns when all are done. When a body throws, the others stop waiting for its
+  // items, and the first exception is rethrown here; the pool stays usable. Must not be nested.
   void run(const std::function<void(Worker&)>& body);
 
  private:
@@ -41,13 +42,14 @@ class ThreadPool {
     void* reserve(size_t wanted);
     ~Block();
   };
-  struct Cancelled {};  // thrown out of a barrier when another thread's body has thrown
+  struct Cancelled {};  // thrown out of finish() when another thread's body has thrown
 
   void thread_main(int tid);
   void run_body(int tid);
-  void barrier();
+  void finish(uint32_t goal);
+  void* shared(size_t bytes);
   template <class Done>
-  void wait_for(std::atomic<uint32_t>& word, uint32_t seen, Done&& done);
+  void wait_for(std::atomic<uint32_t>& word, Done&& done);
 
   const int size_;
   const int spins_;
@@ -55,7 +57,9 @@ class ThreadPool {
   const std::function<void(Worker&)>* body_ = nullptr;
   std::vector<std::thread> threads_;
   std::vector<Block> scratch_;
-  Block shared_;
+  std::mutex shared_mutex_;
+  std::atomic<Block*> shared_{nullptr};                // the last of shared_blocks_
+  std::vector<std::unique_ptr<Block>> shared_blocks_;  // late threads may hold a smaller one until the run ends
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
   std::atomic<bool> cancelled_{false};
@@ -64,8 +68,7 @@ class ThreadPool {
   // Words that threads wait for lie on lines of their own.
   alignas(64) std::atomic<uint32_t> run_number_{0};  // bumped to start a run, or to stop
   alignas(64) std::atomic<uint32_t> running_{0};     // threads other than the caller still in the body
-  alignas(64) std::atomic<uint32_t> generation_{0};  // barriers passed
-  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<uint32_t> done_{0};        // items of this run, modulo 2^32
   // The share of each thread in the current for_each: phase in the upper bits, how much of the share is claimed in the
   // lower kPositionBits.
   struct alignas(64) Claims {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from pageform import AsyncEngine, Completion, Engine, ParameterError, SamplingParams
+from pageform import AsyncEngine, Completion, Engine, ParameterError, SamplingParams, ToolCall
 from pageform.clients import from_engine
 from pageform.structured import Outcome, Partial, ValidationFailed
 from pageform.structured.errors import ClientError
@@ -53,6 +53,21 @@ def test_what_streams_is_what_is_given_at_once(client: Any) -> None:
     wanted = client.create(several, ASK, sampling=SamplingParams(max_tokens=150, temperature=0))
     assert list(client.create_iterable(Person, ASK, max_tokens=150)) == wanted
     assert list(client.create(Iterable[Person], ASK, max_tokens=150, stream=True)) == wanted
+
+
+def test_tools_and_thoughts_pass_through(client: Any) -> None:
+    options: Any = {"tools": [Person], "tool_choice": {"type": "function", "function": {"name": "Person"}}}
+    completion = client.create(messages=ASK, max_tokens=70, reasoning=True, thinking_token_budget=3, **options)
+    [call] = completion.tool_calls
+    assert type(call.arguments) is Person
+    assert completion.usage.details == {"reasoning_tokens": 3}
+    parts = list(client.chat.completions.create(messages=ASK, max_tokens=70, stream=True, **options))
+    assert [part.name for part in parts if isinstance(part, ToolCall)] == ["Person"]
+    shown = list(client.create_partial(Person, ASK, max_tokens=70, reasoning=True, thinking_token_budget=3))
+    assert {type(one).__name__ for one in shown} <= {"Person", "PartialPerson"}
+    assert type(shown[-1]) is Person
+    with pytest.raises(ParameterError, match="besides a response_model"):
+        client.create(Person, ASK, **options)
 
 
 def test_leaving_a_stream_aborts_the_request(client: Any, engine: Engine) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field
+from stepped import SteppedEngine
 from tiny import write_tiny_llama
 
 from pageform import Engine, FinishReason, IncompleteOutput, ParameterError, Reasoning, SamplingParams
+from pageform.engine.resume import Given, load
+from pageform.engine.typed import TypedCall, TypedOptions
 
 ASK = [{"role": "user", "content": "Rex is a dog of 7 years. Who is it?"}]
 
@@ -66,18 +70,15 @@ def test_tags_of_ones_own(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("budget", [0, 1, 2, 3, 9, None])
-@pytest.mark.parametrize("drafts", ["none", "auto"])
-def test_budgets_and_drafts(tiny: Engine, budget: int | None, drafts: str) -> None:
+def test_budgets_and_drafts(tiny: Engine, budget: int | None) -> None:
     """A budget is never exceeded, and drafts change no token; whatever else is in the batch."""
     prompts = [f"{i} one two one two one {i}" for i in range(6)]
     sampling = [
         params(seed=i, drafts=mode, thinking_token_budget=budget, max_tokens=150 + i, temperature=i % 3 / 2)
-        for mode in ("none", drafts)
+        for mode in ("none", "auto")
         for i in range(6)
     ]
     free = [SamplingParams(seed=i, max_tokens=40) for i in range(3)]
-    both = tiny.generate([*prompts, *prompts], sampling, Animal, return_exceptions=True)
-    assert not [one for one in both if isinstance(one, Exception)]
     pairs = tiny.generate_with_completion([*prompts, *prompts], Animal, sampling)
     plain, drafted = pairs[:6], pairs[6:]
     assert [c.token_ids for _, c in plain] == [c.token_ids for _, c in drafted]
@@ -151,6 +152,36 @@ def test_thoughts_may_end_the_answer_only_without_a_form(tiny: Engine) -> None:
     completion = tiny.generate("abc", params(max_tokens=30, seed=5))
     assert completion.finish_reason in (FinishReason.LENGTH, FinishReason.STOP)
     assert completion.text == "" or "</think>" in tiny.tokenizer.decode(completion.token_ids)
+
+
+@pytest.mark.parametrize("tags", [True, Reasoning("[A]", "[/A]")])
+def test_suspended_thoughts_go_on(tmp_path: Path, tags: Any) -> None:
+    """In the midst of the thoughts, at their forced end, in the form: all is as without the stop."""
+    with SteppedEngine(write_tiny_llama(tmp_path), threads=1, kv_cache_memory="16MB", drafts="none") as engine:
+        form = engine.form(Animal)
+        sampling = params(reasoning=tags, thinking_token_budget=6, max_tokens=120)
+
+        def call() -> TypedCall[Any]:
+            return TypedCall(engine, form, "Who?", sampling, TypedOptions())
+
+        whole = call()
+        engine.answer(whole, _submitted(engine, whole.next_ticket()))
+        for steps in (2, 5, 8, 14, 30):
+            begun = call()
+            ticket = engine.answer(begun, _submitted(engine, begun.next_ticket()), steps)
+            assert ticket is not None
+            resumed = load(engine, engine.suspend(ticket), Given(Animal))
+            assert resumed.call is not None
+            engine.answer(resumed.call, _submitted(engine, resumed.ticket))
+            assert resumed.call.completion.token_ids == whole.completion.token_ids
+            assert resumed.call.completion.reasoning == whole.completion.reasoning
+            assert resumed.call.completion.usage.details == whole.completion.usage.details
+            assert resumed.call.value == whole.value
+
+
+def _submitted(engine: Engine, ticket: Any) -> Any:
+    engine.submit(ticket)
+    return ticket
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ from pageform import (
     SnapshotError,
     SnapshotVersionError,
 )
-from pageform.core.log import TokenEntry
+from pageform.core.log import RewindEntry, TokenEntry
 from pageform.core.snapshot import decode, encode
 from pageform.engine.resume import Given, load
 from pageform.engine.typed import TypedCall, TypedOptions
@@ -219,6 +220,28 @@ def test_deadlines_count_time_in_engines_only(folder: Path) -> None:
     assert request.deadline is not None
     assert request.deadline - request.arrival == 10.0
     assert decode(data).elapsed == 6.0
+
+
+def test_a_log_tells_what_happened(first: SteppedEngine) -> None:
+    call = typed_call(first, 1, rewind=RewindOptions(tries=9))
+    ticket = call.next_ticket()
+    first.submit(ticket)
+    first.answer(call, ticket)
+    moments = list(first.replay(call.completion))
+    assert (moments[-1].text, list(moments[-1].token_ids)) == (call.completion.text, call.completion.token_ids)
+    rewound = [(a, b) for a, b in itertools.pairwise(moments) if isinstance(b.entry, RewindEntry)]
+    assert len(rewound) >= len(call.completion.rewinds) > 0
+    for before, after in rewound:
+        assert before.text.startswith(after.text)
+        assert len(after.token_ids) == after.entry.to < len(before.token_ids)  # type: ignore[union-attr]
+    tried = [one.value for one in call.completion.rewinds]
+    assert any(before.text.endswith((f"{value},", f"{value}}}")) for value in tried for before, _ in rewound)
+
+
+def test_what_is_suspended_can_be_looked_into(first: SteppedEngine, saved: bytes) -> None:
+    *_, last = first.replay(saved)
+    assert len(last.token_ids) >= 30
+    assert first.tokenizer.decode(list(last.token_ids)).startswith(last.text)
 
 
 # --- what can't be resumed --------------------------------------------------------------------------------------------

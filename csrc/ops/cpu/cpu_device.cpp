@@ -116,25 +116,32 @@ void CpuDevice::execute(const PfCall* calls, int32_t num_calls, const PfStep& st
   }
   PfStep unmasked = step;  // what lm_head sees as long as there are no masks: it computes everything then
   unmasked.sampling.mask_row = nullptr;
-  bool masks_ready = step.wait_masks == nullptr;  // written by thread 0 between barriers
+  // Written once, by the first lm_head's item, since late threads must decide as the others did.
+  bool asked = false, masked_head = step.wait_masks == nullptr;
+  bool waited = false;  // for items only
+  const auto wait = [&] {
+    if (!waited && step.wait_masks(step.wait_ctx) != 0) throw std::runtime_error("the masks were not filled");
+    waited = true;
+  };
   pool_.run([&](Worker& worker) {
     if (step.num_copies > 0) {
       copy_blocks(step, worker);
-      worker.barrier();
+      worker.finish();
     }
     for (int32_t i = 0; i < num_calls; ++i) {
       const PfCall& call = calls[i];
-      const bool must_wait = call.op == sample, may_wait = call.op == lm_head;
-      if (step.wait_masks != nullptr && (must_wait || may_wait)) {
-        // One thread waits; a failure leaves the others' barrier through the pool's cancellation.
-        if (worker.tid() == 0 && !masks_ready) {
-          masks_ready = must_wait || step.masks_ready == nullptr || step.masks_ready(step.wait_ctx) != 0;
-          if (masks_ready && step.wait_masks(step.wait_ctx) != 0) throw std::runtime_error("the masks were not filled");
-        }
-        worker.barrier();
+      if (step.wait_masks != nullptr && (call.op == sample || call.op == lm_head)) {
+        worker.for_each(1, [&](int64_t) {
+          if (call.op == sample) return wait();
+          if (asked) return;
+          asked = true;
+          masked_head = step.masks_ready == nullptr || step.masks_ready(step.wait_ctx) != 0;
+          if (masked_head) wait();
+        });
+        worker.finish();
       }
-      ops_[static_cast<size_t>(call.op)](call, may_wait && !masks_ready ? unmasked : step, worker);
-      worker.barrier();
+      ops_[static_cast<size_t>(call.op)](call, call.op == lm_head && !masked_head ? unmasked : step, worker);
+      worker.finish();
     }
   });
 }

@@ -23,7 +23,8 @@ class CpuDevice {
   ThreadPool& pool() { return pool_; }
   const std::string& description() const { return description_; }
 
-  // Runs the calls one after another, each on all threads, with a barrier in between. Throws std::runtime_error.
+  // Runs the calls one after another, each on all threads, and each finished before the next. Throws
+  // std::runtime_error.
   void execute(const PfCall* calls, int32_t num_calls, const PfStep& step);
 
  private:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
+from ..core.reasoning import ReasoningDelta
 from ..structured.drive import END, AsyncStream, Do, Effect, Program, Pull, Show, Stream, run, run_async
 from ..structured.errors import ClientError
 from ..structured.hooks import Hooks
@@ -22,6 +23,7 @@ _SAMPLING = frozenset(field.name for field in fields(SamplingParams))
 _OTHERWISE = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
 """What other APIs call sampling parameters."""
 _TYPED = frozenset({"max_retries", "context", "strict", "hooks", "on_invalid", "rewind", "guarantee", "request_id"})
+_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "tool_format"})
 _UNSET: Any = object()
 
 
@@ -52,7 +54,7 @@ class EngineClient:
 
     def create(self, response_model: Any = None, messages: Any = _UNSET, **kwargs: Any) -> Any:
         """See `Verbs.create`. Without `response_model`, what `engine.chat` gives: a `Completion`, or with
-        `stream=True` an iterator over text."""
+        `stream=True` an iterator over text. With `tools` (see `Engine.chat`) the completion has `tool_calls`."""
         streams = kwargs.pop("stream", False)
         if response_model is not None:
             if not streams:
@@ -63,11 +65,12 @@ class EngineClient:
             partial = Spec.of(response_model).kind == "partial"
             return (self.create_partial if partial else self.create_iterable)(response_model, messages, **kwargs)
         sampling, options = self._arguments(kwargs)
-        for name in _TYPED - {"hooks", "request_id"}:
-            if name in kwargs:
-                remedy = "Give one, or leave it out."
-                raise ParameterError(name, kwargs[name], "it needs a response_model", remedy)
-        options = {name: value for name, value in options.items() if name == "request_id"}
+        if options.get("tools") is None:
+            for name in _TYPED - {"hooks", "request_id"}:
+                if name in kwargs:
+                    remedy = "Give one, or leave it out."
+                    raise ParameterError(name, kwargs[name], "it needs a response_model", remedy)
+            options = {name: value for name, value in options.items() if name in _TOOLS | {"request_id"}}
         conversation = _messages(messages)
         return (self.client.stream if streams else self.client.chat)(conversation, sampling, **options)
 
@@ -100,7 +103,7 @@ class EngineClient:
         return f"<pageform client over {self.client!r}>"
 
     def _events(self, spec: Spec[Any], messages: Any, kwargs: Kwargs) -> Callable[[], Any]:
-        sampling, options = self._arguments(kwargs)
+        sampling, options = self._typed_arguments(kwargs)
         conversation = _messages(messages)
         return lambda: self.client.stream(conversation, sampling, spec.response_type, **options)
 
@@ -108,7 +111,7 @@ class EngineClient:
         def program() -> Program[Outcome[Any]]:
             if response_model is None:
                 raise ParameterError("response_model", None, "this verb needs one", "Give the type of the answer.")
-            sampling, options = self._arguments(kwargs)
+            sampling, options = self._typed_arguments(kwargs)
             conversation = _messages(messages)
             ask = self.client.generate_with_completion
             value, completion = yield Do(lambda: ask(conversation, response_model, sampling, **options))
@@ -122,13 +125,23 @@ class EngineClient:
     def _streamed(self, program: Program[Outcome[Any]]) -> Stream[Any] | AsyncStream[Any]:
         return AsyncStream(program) if self._asynchronous else Stream(program)
 
+    def _typed_arguments(self, kwargs: Kwargs) -> tuple[SamplingParams | None, Kwargs]:
+        """Those of a call with a response type, which takes no tools beside it."""
+        sampling, options = self._arguments(kwargs)
+        for name in sorted(_TOOLS & options.keys()):
+            value = options.pop(name)
+            if value is not None:
+                reason, remedy = "can't be given besides a response_model", "Give only one of them."
+                raise ParameterError(name, value, reason, remedy)
+        return sampling, options
+
     def _arguments(self, kwargs: Kwargs) -> tuple[SamplingParams | None, Kwargs]:
-        """Sampling parameters, and the engine's options of typed answers."""
+        """Sampling parameters, and the engine's options of typed answers and of tools."""
         given = {_OTHERWISE.get(name, name): value for name, value in {**self._defaults, **kwargs}.items()}
         given.pop("model", None)  # the engine has one
         sampling = given.pop("sampling", None)
         chosen = {name: given.pop(name) for name in list(given) if name in _SAMPLING and given[name] is not None}
-        options = {name: given.pop(name) for name in list(given) if name in _TYPED}
+        options = {name: given.pop(name) for name in list(given) if name in _TYPED | _TOOLS}
         unknown = {name: value for name, value in given.items() if value is not None}
         if unknown:
             name, value = next(iter(unknown.items()))
@@ -154,8 +167,9 @@ def _growing(events: Callable[[], Any], asynchronous: bool) -> Program[Outcome[A
     stream, last = events(), None
     try:
         while (value := (yield Pull(stream))) is not END:
-            last = value
-            yield Show(value)
+            if not isinstance(value, ReasoningDelta):
+                last = value
+                yield Show(value)
     finally:
         yield from _closed(stream, asynchronous)
     return Outcome(last)
@@ -170,7 +184,7 @@ def _items(events: Callable[[], Any], spec: Spec[Any], context: Any, asynchronou
     valid = True
     try:
         while (value := (yield Pull(stream))) is not END:
-            last = value if isinstance(value, list) else []
+            last = value if isinstance(value, list) else last if isinstance(value, ReasoningDelta) else []
             while valid and len(given) < len(last) - 1:
                 item = _valid(spec, last[len(given)], context)
                 valid = item is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -14,6 +14,7 @@ from ..text.tool_formats import ToolFormat
 from .base import Sampling, is_conversation, outcome
 from .feed import Change
 from .growing import Partials, StreamOptions, TypedStream
+from .history import Moment
 from .prepare import Messages, Prompt, is_single_prompt
 from .resume import Given, load
 from .sync import Engine, deliver
@@ -164,6 +165,10 @@ class AsyncEngine:
                 yield part
         if call is None:
             outcome(ticket)
+
+    def replay(self, answer: Any) -> Iterator[Moment]:
+        """See `Engine.replay`."""
+        return self._engine.replay(answer)
 
     def abort(self, request_id: str) -> None:
         """See `Engine.abort`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from ..core.params import SamplingParams
 from .background import BackgroundLoop
 from .build import EngineParts, build
 from .config import EngineConfig
+from .history import Moment, moments
 from .loop import EngineLoop
 from .prepare import Messages, Prompt
 from .sink import OnDelta
@@ -25,6 +26,7 @@ from .suspend import save
 from .ticket import Ticket
 
 if TYPE_CHECKING:
+    from ..core.log import LogEntry
     from ..forms.form import Form
     from ..forms.grammar import Grammar
     from ..forms.plan import Guarantee
@@ -161,6 +163,13 @@ class BaseEngine:
             with contextlib.suppress(ParameterError):  # it finished meanwhile
                 saved[request_id] = self.suspend(request_id)
         return saved
+
+    def replay(self, answer: Completion | bytes | Sequence[LogEntry]) -> Iterator[Moment]:
+        """Each entry of an answer's log, or of a suspended request's, with tokens and text as they stood after it.
+
+        It shows what a model wrote before a value was rejected, and what came in its place. Nothing is computed.
+        """
+        return moments(answer, self.tokenizer)
 
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""

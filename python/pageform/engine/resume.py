@@ -89,9 +89,7 @@ def load(
         if given.response_model is not None:
             raise SchemaMismatchError("the suspended request has no response model. Leave it out")
         ticket = _ticket(engine, snapshot, params, None, request_id)
-        sink = ticket.requests[0].sink
-        assert isinstance(sink, OutputSink)
-        sink.listen(on_delta)
+        _sink(ticket).listen(on_delta, put)
         return Resumed(None, ticket)
     call = _call(engine, snapshot.typed, snapshot, params, given, request_id)
     told: list[Change] = []
@@ -103,7 +101,14 @@ def load(
         for change in told:
             stream.see(change)  # it was shown before
         stream.feed.put = put
+        _sink(ticket).listen(None, put)
     return Resumed(call, ticket, stream)
+
+
+def _sink(ticket: Ticket) -> OutputSink:
+    sink = ticket.requests[0].sink
+    assert isinstance(sink, OutputSink)
+    return sink
 
 
 def _check_numerics(there: NumericsId, here: NumericsId) -> None:

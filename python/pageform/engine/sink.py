@@ -200,9 +200,9 @@ class OutputSink:
         """What stands in the token of that index before the text that begins in it."""
         return b"" if self.segmenter is None else self.segmenter.lead(token)
 
-    def listen(self, on_delta: OnDelta | None) -> None:
-        """From now on, who hears of text."""
-        self._on_delta = on_delta
+    def listen(self, on_delta: OnDelta | None, on_part: OnPart | None) -> None:
+        """From now on, who hears of text, and of the other parts of an answer."""
+        self._on_delta, self._on_part = on_delta, on_part
 
     @property
     def guard(self) -> FieldGuard | None:

@@ -4,7 +4,7 @@
 // a block of the cache is read once a tile. A context is cut into splits of kSplit positions at absolute places; a tile
 // computes each split from a cleared state and merges it into the total in ascending order. Therefore it makes no
 // difference to the bits whether one thread goes through all splits of a tile, as in prefill, or several threads take
-// one each and the merge comes after a barrier, as when a step decodes few long sequences; the schedule is free to
+// one each and the merge comes afterwards, as when a step decodes few long sequences; the schedule is free to
 // choose.
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
@@ -212,7 +212,7 @@ void attention_of(const PfCall& call, const PfStep& step, Worker& worker) {
   });
   if (partials == 0) return;
 
-  worker.barrier();
+  worker.finish();
   worker.for_each(step.num_seqs * params.kv_heads, [&](int64_t i) {
     const int64_t s = i / params.kv_heads, kv_head = i % params.kv_heads;
     if (!schedule.is_split(s)) return;

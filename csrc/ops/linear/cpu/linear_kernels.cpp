@@ -59,8 +59,8 @@ struct Plan {
 // In which order the rows of a call are worked off, and what is wanted of them. The first `wide` want every column, of
 // those after them `masks` says which.
 struct RowOrder {
-  const int32_t* order = nullptr;  // null: as they come, and all wide
-  int64_t wide;
+  const int32_t* order = nullptr;          // null: as they come, and all wide
+  const int64_t& wide;                     // shared by the threads, as all of this
   const uint32_t* const* masks = nullptr;  // by place in the order
   int64_t vocab = 0;                       // tokens that masks have a bit for
 
@@ -116,10 +116,9 @@ void store_outputs(const PfCall& call, const RowOrder& rows, int64_t place, int6
 }
 
 // All rows, one strip after another; of the rows after the wide ones only the strips that they want.
-void multiply(const PfCall& call, const Plan& plan, const RowOrder& rows, const Operands& operands, Worker& worker,
-              void* scratch) {
-  auto* out = static_cast<float*>(scratch);
-  uint8_t* panel = static_cast<uint8_t*>(scratch) + kOutBytes;
+void multiply(const PfCall& call, const Plan& plan, const RowOrder& rows, const Operands& operands, Worker& worker) {
+  auto* out = static_cast<float*>(worker.scratch(kOutBytes + plan.panel_bytes));
+  uint8_t* panel = reinterpret_cast<uint8_t*>(out) + kOutBytes;
 
   const auto run_item = [&](int64_t item) {
     const int64_t first = item / plan.strips * kItemRows;
@@ -158,9 +157,9 @@ void linear(const PfCall& call, const PfStep&, Worker& worker) {
   if (plan.quantized) {
     operands.groups = static_cast<ActivationGroup*>(worker.shared(plan.group_bytes()));
     quantize_rows(call, plan, rows, operands.groups, worker);
-    worker.barrier();
+    worker.finish();
   }
-  multiply(call, plan, rows, operands, worker, worker.scratch(kOutBytes + plan.panel_bytes));
+  multiply(call, plan, rows, operands, worker);
 }
 
 // Whether a mask wants so few columns that they are worth picking out. Whole masks, as those inside of strings, pass
@@ -181,46 +180,39 @@ void lm_head(const PfCall& call, const PfStep& step, Worker& worker) {
   for (int64_t row = 0; row < plan.rows && !any; ++row) any = only_allowed(step, row) != nullptr;
   if (!any) return linear(call, step, worker);
 
-  // Shared by the threads: masks of the narrow rows, by row; then what the kernels read.
+  // Shared by the threads: the order of the rows, then what the kernels read.
   const size_t masks_bytes = round64(static_cast<size_t>(plan.rows) * sizeof(uint32_t*));
+  const size_t order_bytes = 64 + masks_bytes + round64(static_cast<size_t>(plan.rows) * sizeof(int32_t));
   const size_t group_bytes = plan.quantized ? round64(plan.group_bytes()) : 0;
   const size_t x_bytes = plan.has_floats ? static_cast<size_t>(plan.rows * plan.weight.cols) * sizeof(float) : 0;
-  auto* shared = static_cast<uint8_t*>(worker.shared(masks_bytes + group_bytes + x_bytes));
-  auto* masks = reinterpret_cast<const uint32_t**>(shared);
-  worker.for_each(plan.rows, [&](int64_t row) {
-    const uint32_t* mask = only_allowed(step, row);
-    masks[row] = mask != nullptr && is_narrow(mask, step.sampling.vocab) ? mask : nullptr;
-  });
-  worker.barrier();
-
-  // Each thread puts the rows in order for itself.
-  const size_t work_bytes = kOutBytes + round64(plan.panel_bytes);
-  auto* scratch = static_cast<uint8_t*>(worker.scratch(work_bytes + masks_bytes + plan.rows * sizeof(int32_t)));
-  auto* ordered = reinterpret_cast<const uint32_t**>(scratch + work_bytes);
-  auto* order = reinterpret_cast<int32_t*>(scratch + work_bytes + masks_bytes);
-  int64_t place = 0;
-  const auto append = [&](bool narrow) {
+  auto* shared = static_cast<uint8_t*>(worker.shared(order_bytes + group_bytes + x_bytes));
+  auto* wide = reinterpret_cast<int64_t*>(shared);
+  auto* masks = reinterpret_cast<const uint32_t**>(shared + 64);
+  auto* order = reinterpret_cast<int32_t*>(shared + 64 + masks_bytes);
+  worker.for_each(1, [&](int64_t) {
+    int64_t first = 0, last = plan.rows;  // wide rows from the front on, narrow ones from the end
     for (int64_t row = 0; row < plan.rows; ++row) {
-      if ((masks[row] != nullptr) != narrow) continue;
-      ordered[place] = masks[row];
-      order[place++] = static_cast<int32_t>(row);
+      const uint32_t* mask = only_allowed(step, row);
+      const bool narrow = mask != nullptr && is_narrow(mask, step.sampling.vocab);
+      const int64_t place = narrow ? --last : first++;
+      masks[place] = mask;
+      order[place] = static_cast<int32_t>(row);
     }
-  };
-  append(false);
-  const int64_t wide = place;
-  append(true);
-  const RowOrder rows = {order, wide, ordered, step.sampling.vocab};
+    *wide = first;
+  });
+  worker.finish();
+  const RowOrder rows = {order, *wide, masks, step.sampling.vocab};
 
-  auto* groups = reinterpret_cast<ActivationGroup*>(shared + masks_bytes);
-  auto* x = reinterpret_cast<float*>(shared + masks_bytes + group_bytes);
+  auto* groups = reinterpret_cast<ActivationGroup*>(shared + order_bytes);
+  auto* x = reinterpret_cast<float*>(shared + order_bytes + group_bytes);
   if (plan.quantized) quantize_rows(call, plan, rows, groups, worker);
   if (plan.has_floats) {
     worker.for_each(plan.rows, [&](int64_t i) {
       memcpy(x + i * plan.weight.cols, input_row(call, 0, order[i]), plan.weight.cols * sizeof(float));
     });
   }
-  worker.barrier();
-  multiply(call, plan, rows, {groups, x, plan.weight.cols}, worker, scratch);
+  worker.finish();
+  multiply(call, plan, rows, {groups, x, plan.weight.cols}, worker);
 }
 
 void embed(const PfCall& call, const PfStep& step, Worker& worker) {

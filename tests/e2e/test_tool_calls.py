@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -23,9 +24,11 @@ from pageform import (
     ToolCall,
     ValidationFailed,
 )
+from pageform.clients import from_engine
 
 ASK = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
-GREEDY = SamplingParams(temperature=0.0, max_tokens=90)
+GREEDY = SamplingParams(temperature=0.0, max_tokens=60)
+DRAWN = SamplingParams(temperature=1.0, seed=3, max_tokens=160)
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -59,7 +62,7 @@ TYPES: dict[str, type] = {"Weather": Weather, "add": dict, "search": dict}
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = write_tiny_llama(tmp_path_factory.mktemp("tiny"))
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2048}))
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "</s>"}))
     with Engine(folder, threads=1, kv_cache_memory="16MB", check_invariants=True) as made:
         yield made
@@ -72,9 +75,12 @@ def check(completion: Completion) -> None:
     assert len({call.id for call in completion.tool_calls}) == len(completion.tool_calls)
 
 
+@pytest.mark.parametrize("model", ["smollm2", "tiny"])
 @pytest.mark.parametrize("choice", ["auto", "required", "none", "Weather", add, {"name": "search"}])
-def test_every_choice(engine: Engine, choice: Any) -> None:
-    completion = engine.chat(ASK, GREEDY, tools=TOOLS, tool_choice=choice)
+def test_every_choice(request: pytest.FixtureRequest, model: str, choice: Any) -> None:
+    engine: Engine = request.getfixturevalue("engine" if model == "smollm2" else "tiny")
+    sampling = GREEDY if model == "smollm2" else DRAWN
+    completion = engine.chat(ASK, sampling, tools=TOOLS, tool_choice=choice)
     check(completion)
     names = [call.name for call in completion.tool_calls]
     if choice == "none":
@@ -113,7 +119,7 @@ def test_every_format(tiny: Engine, form: str) -> None:
 
 def test_one_call_or_several(tiny: Engine) -> None:
     counts = {True: 0, False: 0}
-    for seed in range(6):
+    for seed in range(3):
         for parallel in (True, False):
             sampling = SamplingParams(temperature=1.0, seed=seed, max_tokens=450)
             completion = tiny.chat(ASK, sampling, tools=[add], tool_choice="required", parallel_tool_calls=parallel)
@@ -149,13 +155,12 @@ def test_drafts_and_batches_change_no_token(tiny: Engine) -> None:
         assert texts[0] == texts[1]
         assert all(one.usage.details.get("reasoning_tokens", 0) <= 5 for one in plain)
     calls = [(talk, choice) for talk in talks for choice in choices]
-    alone = [tiny.chat(talk, GREEDY, tools=TOOLS, tool_choice=choice) for talk, choice in calls]
-    import concurrent.futures
-
+    greedy = GREEDY.with_(max_tokens=90)
+    alone = [tiny.chat(talk, greedy, tools=TOOLS, tool_choice=choice) for talk, choice in calls]
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         free = [pool.submit(tiny.generate, f"free {i}", SamplingParams(seed=i, max_tokens=60)) for i in range(3)]
         typed = [pool.submit(tiny.generate, f"w {i}", response_model=Weather) for i in range(2)]
-        mixed = [pool.submit(tiny.chat, t, GREEDY, tools=TOOLS, tool_choice=c) for t, c in calls]
+        mixed = [pool.submit(tiny.chat, t, greedy, tools=TOOLS, tool_choice=c) for t, c in calls]
         assert [one.result().token_ids for one in mixed] == [one.token_ids for one in alone]
         assert all(isinstance(one.result(), Weather) for one in typed)
         assert all(one.result().finish_reason for one in free)
@@ -164,7 +169,7 @@ def test_drafts_and_batches_change_no_token(tiny: Engine) -> None:
 @pytest.mark.parametrize("thinks", [False, True])
 @pytest.mark.parametrize("form", ["hermes", "llama3"])
 def test_any_max_tokens(tiny: Engine, thinks: bool, form: str) -> None:
-    lengths = [*range(1, 30, 4), *range(30, 150, 9)]
+    lengths = [*range(1, 40, 6), *range(40, 150, 11)]
     sampling = [SamplingParams(temperature=1.0, seed=n, max_tokens=n, reasoning=thinks) for n in lengths]
     options: Any = {"tools": [Weather, add], "tool_format": form, "max_retries": 0, "return_exceptions": True}
     must = tiny.chat([ASK] * len(lengths), sampling, tool_choice="required", **options)
@@ -206,7 +211,7 @@ def test_a_value_that_is_not_valid_is_decoded_again(engine: Engine) -> None:
     assert engine.tokenizer.decode(completion.token_ids).count("<tool_call>") == 1
 
 
-def test_calls_that_are_not_valid_are_asked_for_again(engine: Engine) -> None:
+def test_calls_that_are_not_valid_are_asked_for_again(tiny: Engine) -> None:
     seen: list[int] = []
 
     class Sum(BaseModel):
@@ -220,9 +225,9 @@ def test_calls_that_are_not_valid_are_asked_for_again(engine: Engine) -> None:
                 raise ValueError("a and b don't fit")
             return self
 
-    completion = engine.chat(ASK, GREEDY, tools=[Sum], tool_choice="required", parallel_tool_calls=False)
+    completion = tiny.chat(ASK, DRAWN, tools=[Sum], tool_choice="required", parallel_tool_calls=False)
     assert len(completion.attempts) == 2
-    prompt = engine.tokenizer.decode(completion.prompt_token_ids)
+    prompt = tiny.tokenizer.decode(completion.prompt_token_ids)
     assert "a and b don't fit" in prompt
     assert "<tool_response>" in prompt
     assert completion.usage.completion_tokens > len(completion.token_ids)
@@ -235,36 +240,37 @@ def test_calls_that_are_not_valid_are_asked_for_again(engine: Engine) -> None:
             raise ValueError("never")
 
     with pytest.raises(ValidationFailed) as caught:
-        engine.chat(ASK, GREEDY, tools=[Never], tool_choice="required", parallel_tool_calls=False, max_retries=1)
+        tiny.chat(ASK, DRAWN, tools=[Never], tool_choice="required", parallel_tool_calls=False, max_retries=1)
     assert len(caught.value.attempts) == 2
     assert "never" in caught.value.errors()[0]["msg"]
 
 
-def test_a_stream_gives_calls_as_they_close(engine: Engine) -> None:
-    sampling = SamplingParams(temperature=0.9, seed=2, max_tokens=120, reasoning=True, thinking_token_budget=5)
-    seen = list(engine.stream(ASK, sampling, tools=TOOLS, tool_choice="required"))
+def test_a_stream_gives_calls_as_they_close(tiny: Engine) -> None:
+    sampling = DRAWN.with_(reasoning=True, thinking_token_budget=5)
+    seen = list(tiny.stream(ASK, sampling, tools=TOOLS, tool_choice="required"))
     *parts, completion = seen
     thoughts = "".join(part.text for part in parts if isinstance(part, ReasoningDelta))
     assert thoughts == completion.reasoning
     assert [part for part in parts if isinstance(part, ToolCall)] == completion.tool_calls
     assert "".join(part for part in parts if isinstance(part, str)) == completion.text == ""
-    whole = engine.chat(ASK, sampling, tools=TOOLS, tool_choice="required")
+    whole = tiny.chat(ASK, sampling, tools=TOOLS, tool_choice="required")
     assert [call.text for call in whole.tool_calls] == [call.text for call in completion.tool_calls]
-    *texts, last = engine.stream(ASK, GREEDY.with_(max_tokens=12), tools=TOOLS)
+    *texts, last = tiny.stream(ASK, DRAWN.with_(max_tokens=12), tools=TOOLS)
     assert "".join(text for text in texts if isinstance(text, str)) == last.text
 
 
-def test_typed_and_plain_streams_tell_of_thoughts(engine: Engine) -> None:
-    sampling = SamplingParams(temperature=0.0, max_tokens=60, reasoning=True, thinking_token_budget=4)
-    *parts, value = engine.stream(ASK, sampling, Weather)
+def test_typed_and_plain_streams_tell_of_thoughts(tiny: Engine) -> None:
+    sampling = DRAWN.with_(reasoning=True, thinking_token_budget=4)
+    *parts, value = tiny.stream(ASK, sampling, Weather)
     assert isinstance(value, Weather)
     assert any(isinstance(part, ReasoningDelta) for part in parts)
-    plain = list(engine.stream(ASK, sampling.with_(max_tokens=12)))
-    whole = engine.chat(ASK, sampling.with_(max_tokens=12))
+    plain = list(tiny.stream(ASK, sampling.with_(max_tokens=12)))
+    whole = tiny.chat(ASK, sampling.with_(max_tokens=12))
     assert "".join(part.text for part in plain if isinstance(part, ReasoningDelta)) == whole.reasoning
     assert "".join(part for part in plain if isinstance(part, str)) == whole.text
 
 
+@pytest.mark.slow
 async def test_the_async_engine_does_the_same() -> None:
     async with AsyncEngine("smollm2", threads=2, kv_cache_memory="128MB", max_model_len=1024) as engine:
         completion = await engine.chat(ASK, GREEDY, tools=TOOLS, tool_choice=Weather)
@@ -276,8 +282,8 @@ async def test_the_async_engine_does_the_same() -> None:
         assert any(isinstance(part, ReasoningDelta) for part in parts)
 
 
-def test_a_conversation_goes_on_after_calls(engine: Engine) -> None:
-    first = engine.chat(ASK, GREEDY, tools=[add], tool_choice="add")
+def test_a_conversation_goes_on_after_calls(tiny: Engine) -> None:
+    first = tiny.chat(ASK, DRAWN, tools=[add], tool_choice="add")
     [call] = first.tool_calls
     talk = [
         *ASK,
@@ -285,8 +291,8 @@ def test_a_conversation_goes_on_after_calls(engine: Engine) -> None:
         {"role": "tool", "tool_call_id": call.id, "content": str(add(**call.arguments))},
     ]
     for options in ({"tools": [add]}, {}):
-        completion = engine.chat(talk, GREEDY.with_(max_tokens=12), **options)
-        prompt = engine.tokenizer.decode(completion.prompt_token_ids)
+        completion = tiny.chat(talk, DRAWN.with_(max_tokens=12), **options)
+        prompt = tiny.tokenizer.decode(completion.prompt_token_ids)
         assert call.text in prompt
         assert f"<tool_response>\n{add(**call.arguments)}\n</tool_response>" in prompt
 
@@ -325,3 +331,48 @@ def test_a_guarantee_covers_arguments(tiny: Engine) -> None:
     }
     with pytest.raises(SchemaError, match="uniqueItems"):
         tiny.chat(ASK, tools=[{"name": "f", "parameters": schema}], guarantee="full")
+
+
+def test_tags_may_be_control_tokens(tmp_path: Any) -> None:
+    """As in Mistral's models: no text can spell them, and they are no part of what the caller sees."""
+    folder = write_tiny_llama(tmp_path)
+    file = folder / "tokenizer.json"
+    renamed = file.read_text().replace('"<unk>"', '"[TOOL_CALLS]"').replace('"<s>"', '"[/THINK]"')
+    file.write_text(renamed)
+    shows = "{% if tools %}{{ tools | tojson }}[TOOL_CALLS] [{% endif %}[THINK]" + TEMPLATE
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": shows, "eos_token": "</s>"}))
+    with Engine(folder, threads=1, kv_cache_memory="16MB", max_model_len=512, check_invariants=True) as tiny:
+        for seed in range(3):
+            sampling = SamplingParams(seed=seed, max_tokens=90, reasoning=True, thinking_token_budget=7)
+            completion = tiny.chat(ASK, sampling, tools=[add], tool_choice="required", parallel_tool_calls=False)
+            [call] = completion.tool_calls
+            assert add(**call.arguments)
+            assert completion.text == ""
+            assert completion.usage.details["reasoning_tokens"] <= 7
+            assert [completion.token_ids.count(token) for token in (0, 1)] == [1, 1]
+            assert "[" not in completion.reasoning or "[/THINK]" not in completion.reasoning
+            free = tiny.chat(
+                ASK, sampling.with_(reasoning=None, thinking_token_budget=None, max_tokens=40), tools=[add]
+            )
+            assert "[TOOL_CALLS]" not in free.text
+            value = tiny.chat(ASK, sampling, Weather)
+            assert isinstance(value, Weather)
+
+
+def test_a_list_of_several_types_is_one_answer(tiny: Engine) -> None:
+    """`Iterable[A | B]` gives instances of the classes, at once and in a stream, here and behind a client."""
+
+    class Sum(BaseModel):
+        a: int = Field(ge=0, le=99)
+        b: int = Field(ge=0, le=99)
+
+    several: Any = Annotated[Iterable[Weather | Sum], Field(min_length=2, max_length=3)]
+    sampling = SamplingParams(temperature=1.0, seed=5, max_tokens=300)
+    values = tiny.chat(ASK, sampling, several)
+    assert 2 <= len(values) <= 3
+    assert all(type(value) in (Weather, Sum) for value in values)
+    assert list(tiny.stream(ASK, sampling, several))[-1] == values
+    kind: Any = Iterable[Weather | Sum]
+    bare = SamplingParams(temperature=0.0, max_tokens=200)
+    shown = list(from_engine(tiny).create(kind, ASK, sampling=bare, stream=True))
+    assert shown == tiny.chat(ASK, bare, kind)
