@@ -45,6 +45,8 @@ class _Frame:
     """By how much that differs with what they are."""
     count: int = 0
     keys: set[str] = field(default_factory=set)
+    lacking: dict[int, float] = field(default_factory=dict)
+    """Bytes of the properties that must still come, for each of `nodes` that was asked about, by its id."""
     value: list[Any] = field(default_factory=list)
     """What the current item or property may be: a node for each of `nodes` that has it."""
 
@@ -173,6 +175,10 @@ class OpenPath:
             key: str = json.loads(b'"' + bytes(self._text))
         except ValueError:  # nothing that a grammar of ours admits
             key = ""
+        if key not in frame.keys:
+            for node in frame.nodes:
+                if id(node) in frame.lacking:
+                    frame.lacking[id(node)] -= self._texts.required(node).get(key, 0.0)
         frame.keys.add(key)
         frame.count += 1
         having = [node for node in frame.nodes if key in node.get("properties", {}) or "patternProperties" in node]
@@ -200,7 +206,12 @@ class OpenPath:
             return self._texts.begun(node)
         if frame.kind == "array":
             return self._texts.items(node, frame.count)
-        return self._texts.properties(node, frame.keys, frame.count)
+        lacking = frame.lacking.get(id(node))
+        if lacking is None:
+            required = self._texts.required(node)
+            lacking = sum(length for name, length in required.items() if name not in frame.keys)
+            frame.lacking[id(node)] = lacking
+        return lacking + self._texts.entries(node, frame.count)
 
     def _current(self) -> float:
         """What the key or value being read lacks."""
@@ -218,12 +229,7 @@ class OpenPath:
 
     def _optional(self, node: Mapping[str, Any], keys: set[str]) -> float:
         """A property or entry that has begun, of those that nothing has required yet."""
-        required = node.get("required", ())
-        properties = (
-            self._texts.property(name, value)
-            for name, value in node.get("properties", {}).items()
-            if name not in keys and name not in required
-        )
+        properties = (length for name, length in self._texts.optional(node).items() if name not in keys)
         entries = (
             self._texts.entry(pattern, value) + UNKNOWN_PATTERN
             for pattern, value in node.get("patternProperties", {}).items()

@@ -204,7 +204,8 @@ class Rewinder:
             self._pass(one)
         if self._line and self.mends:
             tail = self._tracker.num_tokens - self._line[0].closed.first_token
-            self.must_wait = self.num_rewound() + tail >= self.options.max_rewound_tokens
+            # What is put back before a value may share a token with what stands before it.
+            self.must_wait = self.num_rewound() + tail + 1 >= self.options.max_rewound_tokens
         return None
 
     def end(self) -> None:

@@ -27,6 +27,8 @@ class ShortestTexts:
         self._definitions: Mapping[str, Any] = schema.get("$defs", {})
         self._references: dict[str, float] = dict.fromkeys(self._definitions, math.inf)
         self._known: dict[int, float] = {}
+        self._required: dict[int, dict[str, float]] = {}
+        self._optional: dict[int, dict[str, float]] = {}
         # Knuth's generalization of Dijkstra's algorithm finds this in one pass by a heap; definitions are few.
         while True:
             found = {name: self._length(node) for name, node in self._definitions.items()}
@@ -88,7 +90,9 @@ class ShortestTexts:
         if kind == "array":
             return 2.0 + self.items(node, 0)
         if kind == "object":
-            return 2.0 + self.properties(node, frozenset(), 0)
+            given = node.get("properties", {})
+            required = sum(self.property(name, given.get(name)) for name in node.get("required", ()))
+            return 2.0 + required + self.entries(node, 0)
         return {"boolean": 5.0, "null": 4.0}.get(str(kind), float(NUMBER))
 
     def items(self, node: Mapping[str, Any], count: int) -> float:
@@ -98,15 +102,32 @@ class ShortestTexts:
         rest = least - max(count, len(prefix))
         return length + (rest * (self._length(node.get("items")) + 1.0) if rest > 0 else 0.0)
 
-    def properties(self, node: Mapping[str, Any], seen: frozenset[str] | set[str], count: int) -> float:
-        """Bytes of the properties that an object lacks with those it has, with a comma each."""
-        given = node.get("properties", {})
-        length = sum(self.property(name, given.get(name)) for name in node.get("required", ()) if name not in seen)
+    def required(self, node: Mapping[str, Any]) -> dict[str, float]:
+        """Bytes of each property that an object must have, with a comma. Not to be changed."""
+        known = self._required.get(id(node))
+        if known is None:
+            given = node.get("properties", {})
+            known = {name: self.property(name, given.get(name)) for name in node.get("required", ())}
+            self._required[id(node)] = known
+        return known
+
+    def optional(self, node: Mapping[str, Any]) -> dict[str, float]:
+        """The same of each property that an object may have."""
+        known = self._optional.get(id(node))
+        if known is None:
+            required = self.required(node)
+            given = node.get("properties", {}).items()
+            known = {name: self.property(name, value) for name, value in given if name not in required}
+            self._optional[id(node)] = known
+        return known
+
+    def entries(self, node: Mapping[str, Any], count: int) -> float:
+        """Bytes of the entries that a map with `count` of them lacks, with a comma each."""
         patterns = node.get("patternProperties")
         lacking = node.get("minProperties", 0) - count
-        if patterns and lacking > 0:
-            length += lacking * min(self.entry(pattern, value) for pattern, value in patterns.items())
-        return length
+        if not patterns or lacking <= 0:
+            return 0.0
+        return float(lacking * min(self.entry(pattern, value) for pattern, value in patterns.items()))
 
     def property(self, name: str, node: Any) -> float:
         """Bytes of a property with its key and a comma."""

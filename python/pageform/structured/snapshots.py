@@ -130,6 +130,7 @@ class Snapshots:
             list[_Copy]
         ] = []  # newest first; a chain holds a copy of each open container, outermost first
         self._credit = 0
+        self._made = 0  # snapshots; the first ones need no credit
 
     def fed(self, size: int) -> None:
         """A piece of text of `size` bytes came."""
@@ -142,9 +143,10 @@ class Snapshots:
         """
         free, at = self._free(path)
         cost = sum(opened.width for opened in path[len(free) :])
-        if cost > self._credit and not must:
+        if cost > self._credit and not must and self._made >= _KEPT:
             return None
-        self._credit -= cost
+        self._credit = max(0, self._credit - cost)
+        self._made += 1
         if free:
             del self._chains[at]
         chain = [*free, *(_Copy(opened) for opened in path[len(free) :])]

@@ -1,0 +1,48 @@
+// gpu::Runtime of the emulator: one device with one stream, on which everything happens at once.
+#include "../runtime.h"
+
+#include <string.h>
+
+#include <stdexcept>
+#include <vector>
+
+namespace pf::gpu {
+
+struct Event {};
+
+struct Runtime::Impl {
+  simt::Device device;
+  std::vector<std::unique_ptr<Event>> events;
+};
+
+int Runtime::device_count() { return 1; }
+
+Runtime::Runtime(int device) : impl_(std::make_unique<Impl>()) {
+  if (device != 0) throw std::runtime_error("the emulator has one device, not number " + std::to_string(device));
+}
+Runtime::~Runtime() = default;
+
+std::string Runtime::describe() const { return "simt, a GPU emulated on one CPU thread"; }
+
+void* Runtime::allocate(size_t bytes, const char* name) { return impl_->device.allocate(bytes, name); }
+void Runtime::release(void* memory) { impl_->device.release(memory); }
+
+Stream Runtime::create_stream() { return &impl_->device; }
+Event* Runtime::create_event() {
+  impl_->events.push_back(std::make_unique<Event>());
+  return impl_->events.back().get();
+}
+
+void Runtime::copy_in(void* device, const void* host, size_t bytes, Stream stream) {
+  stream->write(device, host, bytes);
+}
+void Runtime::copy_out(void* host, const void* device, size_t bytes, Stream stream) {
+  stream->read(host, device, bytes);
+}
+void Runtime::fill(void* device, int byte, size_t bytes, Stream stream) { stream->fill(device, byte, bytes); }
+
+void Runtime::record(Event*, Stream) {}
+void Runtime::wait(Stream, Event*) {}
+void Runtime::synchronize(Stream) {}
+
+}  // namespace pf::gpu
