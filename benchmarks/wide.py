@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, Field, create_model
 from safetensors.numpy import save_file
 
@@ -129,6 +130,7 @@ def _write_model(folder: Path, vocab: int, end: int, room: int) -> None:
     }
     (folder / "config.json").write_text(json.dumps(config))
     square = [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+    tensors: dict[str, NDArray[np.float32]]
     tensors = {f"{layer}{name}.weight": np.zeros((size, size), np.float32) for name in square}
     tensors |= {f"{layer}{name}_layernorm.weight": np.ones(size, np.float32) for name in ("input", "post_attention")}
     tensors |= {"model.norm.weight": np.ones(size, np.float32)}

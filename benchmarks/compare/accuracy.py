@@ -133,7 +133,7 @@ def entities(value: Any) -> set[tuple[str, str]]:
 
 def _value(answer: Answer, decode: Decode) -> Any:
     try:
-        return json.loads(answer.text or text_of(answer, decode))
+        return json.loads(text_of(answer, decode))
     except ValueError:
         return None
 

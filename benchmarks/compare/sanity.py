@@ -54,9 +54,8 @@ def agreement(answers: Sequence[Answer], reference: Sequence[Answer], decode: De
 
 def is_valid(answer: Answer, schema: dict[str, Any], decode: Decode) -> bool:
     """Whether the whole text is JSON by the schema."""
-    text = answer.text or decode(answer.tokens)
     try:
-        jsonschema.validate(json.loads(text), schema)
+        jsonschema.validate(json.loads(text_of(answer, decode)), schema)
     except (ValueError, jsonschema.ValidationError):
         return False
     return True

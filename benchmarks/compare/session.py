@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from ..report import Report
 from ..workload import read_texts, stratified
 from . import accuracy, extras, perplexity, pictures
 from .measure import DECODE, METRICS, OUTPUT, short, wall
+from .quiet import ALLOWED, Quiet
 from .requirements import OURS, judge
 from .tell import Figures, check_answers, figures_of, tell
 from .variants import candidates, ours
@@ -60,7 +62,10 @@ class Session:
 
     def run(self) -> Report:
         """Everything that was asked for."""
+        # Workers are ended on the way out, and stopped ones would wait for ever: a plea to end must not skip that.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         environments = self._install()
+        quiet = Quiet()
         with Engine(
             self.options.model, threads=self.options.threads, kv_cache_memory="64MB", max_model_len=64
         ) as engine:
@@ -87,6 +92,10 @@ class Session:
             self._perplexity(self.options.data)
         if not self.options.smoke:
             self._extras(environments)
+            others = quiet.others()
+            if others is not None:
+                text = f"other programs took {others:.0%} of the processors' time, ≤ {ALLOWED:.0%}"
+                self.report.check(f"the machine was quiet: {text}", others <= ALLOWED)
             for name, figures in self.figures.items():
                 judge(self.report, name, figures)
         for peer in self.options.peers:

@@ -38,8 +38,8 @@ LLAMA_FLAGS = (
     *(f"-DLLAMA_{name}=OFF" for name in ("CURL", "OPENSSL", "BUILD_UI", "USE_PREBUILT_UI", "BUILD_TESTS")),
     "-DLLAMA_BUILD_EXAMPLES=OFF",
 )
-VLLM_LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
-"""What PyPI has of these is built for CUDA; text models need none of them."""
+LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
+"""What PyPI has of these is built for CUDA and fails beside torch for the CPU; text models need none of them."""
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +110,7 @@ def _tcmalloc() -> str:
 
 def _packages(environment: Environment) -> None:
     _pip(environment, "install", *RECIPES[environment.name])
+    _pip(environment, "uninstall", "-y", *LEFT_OUT)
 
 
 def _vllm(environment: Environment) -> None:
@@ -125,7 +126,7 @@ def _vllm(environment: Environment) -> None:
     lines = _step(environment, "list what vLLM needs", [str(environment.python), "-c", listing]).splitlines()
     needed = dict(line.split("\t") for line in lines)
     needed["torch"] = torch  # its own pin names a build that only another index has
-    _pip(environment, "install", *(text for name, text in needed.items() if name not in VLLM_LEFT_OUT))
+    _pip(environment, "install", *(text for name, text in needed.items() if name not in LEFT_OUT))
 
 
 def _llama_cpp(environment: Environment) -> None:

@@ -37,7 +37,7 @@ class Vllm:
             temperature=0.0,
             max_tokens=job.output_tokens,
             ignore_eos=job.schema is None,
-            detokenize=job.schema is not None,
+            detokenize=False,
             output_kind=RequestOutputKind.DELTA,
             structured_outputs=None if job.schema is None else StructuredOutputsParams(json=job.schema),
         )
@@ -45,11 +45,14 @@ class Vllm:
         prompt = {"prompt_token_ids": job.prompt}
         async for output in self._engine.generate(prompt, params, f"job-{next(self._numbers)}"):
             answer.add(list(output.outputs[0].token_ids), clock())
-            answer.text += output.outputs[0].text
         return answer
 
     def close(self) -> None:
         self._engine.shutdown()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
 
 
 if __name__ == "__main__":

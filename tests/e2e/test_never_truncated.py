@@ -119,7 +119,7 @@ def cases(engine: Engine, thorough: bool = False) -> list[tuple[Any, int, Sampli
         lengths = {1, 2, 3, least - 1, least, least + 1, least + 2, form.plan.min_tokens}
         lengths |= {draw.randint(1, 2 * least + 20) for _ in range(4)}
         if thorough:
-            lengths |= {*range(1, least, 5), *range(least - 6, least + 20), *range(least + 20, 2 * least + 60, 9)}
+            lengths |= {*range(1, least, 17), *range(least - 4, least + 12), *range(least + 12, least + 70, 19)}
         for max_tokens in sorted(length for length in lengths if 1 <= length <= 400):
             sampling = SamplingParams(
                 temperature=draw.choice([0.0, 1.0]),

@@ -24,6 +24,7 @@ from pageform import (
     Engine,
     NumericsMismatchError,
     ParameterError,
+    Reasoning,
     ReplayError,
     RequestSuspended,
     RewindOptions,
@@ -220,6 +221,49 @@ def test_deadlines_count_time_in_engines_only(folder: Path) -> None:
     assert request.deadline is not None
     assert request.deadline - request.arrival == 10.0
     assert decode(data).elapsed == 6.0
+
+
+@pytest.mark.parametrize("form", [{"regex": "(ab){9,20}c"}, {"response_model": Reading}, {}])
+@pytest.mark.parametrize("stop", [0, 3, 9, 25])
+def test_thoughts_go_on_too(first: SteppedEngine, form: dict[str, Any], stop: int) -> None:
+    form = dict(form)
+    model = form.pop("response_model", None)
+    limits = {"temperature": 1.0, "seed": 4, "max_tokens": 120, "thinking_token_budget": 14, "drafts": "none"}
+    params = SamplingParams(reasoning=Reasoning("<a>", "</a>"), **limits, **form)
+
+    def start() -> tuple[Any, Any]:
+        if model is None:
+            return None, first.ticket([7, 8, 9], params)
+        call = TypedCall(first, first.form(model), [7, 8, 9], params, TypedOptions(rewind=RewindOptions(tries=9)))
+        return call, call.next_ticket()
+
+    _, whole = start()
+    first.submit(whole)
+    first.finish(whole)
+    _, ticket = start()
+    first.submit(ticket)
+    for _ in range(stop):
+        first.step()
+    resumed = load(first, first.suspend(ticket), Given(model)).ticket
+    first.submit(resumed)
+    first.finish(resumed)
+    one, other = whole.future.result(), resumed.future.result()
+    assert one.reasoning
+    assert (other.reasoning, other.text, other.token_ids) == (one.reasoning, one.text, one.token_ids)
+    assert other.prompt_token_ids == one.prompt_token_ids
+    assert (other.finish_reason, other.detail) == (one.finish_reason, one.detail)
+
+
+def test_what_can_not_be_saved_goes_on(first: SteppedEngine) -> None:
+    """Such as requests of a driver whose grammar is nobody's response model."""
+    ticket = first.ticket([7, 8, 9], SamplingParams(temperature=0, max_tokens=100), first.form(Reading).grammar)
+    first.submit(ticket)
+    first.step()
+    with pytest.raises(SnapshotError, match="grammar of its own"):
+        first.suspend(ticket)
+    assert first.suspend_all() == {}
+    first.finish(ticket)
+    assert ticket.future.result().text.startswith('{"name":"')
 
 
 def test_a_log_tells_what_happened(first: SteppedEngine) -> None:

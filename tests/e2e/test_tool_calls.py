@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, model_validator
-from tiny import write_tiny_llama
+from tool_kit import ASK, DRAWN, GREEDY, TOOLS, Weather, add, check, write_tiny_chat
 
 from pageform import (
     AsyncEngine,
@@ -26,53 +25,12 @@ from pageform import (
 )
 from pageform.clients import from_engine
 
-ASK = [{"role": "user", "content": "What is the weather in Rome, in celsius?"}]
-GREEDY = SamplingParams(temperature=0.0, max_tokens=60)
-DRAWN = SamplingParams(temperature=1.0, seed=3, max_tokens=160)
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
-
-
-class Weather(BaseModel):
-    """The weather in a city."""
-
-    city: str = Field(max_length=12)
-    unit: Literal["celsius", "fahrenheit"]
-
-
-def add(a: int, b: int = 1) -> int:
-    """Adds two numbers."""
-    return a + b
-
-
-SEARCH = {
-    "type": "function",
-    "function": {
-        "name": "search",
-        "parameters": {"type": "object", "properties": {"q": {"type": "string", "maxLength": 8}}, "required": ["q"]},
-    },
-}
-TOOLS = [Weather, add, SEARCH]
-TYPES: dict[str, type] = {"Weather": Weather, "add": dict, "search": dict}
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    folder = write_tiny_llama(tmp_path_factory.mktemp("tiny"))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE, "eos_token": "</s>"}))
+    folder = write_tiny_chat(tmp_path_factory.mktemp("tiny"))
     with Engine(folder, threads=1, kv_cache_memory="16MB", check_invariants=True) as made:
         yield made
-
-
-def check(completion: Completion) -> None:
-    for call in completion.tool_calls:
-        assert isinstance(call.arguments, TYPES[call.name])
-        assert len(call.id) == 9
-    assert len({call.id for call in completion.tool_calls}) == len(completion.tool_calls)
 
 
 @pytest.mark.parametrize("model", ["smollm2", "tiny"])
@@ -331,32 +289,6 @@ def test_a_guarantee_covers_arguments(tiny: Engine) -> None:
     }
     with pytest.raises(SchemaError, match="uniqueItems"):
         tiny.chat(ASK, tools=[{"name": "f", "parameters": schema}], guarantee="full")
-
-
-def test_tags_may_be_control_tokens(tmp_path: Any) -> None:
-    """As in Mistral's models: no text can spell them, and they are no part of what the caller sees."""
-    folder = write_tiny_llama(tmp_path)
-    file = folder / "tokenizer.json"
-    renamed = file.read_text().replace('"<unk>"', '"[TOOL_CALLS]"').replace('"<s>"', '"[/THINK]"')
-    file.write_text(renamed)
-    shows = "{% if tools %}{{ tools | tojson }}[TOOL_CALLS] [{% endif %}[THINK]" + TEMPLATE
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": shows, "eos_token": "</s>"}))
-    with Engine(folder, threads=1, kv_cache_memory="16MB", max_model_len=512, check_invariants=True) as tiny:
-        for seed in range(3):
-            sampling = SamplingParams(seed=seed, max_tokens=90, reasoning=True, thinking_token_budget=7)
-            completion = tiny.chat(ASK, sampling, tools=[add], tool_choice="required", parallel_tool_calls=False)
-            [call] = completion.tool_calls
-            assert add(**call.arguments)
-            assert completion.text == ""
-            assert completion.usage.details["reasoning_tokens"] <= 7
-            assert [completion.token_ids.count(token) for token in (0, 1)] == [1, 1]
-            assert "[" not in completion.reasoning or "[/THINK]" not in completion.reasoning
-            free = tiny.chat(
-                ASK, sampling.with_(reasoning=None, thinking_token_budget=None, max_tokens=40), tools=[add]
-            )
-            assert "[TOOL_CALLS]" not in free.text
-            value = tiny.chat(ASK, sampling, Weather)
-            assert isinstance(value, Weather)
 
 
 def test_a_list_of_several_types_is_one_answer(tiny: Engine) -> None:

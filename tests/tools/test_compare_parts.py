@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmarks.compare.measure import (
     spread,
     wall,
 )
+from benchmarks.compare.quiet import Quiet, _own_seconds
 from benchmarks.compare.requirements import REQUIREMENTS, judge
 from benchmarks.compare.tell import figures_of, tell
 from benchmarks.compare.workloads import SCHEMA, Material, scaled, workloads
@@ -266,6 +268,18 @@ def test_log_softmax_sums_to_one() -> None:
     rows = perplexity.log_softmax(np.array([[1000.0, 1000.0], [0.0, -1e9]], dtype=np.float32))
     assert np.allclose(np.exp(rows).sum(axis=-1), 1)
     assert rows[0, 0] == pytest.approx(-math.log(2))
+
+
+def test_what_this_process_does_is_not_taken_for_others() -> None:
+    quiet = Quiet()
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    others = quiet.others()
+    if others is None:
+        pytest.skip("this system does not tell how busy it is")
+    assert 0 <= others <= 1
+    assert quiet._ours < _own_seconds() - 0.25
 
 
 def test_an_unknown_workload_is_refused_before_anything_starts(tmp_path: Path) -> None:

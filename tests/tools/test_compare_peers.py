@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from benchmarks.compare.workloads import SCHEMA
 from benchmarks.job import Job
-from benchmarks.peers.install import InstallError, install
+from benchmarks.peers.install import ROOT, InstallError, install
 from benchmarks.peers.models import Models
 from benchmarks.peers.worker import PeerError, Variant, Worker
 
@@ -161,3 +163,21 @@ def test_llama_cpp_is_asked_and_read_as_its_server_speaks(tmp_path: Path) -> Non
         assert run.answers[2].times[0] >= 0.2
         with pytest.raises(PeerError, match="llama-server: 400 too long"):
             worker.run([Job([1] * 9, 2)])
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_asked_to_end_leaves_no_worker(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "compare", "--smoke", "--workloads", "W1,W2,W3,W4"]
+    process = subprocess.Popen(
+        [*command, "--peers-dir", str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "starting pageform" in line:
+            break
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert children
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)

@@ -63,8 +63,18 @@ class AttemptSnapshot(msgspec.Struct):
     token_ids: list[int] = []
 
 
+class ToolsSnapshot(msgspec.Struct):
+    """How tools are offered: the `choice`, which of them may be called, and the fields of the `ToolFormat`."""
+
+    choice: str
+    callable: list[str]
+    parallel: bool
+    format: dict[str, Any]
+
+
 class TypedSnapshot(msgspec.Struct):
-    """What a typed answer is judged by. `schema` is its JSON schema as text, `plain` the type itself if it is a schema.
+    """What a typed answer is judged by. `schema` is its JSON schema as text, `plain` the type itself if it is a schema;
+    `params` are those of further attempts.
 
     `original` is the first attempt's prompt and `payload` this one's. That of a child is as people see it, and of the
     answer before it the text is `kept`: (pieces, holes).
@@ -73,6 +83,7 @@ class TypedSnapshot(msgspec.Struct):
     name: str
     schema: str
     plain: str | None
+    params: dict[str, Any]
     original: Any
     payload: Any
     is_child: bool
@@ -83,6 +94,8 @@ class TypedSnapshot(msgspec.Struct):
     on_invalid: str
     rewind: tuple[int, int, float | None] | None
     has_context: bool
+    tools: ToolsSnapshot | None = None
+    """With tools, `schema` is that of their arguments, by name."""
 
 
 class RequestSnapshot(msgspec.Struct):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..core.completion import Completion, FinishReason
-from ..core.errors import EngineClosedError, ParameterError, RequestError
+from ..core.errors import EngineClosedError, ParameterError, RequestError, SnapshotError
 from ..core.params import SamplingParams
 from .background import BackgroundLoop
 from .build import EngineParts, build
@@ -157,10 +157,13 @@ class BaseEngine:
         return self._loop.suspend(request_id, save_it)
 
     def suspend_all(self) -> dict[str, bytes]:
-        """Suspends whatever is running, by request id: before an engine is closed for a while, say."""
+        """Suspends whatever is running, by request id: before an engine is closed for a while, say.
+
+        What can't be saved goes on: requests of drivers with grammars of their own.
+        """
         saved: dict[str, bytes] = {}
         for request_id in self._loop.call(lambda: self._loop.request_ids):
-            with contextlib.suppress(ParameterError):  # it finished meanwhile
+            with contextlib.suppress(ParameterError, SnapshotError):  # it finished meanwhile, or can't be saved
                 saved[request_id] = self.suspend(request_id)
         return saved
 

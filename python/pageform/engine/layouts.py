@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..core.completion import ToolCall
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
 from ..core.reasoning import Reasoning
 from ..forms.layout import Layout, Mode
-from ..forms.segmenter import Segmenter
+from ..forms.segmenter import Segmenter, WrittenCall
 from ..text.tool_formats import detect_reasoning
 
 if TYPE_CHECKING:
@@ -103,3 +106,13 @@ def limit_of(
         return tokenizer.encode(tag.decode(), add_special_tokens=False)
 
     return ThinkingLimit(budget, segmenter, spell, complete)
+
+
+def tool_call(request_id: str, written: WrittenCall) -> ToolCall:
+    """A complete call with its arguments as plain data."""
+    return ToolCall(call_id(request_id, written.number), written.name, json.loads(written.text), written.text)
+
+
+def call_id(request_id: str, number: int) -> str:
+    """An id for one call of a request: nine letters and digits, as Mistral's templates want it."""
+    return hashlib.sha256(f"{request_id}:{number}".encode()).hexdigest()[:9]

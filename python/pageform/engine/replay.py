@@ -112,15 +112,15 @@ class _Replay:
 
     @contextmanager
     def _recorded_verdicts(self) -> Iterator[None]:
-        guard = self._sink.guard
-        if guard is None:
+        verdicts = self._sink.verdicts
+        if verdicts is None:
             yield
             return
-        guard.verdicts.recorded = self._recorded
+        verdicts.recorded = self._recorded
         try:
             yield
         finally:
-            guard.verdicts.recorded = None
+            verdicts.recorded = None
 
     @contextmanager
     def _own_stopwatch(self) -> Iterator[None]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..core.completion import Attempt, Completion, Fault, Usage
 from ..core.errors import (
     NumericsMismatchError,
@@ -18,11 +20,20 @@ from ..core.errors import (
 from ..core.params import LogitsProcessor, RepetitionDetection, SamplingParams
 from ..core.reasoning import Reasoning
 from ..core.request import Request
-from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, decode
+from ..core.snapshot import (
+    AttemptSnapshot,
+    NumericsId,
+    RequestSnapshot,
+    SampleSnapshot,
+    ToolsSnapshot,
+    TypedSnapshot,
+    decode,
+)
 from ..forms.kept import KeptText
 from ..forms.rewind import RewindOptions
 from ..structured.errors import EarlierRejection
 from ..structured.loop import Earlier
+from ..text.tool_formats import ToolFormat
 from .child import Child
 from .feed import Change
 from .growing import StreamOptions, TypedStream
@@ -30,6 +41,7 @@ from .replay import replay
 from .sink import OnDelta, OutputSink
 from .suspend import schema_text
 from .ticket import Ticket
+from .tools import ToolOptions, ToolsCall, ToolSet, ToolStream
 from .typed import TypedCall, TypedOptions
 
 if TYPE_CHECKING:
@@ -47,6 +59,7 @@ class Given:
     max_retries: Any = None
     logits_processors: Sequence[LogitsProcessor] = ()
     request_id: str | None = None
+    tools: Any = None
     asynchronous: bool = False
 
 
@@ -57,7 +70,7 @@ class Resumed:
 
     call: TypedCall[Any] | None
     ticket: Ticket
-    stream: TypedStream | None = None
+    stream: TypedStream | ToolStream | None = None
 
 
 def load(
@@ -83,15 +96,26 @@ def load(
             f"must be the {snapshot.num_processors} functions of the suspended request",
             "Code is not saved with a request: give the same functions again.",
         )
-    params = _params(snapshot, given)
+    params = _params(snapshot.params, snapshot, given)
     request_id = given.request_id if given.request_id is not None else snapshot.request_id
+    typed = snapshot.typed
+    if given.response_model is not None and (typed is None or typed.tools is not None):
+        raise SchemaMismatchError("the suspended request has no response model. Leave it out")
+    if given.tools is not None and (typed is None or typed.tools is None):
+        raise SchemaMismatchError("the suspended request has no tools. Leave them out")
     if snapshot.typed is None:
-        if given.response_model is not None:
-            raise SchemaMismatchError("the suspended request has no response model. Leave it out")
         ticket = _ticket(engine, snapshot, params, None, request_id)
         _sink(ticket).listen(on_delta, put)
         return Resumed(None, ticket)
-    call = _call(engine, snapshot.typed, snapshot, params, given, request_id)
+    further = _params(snapshot.typed.params, snapshot, given)
+    if snapshot.typed.tools is not None:
+        asked = _tools_call(engine, snapshot.typed, snapshot.typed.tools, further, given, request_id)
+        ticket = _ticket(engine, snapshot, params, asked.grammar, request_id, **asked.guarding())
+        ticket.typed = asked.snapshot
+        _sink(ticket).listen(on_delta, put)
+        shows = put is not None and on_delta is not None
+        return Resumed(asked, ticket, ToolStream.resumed(asked, ticket, put, on_delta) if shows else None)  # type: ignore[arg-type]
+    call = _call(engine, snapshot.typed, snapshot, further, given, request_id)
     told: list[Change] = []
     stream = None if put is None else TypedStream(call, StreamOptions(), told.append)
     feed = None if stream is None else stream.feed
@@ -118,13 +142,13 @@ def _check_numerics(there: NumericsId, here: NumericsId) -> None:
         raise NumericsMismatchError(differences)
 
 
-def _params(snapshot: RequestSnapshot, given: Given) -> SamplingParams:
-    plain = dict(snapshot.params)
+def _params(saved: dict[str, Any], snapshot: RequestSnapshot, given: Given) -> SamplingParams:
+    plain = dict(saved)
+    if isinstance(plain.get("reasoning"), dict):
+        plain["reasoning"] = msgspec.convert(plain["reasoning"], Reasoning)
     try:
         if "repetition_detection" in plain:
             plain["repetition_detection"] = RepetitionDetection(**plain["repetition_detection"])
-        if isinstance(plain.get("reasoning"), dict):
-            plain["reasoning"] = Reasoning(**plain["reasoning"])
         params = SamplingParams(**plain)
     except (TypeError, PageformError) as error:
         raise SnapshotDamagedError(f"its parameters are not valid: {error}") from error
@@ -189,6 +213,39 @@ def _call(
             f"the response model {form.spec.name} has another JSON schema than {typed.name} had when the request was "
             f"suspended: they differ at {place or 'the order of keys'}. Give the same response model"
         )
+    payload: Any = typed.payload
+    if typed.is_child:
+        kept = None
+        if typed.kept is not None:
+            pieces, holes = typed.kept
+            kept = KeptText(form.check, tuple(pieces), tuple(map(tuple, holes)))
+        payload = Child(snapshot.prompt_ids, typed.payload, kept)
+    options, earlier = _judging(typed, given)
+    return TypedCall(engine, form, payload, params, options, request_id, earlier=earlier)
+
+
+def _tools_call(
+    engine: BaseEngine,
+    typed: TypedSnapshot,
+    offered: ToolsSnapshot,
+    params: SamplingParams,
+    given: Given,
+    request_id: str | None,
+) -> ToolsCall:
+    names = list(json.loads(typed.schema))
+    if given.tools is None:
+        raise SchemaMismatchError(f"the suspended request has the tools {names}, whose code is not saved with it")
+    choice = offered.callable[0] if offered.choice == "named" else offered.choice
+    tools = ToolSet(engine, ToolOptions(given.tools, choice, offered.parallel, ToolFormat(**offered.format)))
+    if tools.schema_text != typed.schema:
+        place = _first_difference(json.loads(typed.schema), json.loads(tools.schema_text))
+        raise SchemaMismatchError(f"the tools differ from those of the suspended request at {place or 'their order'}")
+    options, earlier = _judging(typed, given)
+    return ToolsCall(engine, tools, typed.payload, params, options, request_id, earlier)
+
+
+def _judging(typed: TypedSnapshot, given: Given) -> tuple[TypedOptions, Earlier[Any]]:
+    """How answers are judged, and what there was of attempts."""
     if typed.has_context and given.context is None:
         raise ParameterError(
             "context", None, "was given to the suspended request", "It is not saved: give the same context again."
@@ -207,15 +264,7 @@ def _call(
         rewind=None if typed.rewind is None else RewindOptions(*typed.rewind),
         asynchronous=given.asynchronous,
     )
-    payload: Any = typed.payload
-    if typed.is_child:
-        kept = None
-        if typed.kept is not None:
-            pieces, holes = typed.kept
-            kept = KeptText(form.check, tuple(pieces), tuple(map(tuple, holes)))
-        payload = Child(snapshot.prompt_ids, typed.payload, kept)
-    earlier = Earlier(typed.original, [_attempt(one) for one in typed.attempts])
-    return TypedCall(engine, form, payload, params, options, request_id, earlier=earlier)
+    return options, Earlier(typed.original, [_attempt(one) for one in typed.attempts])
 
 
 def _response_model(typed: TypedSnapshot, given: Given) -> Any:

@@ -6,13 +6,11 @@ thread, in the step that sampled the token, so that a stop takes effect in the s
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.completion import Completion, FinishReason, Rewind, Timings, TokenLogprob, ToolCall, Usage
+from ..core.completion import Completion, FinishReason, Rewind, Timings, TokenLogprob, Usage
 from ..core.errors import RequestError
 from ..core.log import TokenOrigin
 from ..core.params import SamplingParams
@@ -23,6 +21,7 @@ from ..text.stop import StopStrings
 from .control import RequestControl
 from .feed import FieldFeed
 from .guard import FieldGuard, Verdict
+from .layouts import tool_call
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +31,12 @@ if TYPE_CHECKING:
     from ..forms.finisher import Finisher
     from ..forms.grammar import Matcher
     from ..forms.kept import Keeper
-    from ..forms.segmenter import Part, WrittenCall
+    from ..forms.segmenter import Part
     from ..forms.thinking import ThinkingLimit
     from ..forms.tracker import FieldTracker
     from ..text.detokenizer import IncrementalDetokenizer
     from .calls_guard import CallFollower
+    from .verdicts import Verdicts
 
 OnDelta = Callable[[str, int], None]
 """(new text, token id), called for each token in order; the text may be empty while a character is incomplete."""
@@ -210,6 +210,13 @@ class OutputSink:
         return self._guard
 
     @property
+    def verdicts(self) -> Verdicts | None:
+        """Who is asked of the values of the answer, whichever guard asks."""
+        if self._calls is not None:
+            return self._calls.verdicts
+        return None if self._guard is None else self._guard.verdicts
+
+    @property
     def text(self) -> str:
         """The text so far."""
         return "".join(self._parts)
@@ -374,13 +381,3 @@ class OutputSink:
 
 def _logprob(row: RowResult) -> TokenLogprob:
     return TokenLogprob(row.token, row.logprob, row.rank, dict(row.top or ()))
-
-
-def tool_call(request_id: str, written: WrittenCall) -> ToolCall:
-    """A complete call with its arguments as plain data."""
-    return ToolCall(call_id(request_id, written.number), written.name, json.loads(written.text), written.text)
-
-
-def call_id(request_id: str, number: int) -> str:
-    """An id for one call of a request: nine letters and digits, as Mistral's templates want it."""
-    return hashlib.sha256(f"{request_id}:{number}".encode()).hexdigest()[:9]

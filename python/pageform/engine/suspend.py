@@ -12,13 +12,22 @@ from ..core.errors import SnapshotError
 from ..core.params import SamplingParams
 from ..core.reasoning import Reasoning
 from ..core.request import Request
-from ..core.snapshot import AttemptSnapshot, NumericsId, RequestSnapshot, SampleSnapshot, TypedSnapshot, encode
+from ..core.snapshot import (
+    AttemptSnapshot,
+    NumericsId,
+    RequestSnapshot,
+    SampleSnapshot,
+    ToolsSnapshot,
+    TypedSnapshot,
+    encode,
+)
 from .child import Child
 from .sink import OutputSink
 from .ticket import Ticket
 
 if TYPE_CHECKING:
     from ..forms.form import Form
+    from .tools import ToolSet
     from .typed import TypedOptions
 
 
@@ -32,7 +41,8 @@ def save(ticket: Ticket, numerics: NumericsId, drafts: str, now: float) -> bytes
     sink = first.sink
     assert isinstance(sink, OutputSink)
     if ticket.typed is None and (sink.guard is not None or (sink.matcher is not None and not _has_grammar(params))):
-        raise SnapshotError(f"request {ticket.request_id} was made by a driver with a grammar of its own")
+        reason = "a driver gave it a grammar of its own"
+        raise SnapshotError(f"request {ticket.request_id} can't be saved: {reason}. Let it finish")
     snapshot = RequestSnapshot(
         numerics=numerics,
         # A number of this engine's own says nothing elsewhere.
@@ -62,38 +72,76 @@ def plain_params(params: SamplingParams) -> dict[str, Any]:
             continue
         if field.name == "json_schema" and not isinstance(value, str):
             value = json.dumps(value, ensure_ascii=False)
-        elif field.name == "repetition_detection" or isinstance(value, Reasoning):
+        elif field.name == "repetition_detection":
             value = asdict(value)
         elif field.name == "logit_bias":
             value = dict(value)
         elif isinstance(value, Sequence) and not isinstance(value, str):
             value = list(value)
+        elif isinstance(value, Reasoning):
+            value = asdict(value)
         plain[field.name] = value
     return plain
 
 
 def typed_snapshot(
-    form: Form[Any], original: Any, payload: Any, attempts: Sequence[Attempt], options: TypedOptions
+    form: Form[Any],
+    params: SamplingParams,
+    original: Any,
+    payload: Any,
+    attempts: Sequence[Attempt],
+    options: TypedOptions,
 ) -> TypedSnapshot:
     """What is kept of a call for a typed answer while it waits for `payload` to be answered."""
-    spec, rewind = form.spec, options.rewind
-    is_child = isinstance(payload, Child)
+    spec = form.spec
     kept = payload.kept if isinstance(payload, Child) else None
     return TypedSnapshot(
         name=spec.name,
         schema=schema_text(spec.json_schema),
         plain=schema_text(spec.response_type) if isinstance(spec.response_type, dict) else None,
+        params=plain_params(params),
         original=original,
         payload=payload.shown if isinstance(payload, Child) else payload,
-        is_child=is_child,
+        is_child=isinstance(payload, Child),
         kept=None if kept is None else (list(kept.pieces), [list(hole) for hole in kept.holes]),
-        attempts=[attempt_snapshot(one) for one in attempts],
-        max_retries=options.max_retries if isinstance(options.max_retries, int) else None,
-        strict=options.strict,
-        on_invalid=options.on_invalid,
-        rewind=None if rewind is None else (rewind.tries, rewind.max_rewound_tokens, rewind.temperature),
-        has_context=options.context is not None,
+        **_judging(attempts, options),
     )
+
+
+def calls_snapshot(
+    tools: ToolSet,
+    params: SamplingParams,
+    original: Any,
+    payload: Any,
+    attempts: Sequence[Attempt],
+    options: TypedOptions,
+) -> TypedSnapshot:
+    """What is kept of a call with tools."""
+    offered = ToolsSnapshot(tools.choice, list(tools.callable), tools.parallel, asdict(tools.format))
+    return TypedSnapshot(
+        name="tool_calls",
+        schema=tools.schema_text,
+        plain=None,
+        params=plain_params(params),
+        original=original,
+        payload=payload,
+        is_child=False,
+        kept=None,
+        **_judging(attempts, options),
+        tools=offered,
+    )
+
+
+def _judging(attempts: Sequence[Attempt], options: TypedOptions) -> dict[str, Any]:
+    rewind = options.rewind
+    return {
+        "attempts": [attempt_snapshot(one) for one in attempts],
+        "max_retries": options.max_retries if isinstance(options.max_retries, int) else None,
+        "strict": options.strict,
+        "on_invalid": options.on_invalid,
+        "rewind": None if rewind is None else (rewind.tries, rewind.max_rewound_tokens, rewind.temperature),
+        "has_context": options.context is not None,
+    }
 
 
 def schema_text(schema: Any) -> str:

@@ -256,17 +256,18 @@ class Engine(BaseEngine):
         max_retries: Any = None,
         logits_processors: Sequence[LogitsProcessor] = (),
         request_id: str | None = None,
+        tools: Any = None,
         with_completion: bool = False,
     ) -> Any:
         """Goes on with a request that `suspend` stopped, here or elsewhere, and gives what `generate` would have given:
         a `Completion`, or the validated value; `with_completion` gives both.
 
-        Code is not saved, so `response_model` (unless it is a plain JSON schema), `context`, `hooks` and
+        Code is not saved, so `response_model` (unless it is a plain JSON schema), `tools`, `context`, `hooks` and
         `logits_processors` are given again. Tokens are the same as without the stop. Deadlines go on counting; the time
         between doesn't count. Raises SnapshotError before any work starts if the data is damaged or of another format,
         or if model, formats, kernels or the schema are not those of the suspended request.
         """
-        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id, tools)
         resumed = load(self, data, given)
         [pair] = self._finish_all([(resumed.call, resumed.ticket)], None)
         return deliver([pair if with_completion else _first(pair)], True, False)
@@ -281,10 +282,11 @@ class Engine(BaseEngine):
         max_retries: Any = None,
         logits_processors: Sequence[LogitsProcessor] = (),
         request_id: str | None = None,
+        tools: Any = None,
     ) -> Iterator[Any]:
         """Like `resume`, but yields what `stream` would have yielded from there on."""
         deltas: Deltas[Any] = Deltas()
-        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id)
+        given = Given(response_model, context, hooks, max_retries, logits_processors, request_id, tools)
         resumed = load(self, data, given, deltas.put_text, deltas.put)
         if resumed.call is not None and resumed.stream is not None:
             return self._stream_typed(resumed.call, resumed.stream, resumed.ticket, deltas)

@@ -19,21 +19,24 @@ from ..structured.answer import ToolCall as AnswerCall
 from ..structured.errors import BrokeOff, NoToolCall
 from ..structured.faults import failed, relocated
 from ..structured.judge import AttemptInfo, Judge, Verdict
-from ..structured.loop import Rejection, retry
+from ..structured.loop import Earlier, Rejection, retry
 from ..structured.spec import Spec
 from ..structured.tools import Choice, Tool, chosen, tools_of
 from ..text.tool_formats import ToolFormat, tool_format
-from ..text.tool_prompt import as_text, definition
+from ..text.tool_prompt import as_text, definition, for_template
 from .base import BaseEngine, Sampling
 from .calls_guard import CallOptions
 from .feed import FeedOptions
-from .layouts import tags_of
+from .layouts import tags_of, tool_call
 from .prepare import Messages, is_messages
 from .sink import OnDelta, OnPart
+from .suspend import calls_snapshot, schema_text
 from .ticket import Ticket
 from .typed import TypedCall, TypedOptions, refuse_second_grammar, verdict_on
 
 if TYPE_CHECKING:
+    from ..core.snapshot import TypedSnapshot
+    from ..forms.grammar import Grammar
     from ..forms.laid_out import LaidOutGrammar
     from ..forms.segmenter import WrittenCall
 
@@ -77,7 +80,8 @@ class ToolSet:
         self.callable: Sequence[str]
         self.choice, self.callable = chosen(options.tool_choice, self.tools)
         self._engine = engine
-        self._parallel = options.parallel_tool_calls and self.choice != "named"
+        self.parallel = options.parallel_tool_calls and self.choice != "named"
+        """Whether an answer may have several calls."""
         template = engine.tokenizer.chat_template
         self.format, self._is_native = tool_format(options.tool_format, template)
         self.definitions = [
@@ -88,6 +92,11 @@ class ToolSet:
     def must_call(self) -> bool:
         """Whether an answer must call a tool."""
         return self.choice in ("required", "named")
+
+    @property
+    def schema_text(self) -> str:
+        """The JSON schemas of all arguments, by name."""
+        return schema_text({name: tool.parameters for name, tool in self.tools.items()})
 
     def encode(self, messages: Messages, params: SamplingParams) -> list[int]:
         """Token ids of a conversation in which the model learns of the tools."""
@@ -115,7 +124,7 @@ class ToolSet:
             plans[name].promise(options.guarantee)
         tags = tags_of(params, self._engine.tokenizer)
         layout = Layout(None if tags is None else tags.end.encode(), self.format)
-        answer = LaidOut(layout, tools=plans, must_call=self.must_call, parallel=self._parallel)
+        answer = LaidOut(layout, tools=plans, must_call=self.must_call, parallel=self.parallel)
         return compile_answer(compiler, answer)
 
     def typed(self, call: ToolCall, context: Any, strict: bool | None) -> ToolCall:
@@ -172,6 +181,7 @@ class ToolsCall(TypedCall[Completion]):
         params: SamplingParams,
         options: TypedOptions,
         request_id: str | None = None,
+        earlier: Earlier[Any] | None = None,
     ) -> None:
         refuse_second_grammar(params, "tools")
         if not is_messages(messages):
@@ -182,15 +192,22 @@ class ToolsCall(TypedCall[Completion]):
         self._checks = {name: Check.of(tools.tools[name].spec.adapter) for name in tools.callable}
         judge = Judge(_SPEC, context=options.context, strict=options.strict)
         self._begin(engine, params, options, request_id, judge)
+        talk = list(for_template(messages))  # calls of earlier turns as plain data
+        self._original = talk if earlier is None else earlier.original
         self._loop = retry(
-            list(messages),
+            talk,
             judge=CallsJudge(tools, judge),  # type: ignore[arg-type]
             reask=self._ask_again,
             policy=self._policy,
             hooks=self._observer,
             kwargs=self._told,
+            earlier=earlier,
         )
         self._ask = next(self._loop)
+
+    @property
+    def grammar(self) -> Grammar | None:
+        return self._grammar
 
     def next_ticket(
         self,
@@ -200,20 +217,30 @@ class ToolsCall(TypedCall[Completion]):
         on_delta: OnDelta | None = None,
     ) -> Ticket:
         """See `TypedCall.next_ticket`. Its answer has no fields to hear of; `on_delta` hears of its text."""
-        return self._engine.ticket(
+        ticket = self._engine.ticket(
             self._tools.encode(cast(Messages, self._ask.payload), self._params),
             self._params,
             self._grammar,
             on_delta,
             self._request_id,
-            calls=self._follow() if self._grammar is not None else None,
             on_part=on_part,
+            **self.guarding(),
+        )
+        ticket.typed = self.snapshot
+        return ticket
+
+    def guarding(self) -> dict[str, Any]:
+        """See `TypedCall.guarding`."""
+        return {} if self._grammar is None else {"calls": self._follow()}
+
+    def snapshot(self) -> TypedSnapshot:
+        """See `TypedCall.snapshot`."""
+        return calls_snapshot(
+            self._tools, self._params, self._original, self._ask.payload, self._observer.attempts, self._options
         )
 
     def typed(self, written: WrittenCall, ticket: Ticket) -> ToolCall | None:
         """A complete call of a running request with validated arguments; None if they are not valid."""
-        from .sink import tool_call
-
         call = tool_call(ticket.request_id, written)
         try:
             with self.board.answering():
@@ -285,6 +312,13 @@ class ToolStream:
         [params] = engine.sampling_list(sampling, 1, chosen_tools.must_call)
         call = ToolsCall(engine, chosen_tools, prompt, params, replace(options, max_retries=0), request_id)
         return call, cls(call, deltas.put, deltas.put_text)
+
+    @classmethod
+    def resumed(cls, call: ToolsCall, ticket: Ticket, put: Callable[[Any], None], put_text: OnDelta) -> ToolStream:
+        """The stream of a call that goes on."""
+        stream = cls(call, put, put_text)
+        stream._ticket = ticket
+        return stream
 
     def next_ticket(self) -> Ticket:
         """The request."""

@@ -174,7 +174,7 @@ class TypedCall(Generic[T]):
         return self._options.strict
 
     @property
-    def grammar(self) -> Grammar:
+    def grammar(self) -> Grammar | None:
         """What the answer is held to."""
         return self.form.grammar
 
@@ -211,7 +211,9 @@ class TypedCall(Generic[T]):
 
     def snapshot(self) -> TypedSnapshot:
         """What the current attempt is judged by, to be resumed elsewhere. Called in the engine's thread."""
-        return typed_snapshot(self.form, self._original, self._ask.payload, self._observer.attempts, self._options)
+        return typed_snapshot(
+            self.form, self._params, self._original, self._ask.payload, self._observer.attempts, self._options
+        )
 
     def _guard(self) -> GuardOptions | None:
         """What judges values as they close. Stop strings end a text at places that a rewind can't go back behind; slow

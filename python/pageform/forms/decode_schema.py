@@ -80,7 +80,7 @@ class _DecodeSchema(GenerateJsonSchema):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._definitions: dict[str, Any] = {}
-        self._functions: set[int] = set()  # ids of the core schemas of functions that are marked, or need no mark
+        self._functions: dict[int, Any] = {}  # the core schemas of functions that are marked or need no mark, by id
 
     def generate_inner(self, schema: Any) -> JsonSchemaValue:
         """Mark validators also where a type describes its JSON itself, past the methods below.
@@ -339,7 +339,7 @@ class _DecodeSchema(GenerateJsonSchema):
         return self._mark_function(super().function_plain_schema(schema), schema)
 
     def _mark_function(self, described: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
-        self._functions.add(id(schema))
+        self._functions[id(schema)] = schema
         function = schema["function"]["function"]
         while isinstance(function, functools.partial):
             function = function.func

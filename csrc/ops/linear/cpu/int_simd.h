@@ -20,8 +20,8 @@ PF_INLINE void unroll(Fn&& fn) {
   }
 }
 
-// Sets with VNNI add the four products of a column to int32 at once.
-#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+// Sets with VNNI add the four products of a column to int32 at once. Tests on machines without it emulate that.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(PF_EMULATED_VNNI)
 #define PF_VNNI 1
 #else
 #define PF_VNNI 0
@@ -76,7 +76,16 @@ PF_INLINE Ints sub(Ints a, Ints b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 #if PF_VNNI
 PF_INLINE Ints no_ints() { return {_mm512_setzero_si512()}; }
 PF_INLINE Ints mul(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+#ifdef PF_EMULATED_VNNI
+PF_INLINE Ints dot4(Ints sum, Bytes u, Bytes s) {
+  const __m512i even =
+      _mm512_madd_epi16(_mm512_and_si512(u.v, _mm512_set1_epi16(255)), _mm512_srai_epi16(_mm512_slli_epi16(s.v, 8), 8));
+  const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(u.v, 8), _mm512_srai_epi16(s.v, 8));
+  return {_mm512_add_epi32(sum.v, _mm512_add_epi32(even, odd))};
+}
+#else
 PF_INLINE Ints dot4(Ints sum, Bytes u, Bytes s) { return {_mm512_dpbusd_epi32(sum.v, u.v, s.v)}; }
+#endif
 PF_INLINE Shorts repeat_short(int16_t x) { return {_mm512_set1_epi16(x)}; }
 // w + 128 as unsigned bytes.
 PF_INLINE Bytes offset128(Bytes w) { return {_mm512_xor_si512(w.v, _mm512_set1_epi8(-128))}; }
@@ -177,8 +186,18 @@ PF_INLINE Ints sub(Ints a, Ints b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm25
 #if PF_VNNI
 PF_INLINE Ints no_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 PF_INLINE Ints mul(Ints a, Ints b) { return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)}; }
+#ifdef PF_EMULATED_VNNI
+PF_INLINE __m256i dot4_half(__m256i sum, __m256i u, __m256i s) {
+  const __m256i even =
+      _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
+  const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
+  return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
+}
+#else
+PF_INLINE __m256i dot4_half(__m256i sum, __m256i u, __m256i s) { return _mm256_dpbusd_avx_epi32(sum, u, s); }
+#endif
 PF_INLINE Ints dot4(Ints sum, Bytes u, Bytes s) {
-  return {_mm256_dpbusd_avx_epi32(sum.lo, u.lo, s.lo), _mm256_dpbusd_avx_epi32(sum.hi, u.hi, s.hi)};
+  return {dot4_half(sum.lo, u.lo, s.lo), dot4_half(sum.hi, u.hi, s.hi)};
 }
 PF_INLINE Shorts repeat_short(int16_t x) { return {_mm256_set1_epi16(x), _mm256_set1_epi16(x)}; }
 PF_INLINE Bytes offset128(Bytes w) {
