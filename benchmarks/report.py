@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
+INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
+"""Instruction sets, as Linux calls them, that decide which kernels an engine takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +114,20 @@ class Report:
         return stem
 
 
+def processor() -> dict[str, str]:
+    """What Linux tells of a processor, by its own names; empty on other systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def machine() -> dict[str, str]:
     """What the figures depend on besides pageform."""
-    model = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    described = {"cpu": model, "cores": str(len(os.sched_getaffinity(0))), "python": platform.python_version()}
+    told = processor()
+    flags = told.get("flags", "").split()
+    described = {"cpu": told.get("model name", platform.machine())}
+    described |= {"instructions": " ".join(name for name in INSTRUCTIONS if name in flags)} if flags else {}
+    described |= {"cores": str(len(os.sched_getaffinity(0))), "python": platform.python_version()}
     for package in ("pageform", "torch", "transformers"):
         try:
             described[package] = version(package)

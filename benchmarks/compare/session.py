@@ -136,7 +136,8 @@ class Session:
                 # What is judged is the engine whose speed W5 tells, in the same settings.
                 names = self.variants.get("W5", {})
                 yield next((variant for variant in found if variant.name in names), found[0])
-            elif workload.name == "W1" or environment.name == "transformers":
+            elif environment.name == "transformers" or (workload.name == "W1" and environment.name != "vllm"):
+                # One quantization may answer first and another decode fastest. vLLM takes 5 GB each time it runs.
                 yield from found
             else:
                 yield from self._best(workload, found)

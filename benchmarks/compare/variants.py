@@ -10,6 +10,7 @@ from ..options import Options
 from ..peers.install import Environment
 from ..peers.models import Models
 from ..peers.worker import Variant
+from ..report import processor
 from .workloads import Workload
 
 SLOTS = 16
@@ -50,7 +51,7 @@ def llama_cpp(environment: Environment, workload: Workload, models: Models, thre
 
 
 def vllm(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
-    """Float32: on AVX2 bfloat16 is several times slower, and it has no kernels for quantized weights."""
+    """Float32, and bfloat16 where the processor computes with it: on AVX2 it is several times slower."""
     folder = models.safetensors()
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
     variables = {"VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_NUM_THREADS": str(threads)}
@@ -62,11 +63,11 @@ def vllm(environment: Environment, workload: Workload, models: Models, threads: 
         "enable_prefix_caching": True,
         "disable_log_stats": True,
     }
-    made = [("compiled", {}), ("eager", {"enforce_eager": True})]
-    return [
-        _variant(environment, f"fp32 {name}", "vllm", settings | extra, _bytes(folder), variables)
-        for name, extra in made
-    ]
+    full, half = _bytes(folder), _bytes(folder) // 2
+    made: list[tuple[str, dict[str, object], int]] = [("fp32", {}, full), ("fp32 eager", {"enforce_eager": True}, full)]
+    if "avx512_bf16" in processor().get("flags", ""):
+        made.append(("bf16", {"dtype": "bfloat16"}, half))
+    return [_variant(environment, label, "vllm", settings | extra, size, variables) for label, extra, size in made]
 
 
 def openvino(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:

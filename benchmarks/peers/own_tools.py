@@ -77,7 +77,14 @@ def _vllm(environment: Environment, variant: Variant, shape: Shape, threads: int
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [str(environment.python.with_name("vllm")), "bench", "throughput", "--dataset-name", "random"]
-        command += ["--model", str(variant.settings["model"]), "--dtype", "float32", "--max-model-len", "2048"]
+        command += [
+            "--model",
+            str(variant.settings["model"]),
+            "--dtype",
+            str(variant.settings["dtype"]),
+            "--max-model-len",
+            "2048",
+        ]
         command += ["--random-input-len", str(shape.input), "--random-output-len", str(shape.output)]
         command += ["--num-prompts", str(shape.requests), "--output-json", str(result)]
         command += ["--enforce-eager"] if variant.settings.get("enforce_eager") else []

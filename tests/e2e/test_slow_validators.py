@@ -18,6 +18,7 @@ from pageform import (
     Engine,
     IncompleteOutput,
     ParameterError,
+    RequestSuspended,
     RewindOptions,
     SamplingParams,
     SlowValidator,
@@ -317,3 +318,60 @@ async def test_anywhere_else_they_are_validators() -> None:
             adapter.validate_python(wrong)
     with pytest.raises(ParameterError, match="callable"):
         SlowValidator("even")  # type: ignore[arg-type]
+
+
+def test_a_request_that_waits_can_be_suspended(tiny: Engine, folder: Path) -> None:
+    """It goes on elsewhere from before the value that waits, and its validator is asked there."""
+    gate = Gate()
+    thread, outcome = started(tiny, gate, request_id="moves")
+    settled(tiny)
+    data = tiny.suspend("moves")
+    thread.join(20)
+    assert isinstance(outcome[0], RequestSuspended)
+    assert tiny.stats().kv_blocks_used == 0
+    gate.entered.clear()
+    gate.open.set()
+    again = model(SlowValidator(gate), AfterValidator(lambda value: value))
+    with Engine(folder, **OPTIONS) as other:
+        value = other.resume(data, again)
+    assert gate.entered.is_set()
+    expected = tiny.generate("Order:", SamplingParams(temperature=0, max_tokens=400), again)
+    assert value.model_dump() == expected.model_dump()
+
+
+def test_a_log_with_late_verdicts_is_replayed_without_validators(tiny: Engine, folder: Path) -> None:
+    """Suspended after its verdicts have come, with late rewinds behind it."""
+    calls: list[int] = []
+
+    def counted(value: int) -> None:
+        calls.append(value)
+        time.sleep(0.01)
+        even(value)
+
+    gate = Gate()
+    slow = model(SlowValidator(counted), SlowValidator(gate))
+    sampling = SamplingParams(temperature=1, seed=2, max_tokens=700)
+    plain = model(AfterValidator(even), AfterValidator(lambda value: value))
+    expected, completion = tiny.generate_with_completion("Order 1:", plain, sampling, rewind=FEW)
+    outcome: list[Any] = []
+
+    def ask() -> None:
+        try:
+            outcome.append(tiny.generate("Order 1:", sampling, slow, rewind=FEW, request_id="late"))
+        except RequestSuspended as suspended:
+            outcome.append(suspended)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert gate.entered.wait(20)
+    settled(tiny)
+    data = tiny.suspend("late")
+    thread.join(20)
+    judged = len(calls)
+    gate.open.set()
+    assert len(completion.rewinds) == judged - 1 > 0
+    with Engine(folder, **OPTIONS) as other:
+        value, resumed = other.resume(data, slow, with_completion=True)
+    assert value.model_dump() == expected.model_dump()
+    assert resumed.text == completion.text
+    assert len(calls) <= judged + 1, "once more for the answer as a whole: the board did not travel"

@@ -168,6 +168,7 @@ class Bounds(BaseModel):
 NOTHING: list[tuple[Any, str, str]] = [
     (False, "json_schema", "admits no value"),
     ({"enum": []}, "json_schema", "empty"),
+    ({"type": "string", "not": {}}, "json_schema", "excludes every value"),
     ({"type": "string", "enum": [1, 2]}, "json_schema", "no value of the enum"),
     ({"type": "integer", "minimum": 5, "maximum": 3}, "json_schema", "no number lies between 5 and 3"),
     ({"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 4}, "json_schema", "no integer lies"),

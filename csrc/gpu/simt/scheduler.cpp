@@ -7,6 +7,10 @@
 
 #include "machine.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace pf::simt {
 namespace {
 
@@ -19,6 +23,9 @@ thread_local Thread* g_running = nullptr;
 char* map_memory(size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(p, bytes);  // stacks that were here left their frames' red zones behind
+#endif
   return static_cast<char*>(p);
 }
 

@@ -95,7 +95,9 @@ class FieldGuard:
         """Names the request that is guarded, its sink, and what may be done with it; that may be named anew."""
         self._control = control
         self.verdicts.judge.board.wake = lambda: control.post(self._wake)
-        if self._request is None:
+        if self._request is not None:  # it was replayed
+            self.rewinder.restart()
+        else:
             self._request, self._sink = request, sink
             self._drafter, self._sampling = request.drafter, request.sampling
             self.verdicts.bind(request.log)
@@ -141,8 +143,8 @@ class FieldGuard:
         return Verdict.FINE
 
     def settled_log(self) -> Sequence[LogEntry]:
-        """The log up to the token that closed the first value whose verdict has not come: all of it that holds without
-        the slow validators that run now. What follows comes about again."""
+        """The log up to the token that closed the first value whose verdict has not come. What follows comes about
+        again, so that nothing is saved that is held. Values before it may await verdicts there that have come since."""
         assert self._request is not None
         entries: Sequence[LogEntry] = self._request.log.entries
         awaited = self.rewinder.awaited

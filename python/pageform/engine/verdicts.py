@@ -66,6 +66,13 @@ class Verdicts:
             self._log.append(VerdictEntry(place, True))
         return judged
 
+    def start(self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes]) -> Sequence[Job]:
+        """See `ValueJudge`."""
+        try:
+            return self.judge(check, path, text, before).jobs
+        except Exception:  # `again` will raise it
+            return ()
+
     def _write(self, place: str, error: ValidationError) -> None:
         self._log.append(VerdictEntry(place, False, tuple(map(_entry, relocated(error)))))
 

@@ -143,6 +143,8 @@ class Planner:
             self.add(path, keyword, value)
         if EMPTY in rest:
             raise Nothing(path, rest[EMPTY][0], rest[EMPTY][1], "Widen the bounds, or allow other values.")
+        if rest.get("not", False) in (True, {}):
+            raise Nothing(path, rest["not"], "`not` excludes every value", "Remove it.")
         for keyword in sorted(UNSUPPORTED & rest.keys()):
             self.miss(path, keyword, rest.pop(keyword))
         if "allOf" in rest or ("$ref" in rest and "properties" in rest):

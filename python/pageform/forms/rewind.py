@@ -97,6 +97,9 @@ class ValueJudge(Protocol):
     ) -> Judged | None:
         """Judges a value that was waiting for `jobs`; None if its verdict has not come."""
 
+    def start(self, check: Check, path: Path, text: bytes, before: Mapping[str, bytes]) -> Sequence[Job]:
+        """Starts the slow validators of a value that waits for them, and did so elsewhere before."""
+
 
 @dataclass(slots=True)
 class Awaited:
@@ -236,6 +239,12 @@ class Rewinder:
             self._line.popleft()
         if not self._line:
             self._parked, self.must_wait = [], False
+
+    def restart(self) -> None:
+        """What awaits verdicts did so in another engine, whose slow validators won't answer here."""
+        for one in self._line:
+            if one.error is None and one.closed.check is not None:
+                one.jobs = self._judge.start(one.closed.check, one.closed.path, one.text, one.before)
 
     def late_cut(self) -> Cut | None:
         """A `Cut` if the value that is next in line turned out not to be valid. Raises `GivenUp`."""
