@@ -14,7 +14,7 @@ from replay_kit import SETTINGS, Reading, judged, seen, typed_call, typed_outcom
 from stepped import SteppedEngine
 from test_drafts import REQUESTS
 
-from pageform import Completion, RequestSuspended, RewindOptions
+from pageform import Completion, RequestSuspended, RewindOptions, SamplingParams
 from pageform.core.log import RewindEntry, VerdictEntry
 from pageform.engine.resume import Given, load
 
@@ -219,3 +219,30 @@ def test_the_typed_requests_do_rewind(first: SteppedEngine) -> None:
         retractions += sum(isinstance(entry, VerdictEntry) and not entry.ok for entry in request.log.entries)
     assert rewinds > 10
     assert retractions > 10
+
+
+@pytest.mark.parametrize("ended", [None, 0, 1])
+@pytest.mark.parametrize("stop", [0, 2, 4, 6])
+def test_samples_that_wait_for_a_prompt_wait_again(folder: Path, ended: int | None, stop: int) -> None:
+    """One of them may have ended before; the scores of the prompt go to whoever leads the others."""
+    prompt = list(range(5, 30))
+    params = SamplingParams(temperature=0.9, seed=1, n=3, max_tokens=6, prompt_logprobs=1)
+    with SteppedEngine(folder, **SETTINGS, prefill_chunk=4) as engine:
+        whole = engine.ticket(prompt, params)
+        engine.submit(whole)
+        engine.finish(whole)
+        ticket = engine.ticket(prompt, params)
+        engine.submit(ticket)
+        for _ in range(stop):
+            engine.step()
+        if ended is not None:
+            engine.parts.core.scheduler.abort(ticket.requests[ended].index, 0.0)
+        resumed = load(engine, engine.suspend(ticket), Given()).ticket
+        engine.submit(resumed)
+        engine.finish(resumed)
+        assert engine.stats().kv_blocks_used == 0
+    expected = whole.future.result().choices
+    choices = resumed.future.result().choices
+    for number, (one, other) in enumerate(zip(choices, expected, strict=True)):
+        assert number == ended or one.token_ids == other.token_ids
+    assert any(one.prompt_logprobs == expected[0].prompt_logprobs for one in choices)
