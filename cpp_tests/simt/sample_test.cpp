@@ -205,9 +205,10 @@ std::string run_sample(Device& device, const std::vector<Row>& rows, const std::
                    dcount_values.get(),
                    static_cast<int32_t>(masks.size()),
                    kTable,
-                   vocab};
-  args.sampled = {ids.get(),          logprobs.get(), ranks.get(),     top_ids.get(),
-                  top_logprobs.get(), status.get(),   logits_out.get()};
+                   vocab,
+                   nullptr};
+  args.sampled = {ids.get(),    logprobs.get(),   ranks.get(), top_ids.get(), top_logprobs.get(),
+                  status.get(), logits_out.get(), nullptr,     nullptr};
   gpu::sample(args, &device);
 
   for (size_t r = 0; r < n; ++r) {
