@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(folder: Path) -> Iterator[SteppedEngine]:
-    """Where requests are stopped."""
+    """Where requests are stopped first."""
     with SteppedEngine(folder, **SETTINGS) as engine:
         yield engine
 
@@ -57,12 +57,15 @@ def with_company(engine: SteppedEngine, draw: random.Random) -> None:
 
 
 def run_with_stops(
-    number: int, stops: list[int], first: SteppedEngine, others: list[SteppedEngine], draw: random.Random
+    number: int, stops: list[int], first: SteppedEngine, others: list[SteppedEngine], draw: random.Random, drafts: str
 ) -> tuple[Completion, int]:
-    """Request `number`, suspended after so many steps in one engine after another; how often it really was."""
+    """Request `number`, suspended after so many steps in one engine after another; how often it really was.
+
+    Without drafts that is one token a step, whatever steps cost.
+    """
     prompt, params = REQUESTS[number]
     processors = params.logits_processors
-    engine, ticket, suspended = first, first.ticket(prompt, params), 0
+    engine, ticket, suspended = first, first.ticket(prompt, params.with_(drafts=drafts)), 0
     engine.submit(ticket)
     for stop in stops:
         for _ in range(stop):
@@ -113,7 +116,8 @@ def test_stopped_anywhere_and_resumed_elsewhere(
     @settings(max_examples=examples, deadline=None)
     @given(st.integers(0, len(REQUESTS) - 1), st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(0, 99))
     def stopped(number: int, stops: list[int], seed: int) -> None:
-        completion, _ = run_with_stops(number, stops, first, others, random.Random(seed))
+        draw = random.Random(seed)
+        completion, _ = run_with_stops(number, stops, first, others, draw, draw.choice(["auto", "ngram", "none"]))
         assert seen(completion) == uninterrupted(number, first, alone)
 
     stopped()
@@ -127,7 +131,7 @@ def test_stopped_at_each_step(
     total = 0
     for number in kinds_of_requests():
         for stop in range(0, 100, stride):
-            completion, suspended = run_with_stops(number, [stop], first, others, random.Random(stop))
+            completion, suspended = run_with_stops(number, [stop], first, others, random.Random(stop), "none")
             assert seen(completion) == uninterrupted(number, first, alone), f"request {number}, step {stop}"
             total += suspended
             if not suspended:
