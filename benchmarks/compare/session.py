@@ -92,15 +92,20 @@ class Session:
             self._perplexity(self.options.data)
         if not self.options.smoke:
             self._extras(environments)
-            others = quiet.others()
-            if others is not None:
-                text = f"other programs took {others:.0%} of the processors' time, ≤ {ALLOWED:.0%}"
-                self.report.check(f"the machine was quiet: {text}", others <= ALLOWED)
-            for name, figures in self.figures.items():
-                judge(self.report, name, figures)
+            self._judge(quiet.others())
         for peer in self.options.peers:
             self.report.check(f"{peer} was installed and ran", peer not in self._failed)
         return self.report
+
+    def _judge(self, others: float | None) -> None:
+        """The ratios, and whether they mean something: `others` is what other programs took of the processors' time."""
+        if not self.options.peers:
+            return
+        if others is not None:
+            text = f"other programs took {others:.0%} of the processors' time, ≤ {ALLOWED:.0%}"
+            self.report.check(f"the machine was quiet: {text}", others <= ALLOWED)
+        for name, figures in self.figures.items():
+            judge(self.report, name, figures)
 
     # --- peers ------------------------------------------------------------------------------------------------------
 
