@@ -216,11 +216,14 @@ struct Rows {
         seed(rows, 7),
         words(rows, 0),
         defer(rows, 0),
+        weigh(rows, 1),
         ids(rows, -9),
         ranks(rows, -9),
         top_ids(rows * static_cast<size_t>(max_logprobs), -9),
         logprobs(rows, -9.0f),
         top_logprobs(top_ids.size(), -9.0f),
+        log_allowed(rows, -9.0f),
+        allowed_logprobs(rows, -9.0f),
         status(rows, 99) {
     step.num_rows = static_cast<int32_t>(rows);
     PfSampling& s = step.sampling;
@@ -238,16 +241,17 @@ struct Rows {
     s.mask_row = mask_row.data();
     s.vocab = vocab;
     s.max_logprobs = max_logprobs;
-    step.sampled = {ids.data(),          logprobs.data(), ranks.data(), top_ids.data(),
-                    top_logprobs.data(), status.data(),   nullptr};
+    s.weigh = weigh.data();
+    step.sampled = {ids.data(),    logprobs.data(), ranks.data(),       top_ids.data(),         top_logprobs.data(),
+                    status.data(), nullptr,         log_allowed.data(), allowed_logprobs.data()};
   }
   std::vector<float> ones, zeros, temperature, top_p, min_p;
   std::vector<int32_t> top_k, num_logprobs, target, mask_row;
   std::vector<uint64_t> seed;
   std::vector<uint32_t> words;
-  std::vector<uint8_t> defer;
+  std::vector<uint8_t> defer, weigh;
   std::vector<int32_t> ids, ranks, top_ids;
-  std::vector<float> logprobs, top_logprobs;
+  std::vector<float> logprobs, top_logprobs, log_allowed, allowed_logprobs;
   std::vector<uint8_t> status;
   PfStep step{};
 };

@@ -214,7 +214,7 @@ struct GreedyStep : Step {
     s.num_logprobs = s.target = &none;
     s.defer = &defer;
     s.vocab = 40;
-    step.sampled = {&id, &logprob, &rank, nullptr, nullptr, &status, nullptr};
+    step.sampled = {&id, &logprob, &rank, nullptr, nullptr, &status, nullptr, nullptr, nullptr};
   }
   float zero = 0, one = 1, logprob = 0;
   int32_t zero_int = 0, none = -1, id = -7, rank = 0;

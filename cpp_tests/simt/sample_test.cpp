@@ -57,19 +57,26 @@ Answer answer_of(const Row& row, const std::vector<float>& logits, const std::ve
   if (row.defer) return answer;
   const size_t vocab = logits.size();
   std::vector<double> raw(logits.begin(), logits.end());
-  bool usable = false;
-  for (const double x : raw) {
-    if (std::isnan(x) || x == INFINITY) return answer.status = PF_ROW_NONFINITE, answer;
-    usable |= x > -INFINITY;
+  const auto allowed = [&](size_t i) {
+    if (row.mask_row < 0 || row.target >= 0) return true;
+    const uint32_t word = masks[static_cast<size_t>(row.mask_row) * ((vocab + 31) / 32) + i / 32];
+    return (word >> (i % 32) & 1u) != 0;
+  };
+  // A row that only samples under a mask reads no other logits.
+  const bool whole = row.mask_row < 0 || row.target >= 0 || row.num_logprobs >= 0;
+  bool usable = !whole;
+  for (size_t i = 0; i < vocab; ++i) {
+    if (!whole && !allowed(i)) continue;
+    if (std::isnan(raw[i]) || raw[i] == INFINITY) return answer.status = PF_ROW_NONFINITE, answer;
+    usable |= raw[i] > -INFINITY;
   }
   if (!usable) return answer.status = PF_ROW_NONFINITE, answer;
   if (row.target >= 0) {
     answer.id = row.target;
   } else {
     std::vector<float> x = logits;
-    for (size_t i = 0; i < vocab && row.mask_row >= 0; ++i) {
-      const uint32_t word = masks[static_cast<size_t>(row.mask_row) * ((vocab + 31) / 32) + i / 32];
-      if ((word >> (i % 32) & 1u) == 0) x[i] = -INFINITY;
+    for (size_t i = 0; i < vocab; ++i) {
+      if (!allowed(i)) x[i] = -INFINITY;
     }
     for (const auto& [token, bias] : row.biases) x[static_cast<size_t>(token)] += bias;
     for (const auto& [token, count] : row.counts) {
@@ -266,6 +273,9 @@ std::string run_every_way(Device& device) {
   logits[12 * kCols + 700] = NAN;
   std::vector<uint32_t> masks = random_masks(2 * ((kVocab + 31) / 32), 5);
   std::fill(masks.begin(), masks.begin() + (kVocab + 31) / 32, 0u);
+  for (size_t i = 0; i < kVocab; ++i) {  // what a mask forbids may hold anything
+    if ((masks[(kVocab + 31) / 32 + i / 32] >> (i % 32) & 1u) == 0) logits[8 * kCols + i] = NAN;
+  }
   return run_sample(device, rows, logits, kVocab, masks);
 }
 

@@ -110,6 +110,7 @@ void StepArrays::read_sampling(const py::object& sampling, const pf::StepLimits&
   s.num_logprobs = array<int32_t>(sampling, "num_logprobs", rows);
   s.target = array<int32_t>(sampling, "target", rows);
   s.defer = array<uint8_t>(sampling, "defer", rows);
+  if (present(sampling, "weigh")) s.weigh = array<uint8_t>(sampling, "weigh", rows);
   for (int64_t row = 0; row < rows; ++row) s.max_logprobs = std::max(s.max_logprobs, s.num_logprobs[row]);
   if (s.max_logprobs > s.vocab) pf::refuse("num_logprobs asks for ", s.max_logprobs, " of ", s.vocab, " tokens");
 
@@ -153,6 +154,8 @@ void StepArrays::allocate_sampled(int64_t rows) {
   out.top_ids = allocate("top_ids", {rows, s.max_logprobs}, int32_t{-1});
   out.top_logprobs = allocate("top_logprobs", {rows, s.max_logprobs}, 0.0f);
   out.status = allocate("status", {rows}, uint8_t{0});
+  out.log_allowed = allocate("log_allowed", {rows}, 0.0f);
+  out.allowed_logprobs = allocate("allowed_logprobs", {rows}, 0.0f);
   bool copies_logits = step_.copy_logits != 0;
   if (s.defer != nullptr)
     copies_logits = copies_logits || std::any_of(s.defer, s.defer + rows, [](uint8_t d) { return d; });

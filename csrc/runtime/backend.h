@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define PF_BACKEND_ABI 2u
+#define PF_BACKEND_ABI 3u
 #define PF_MAX_INPUTS 4
 #define PF_MAX_OUTPUTS 2
 #define PF_MAX_INTS 8
@@ -95,18 +95,21 @@ typedef struct PfSampling {
   int32_t num_masks;
   int32_t max_logprobs;  // width of top_ids / top_logprobs
   int32_t vocab;         // columns that are real tokens (logits may be padded)
+  const uint8_t* weigh;  // 1: also the mass that the row's mask allows (see csrc/ops/sample/sample.h); may be null
 } PfSampling;
 
 typedef enum PfRowStatus { PF_ROW_OK = 0, PF_ROW_NONFINITE = 1, PF_ROW_MASK_EMPTY = 2 } PfRowStatus;
 
 typedef struct PfSampled {
-  int32_t* ids;         // [num_rows] sampled or scored token; -1 where status != OK or deferred
-  float* logprobs;      // [num_rows] raw log-probability of ids
-  int32_t* ranks;       // [num_rows] 1-based rank of ids among raw logits (only where num_logprobs >= 0)
-  int32_t* top_ids;     // [num_rows][max_logprobs]
-  float* top_logprobs;  // [num_rows][max_logprobs]
-  uint8_t* status;      // [num_rows] PfRowStatus
-  float* logits_out;    // [num_rows][vocab] raw logits where defer is set (or all when copy_logits), may be null
+  int32_t* ids;             // [num_rows] sampled or scored token; -1 where status != OK or deferred
+  float* logprobs;          // [num_rows] raw log-probability of ids
+  int32_t* ranks;           // [num_rows] 1-based rank of ids among raw logits (only where num_logprobs >= 0)
+  int32_t* top_ids;         // [num_rows][max_logprobs]
+  float* top_logprobs;      // [num_rows][max_logprobs]
+  uint8_t* status;          // [num_rows] PfRowStatus
+  float* logits_out;        // [num_rows][vocab] raw logits where defer is set (or all when copy_logits), may be null
+  float* log_allowed;       // [num_rows] log of the raw probability mass that the mask allows, where weigh is set
+  float* allowed_logprobs;  // [num_rows] log-probability of ids among what the mask allows, where weigh is set
 } PfSampled;
 
 // Everything dynamic of a step, at fixed addresses for its duration. T tokens, S sequences, R rows of logits.

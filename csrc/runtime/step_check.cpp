@@ -94,6 +94,7 @@ void check_sampling(const PfSampling& s, int64_t rows, int64_t logits_cols) {
   in_range("num_logprobs", s.num_logprobs, rows, -1, std::min<int64_t>(s.max_logprobs, s.vocab) + 1);
   in_range("target", s.target, rows, -1, s.vocab);
   in_range("defer", s.defer, rows, 0, 2);
+  if (s.weigh != nullptr) in_range("weigh", s.weigh, rows, 0, 2);
   if (s.mask_row != nullptr) in_range("mask_row", s.mask_row, rows, -1, s.num_masks);
   if (s.bias_start != nullptr) {
     in_range("bias_tokens", s.bias_tokens, s.bias_start[rows], 0, s.vocab);

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .clients.cost import Prices, cost_of
     from .core.completion import Attempt, Completion, FinishReason, Timings, TokenLogprob, ToolCall, Usage
+    from .core.confidence import ConfidenceOptions, FieldConfidence, Fields, TokenWeight
     from .core.errors import (
         BackendError,
         CapacityError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "clients.cost": ("Prices", "cost_of"),
     "core.completion": ("Attempt", "Completion", "FinishReason", "Timings", "TokenLogprob", "ToolCall", "Usage"),
+    "core.confidence": ("ConfidenceOptions", "FieldConfidence", "Fields", "TokenWeight"),
     "core.errors": (
         "BackendError",
         "CapacityError",
@@ -102,15 +104,18 @@ __all__ = [
     "CapacityError",
     "CitationMixin",
     "Completion",
+    "ConfidenceOptions",
     "DiskCache",
     "Engine",
     "EngineClosedError",
     "EngineStats",
     "FieldClosed",
+    "FieldConfidence",
     "FieldDelta",
     "FieldEvent",
     "FieldOpened",
     "FieldRetracted",
+    "Fields",
     "FinishReason",
     "Hooks",
     "Image",
@@ -142,6 +147,7 @@ __all__ = [
     "StructuredError",
     "Timings",
     "TokenLogprob",
+    "TokenWeight",
     "ToolCall",
     "Usage",
     "ValidationFailed",

@@ -41,6 +41,7 @@ class SteppedEngine(Engine):
         self._parts = build(self.config)
         self._parts.core.clock = clock
         self._loop = InlineLoop(self._parts.core)
+        self._parts.preparer.submit = self._loop.submit
 
     def step(self) -> bool:
         return self._parts.core.step()

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 
-def write_tiny_llama(folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, positions: int = 512) -> Path:
-    """Writes config.json, model.safetensors and tokenizer.json (256 bytes and three special tokens)."""
+def write_tiny_llama(
+    folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, positions: int = 512, words: Sequence[str] = ()
+) -> Path:
+    """Writes config.json, model.safetensors and tokenizer.json (256 bytes, three special tokens, and `words`, which
+    decoding may use and encoding doesn't)."""
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
 
     folder.mkdir(parents=True, exist_ok=True)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *alphabet])}
+    vocab = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *alphabet, *words])}
     tokenizer = Tokenizer(BPE(vocab, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -58,6 +58,8 @@ def assert_same(result: OpResult) -> None:
     np.testing.assert_array_equal(native.top_ids, reference.top_ids)
     np.testing.assert_allclose(native.logprobs, reference.logprobs, rtol=1e-6, atol=2e-6)
     np.testing.assert_allclose(native.top_logprobs, reference.top_logprobs, rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(native.log_allowed, reference.log_allowed, rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(native.allowed_logprobs, reference.allowed_logprobs, rtol=1e-6, atol=2e-6)
 
 
 def ragged(rng: np.random.Generator, rows: int, vocab: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,6 +93,7 @@ def test_every_parameter_at_once(device: _native.Device, seed: int, rows: int, v
         num_logprobs=np.minimum(pick(-1, 0, 1, 7, 100), vocab).astype(np.int32),
         target=np.where(rng.random(rows) < 0.2, rng.integers(0, vocab, rows), -1).astype(np.int32),
         defer=(rng.random(rows) < 0.1).astype(np.uint8),
+        weigh=(rng.random(rows) < 0.5).astype(np.uint8),
         mask_row=rng.integers(-1, 3, rows).astype(np.int32),
         masks=pack_mask(np.stack([rng.random(vocab) < share for share in (0.9, 0.1, 2 / vocab)])),
         bias_start=bias_start,
@@ -279,3 +282,61 @@ def test_draws_follow_the_distribution(changes: dict[str, float], over: str) -> 
     # Wilson and Hilferty's approximation of the chi-square quantile; 3.72 is the normal one.
     limit = freedom * (1 - 2 / (9 * freedom) + 3.72 * np.sqrt(2 / (9 * freedom))) ** 3
     assert chi_square < limit
+
+
+# --- the mass that a mask allows --------------------------------------------------------------------------------------
+
+
+def test_weighed_rows_tell_the_mass_that_their_mask_allows(device: _native.Device) -> None:
+    logits = real_logits(5, 4, 100)
+    allowed = np.zeros((2, 100), bool)
+    allowed[0, [3, 50, 97]] = True
+    rows = SamplingInputs.greedy(
+        4,
+        temperature=np.array([0, 0.3, 0, 0], np.float32),
+        target=np.array([-1, -1, 50, 4], np.int32),
+        mask_row=np.zeros(4, np.int32),
+        masks=pack_mask(allowed),
+        bias_start=np.array([0, 1, 1, 1, 1], np.int32),
+        bias_tokens=np.array([3], np.int32),
+        bias_values=np.array([30], np.float32),  # moves the choice, not the weights
+        weigh=np.ones(4, np.uint8),
+    )
+    result = sample(device, logits, rows)
+    assert_same(result)
+    sampled = result.native_sampled
+    assert sampled.ids[[0, 2, 3]].tolist() == [3, 50, 4]
+    raw = np.exp(logits.astype(np.float64))
+    raw /= raw.sum(axis=1, keepdims=True)
+    kept = raw[:, allowed[0]].sum(axis=1)
+    np.testing.assert_allclose(np.exp(sampled.log_allowed), kept, rtol=1e-5)
+    own = raw[np.arange(4), sampled.ids]
+    np.testing.assert_allclose(np.exp(sampled.allowed_logprobs[:3]), (own / kept)[:3], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(sampled.logprobs), own, rtol=1e-5)
+    assert sampled.allowed_logprobs[3] == -np.inf  # the mask forbids the token that was scored
+
+
+def test_rows_are_weighed_only_if_they_ask(device: _native.Device) -> None:
+    logits = real_logits(6, 3, 64)
+    rows = SamplingInputs.greedy(
+        3,
+        weigh=np.array([1, 0, 0], np.uint8),
+        mask_row=np.array([-1, 0, 0], np.int32),
+        masks=pack_mask(np.arange(64)[None] < 9),
+    )
+    sampled = sample(device, logits, rows).native_sampled
+    assert sampled.log_allowed.tolist() == [0, 0, 0]  # without a mask all is allowed
+    assert sampled.allowed_logprobs[0] == sampled.logprobs[0] < 0
+    assert sampled.allowed_logprobs[1:].tolist() == sampled.logprobs[1:].tolist() == [0, 0]
+
+
+def test_the_mass_of_unlikely_tokens_does_not_underflow(device: _native.Device) -> None:
+    logits = np.zeros((1, 300), np.float32)
+    logits[0, 7:9] = -500, -501
+    rows = SamplingInputs.greedy(
+        1, mask_row=np.zeros(1, np.int32), masks=pack_mask(np.isin(np.arange(300), (7, 8))[None])
+    )
+    rows.weigh = np.ones(1, np.uint8)
+    sampled = sample(device, logits, rows).native_sampled
+    assert sampled.log_allowed[0] == pytest.approx(-500 + np.log1p(np.exp(-1)) - np.log(298), rel=1e-6)
+    assert sampled.allowed_logprobs[0] == pytest.approx(-np.log1p(np.exp(-1)), rel=1e-5)

@@ -161,6 +161,7 @@ BAD_SAMPLING = {
     "repetition of 0": ({"repetition": 0.0}, "repetition"),
     "top_k negative": ({"top_k": -1}, "top_k"),
     "num_logprobs below -1": ({"num_logprobs": -2}, "num_logprobs"),
+    "weigh of 2": ({"weigh": np.full(2, 2, np.uint8)}, "weigh"),
     "num_logprobs above vocab": ({"num_logprobs": 97}, "num_logprobs asks for 97 of 96"),
     "target out of vocab": ({"target": 96}, "target"),
     "defer neither 0 nor 1": ({"defer": 2}, "defer"),

@@ -14,11 +14,17 @@
 // that are larger, or equal and have a lower id. They are computed for rows with num_logprobs >= 0 or a target;
 // elsewhere 0. Unused entries of the tables of the most likely tokens are id -1, log-probability 0.
 //
-// A row that has a mask and is sampled without log-probabilities reads only the logits that its mask allows, see
-// `only_allowed`: the others need not be there.
+// Rows with `weigh` also get log_allowed, the log of the raw probability mass that the row's mask allows (0 without a
+// mask), and allowed_logprobs, the raw log-probability of the id less that: its log-probability under the model without
+// temperature, restricted by the mask and by nothing else. A scored row is weighed by its mask too; a token that the
+// mask forbids has -inf, and a mask that allows nothing gives -inf for both. Such rows get log-probability and rank as
+// if num_logprobs were 0. Elsewhere both are 0.
 //
-// Status: a NaN or +inf anywhere among the logits that a row reads is PF_ROW_NONFINITE, and so is a row without a mask
-// or with log-probabilities that is all -inf; no token left after mask and bias is PF_ROW_MASK_EMPTY. In both cases the
+// A row that has a mask and is sampled without log-probabilities and weights reads only the logits that its mask
+// allows, see `only_allowed`: the others need not be there.
+//
+// Status: a NaN or +inf anywhere among the logits that a row reads is PF_ROW_NONFINITE, and so is a row that
+// reads all of them and has only -inf; no token left after mask and bias is PF_ROW_MASK_EMPTY. In both cases the
 // id is -1, and all else of the row is as if unused.
 //
 // Noise: token t has word (t % 64) / 16 of the Philox4x32-10 block with counter (16 (t / 64) + t % 16, position,
@@ -36,7 +42,7 @@ namespace {  // kernel files are compiled with various flags: no symbol of this 
 inline const uint32_t* only_allowed(const PfStep& step, int64_t row) {
   const PfSampling& s = step.sampling;
   const bool whole = step.copy_logits != 0 || s.mask_row == nullptr || s.mask_row[row] < 0 || s.defer[row] != 0 ||
-                     s.target[row] >= 0 || s.num_logprobs[row] >= 0;
+                     s.target[row] >= 0 || s.num_logprobs[row] >= 0 || (s.weigh != nullptr && s.weigh[row] != 0);
   return whole ? nullptr : s.masks + s.mask_row[row] * ((int64_t{s.vocab} + 31) / 32);
 }
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from .confidence import Fields
+from .errors import ParameterError
+
 if TYPE_CHECKING:
     from .log import LogEntry
 
@@ -177,3 +180,17 @@ class Completion:
     as `reasoning_tokens`; `token_ids` and `usage.completion_tokens` have them too."""
     tool_calls: list[ToolCall] = field(default_factory=list)
     """The tools that the model called, in order; their wording is no part of `text`."""
+    scores: Fields | None = field(default=None, repr=False)
+    """What `fields` gives; None without `confidence=True`."""
+
+    @property
+    def fields(self) -> Fields:
+        """How sure the model was of each value of the answer: `fields["lines[0].price"].confidence`.
+
+        Raises ParameterError if that was not asked for.
+        """
+        if self.scores is None:
+            raise ParameterError(
+                "confidence", False, "was not asked for", "Pass confidence=True, or SamplingParams(confidence=True)."
+            )
+        return self.scores

@@ -19,7 +19,7 @@ class TokenOrigin(StrEnum):
 
 class TokenEntry(msgspec.Struct, frozen=True, gc=False, tag="token", omit_defaults=True):
     """One token was appended to the output. `row` is what the model gave there, kept where it says more than the id:
-    the request wants log-probabilities, or another token was sampled than the one that had to come."""
+    the request wants log-probabilities or confidence, or another token was sampled than the one that had to come."""
 
     id: int
     origin: TokenOrigin = TokenOrigin.SAMPLED

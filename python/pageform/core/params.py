@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .confidence import ConfidenceOptions
 from .drafts import check_draft_mode
 from .errors import ParameterError
 from .reasoning import Reasoning
@@ -50,6 +51,8 @@ class SamplingParams:
     `drafts` overrides the engine's draft mode; no mode changes a result. `forced="accept"` does: text that the grammar
     leaves no choice about is appended without asking the model, so it has no log-probabilities.
 
+    `confidence` measures how sure the model is of each value of the answer: `Completion.fields`.
+
     With `reasoning` the model thinks before it answers: freely until the end tag, which no grammar constrains, and only
     then under the request's grammar. True takes the tags from the chat template, `Reasoning(start, end)` names them;
     False tells templates that know the choice (`enable_thinking`) not to. After `thinking_token_budget` tokens of
@@ -90,6 +93,7 @@ class SamplingParams:
     grammar: str | None = None
     drafts: str | None = None
     forced: str = "verify"
+    confidence: bool | ConfidenceOptions = False
     reasoning: bool | Reasoning | None = None
     thinking_token_budget: int | None = None
 
@@ -167,6 +171,8 @@ def _check(p: SamplingParams) -> None:
             raise ParameterError("logits_processors", processor, "is not callable", "Pass functions of (ids, logits).")
     if p.cache_salt is not None and not isinstance(p.cache_salt, str):
         raise ParameterError("cache_salt", p.cache_salt, "must be text", "Give a string or None.")
+    if not isinstance(p.confidence, (bool, ConfidenceOptions)):
+        raise ParameterError("confidence", p.confidence, "must be a bool or ConfidenceOptions", "Give True or False.")
     if p.drafts is not None:
         check_draft_mode("drafts", p.drafts)
     if p.forced not in ("verify", "accept"):

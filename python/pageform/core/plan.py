@@ -21,6 +21,8 @@ class RowSampling(msgspec.Struct, frozen=True, gc=False):
     num_logprobs: int = -1
     defer: bool = False
     """Sampling waits for a Python logits processor."""
+    weigh: bool = False
+    """Also measure the probability mass that the row's mask allows, which takes the logits of all tokens."""
 
     @property
     def needs_counts(self) -> bool:
@@ -77,7 +79,11 @@ class StepPlan(msgspec.Struct):
 
 
 class RowResult(msgspec.Struct, gc=False):
-    """What came of one `RowPlan`. `error` is set where the row has no token."""
+    """What came of one `RowPlan`. `error` is set where the row has no token.
+
+    Where rows are weighed, `log_allowed` is the log of the raw probability mass that the mask allows, and
+    `allowed_logprob` the token's log-probability among what it allows.
+    """
 
     request: int
     token: int
@@ -85,6 +91,8 @@ class RowResult(msgspec.Struct, gc=False):
     rank: int = 0
     top: list[tuple[int, float]] | None = None
     error: str | None = None
+    log_allowed: float = 0.0
+    allowed_logprob: float = 0.0
 
 
 class StepResult(msgspec.Struct):

@@ -64,6 +64,8 @@ class Request:
     """With n > 1, the other samples as long as they wait for this one to compute the prompt that all share."""
     leader: Request | None = None
     """The sample whose prompt this one waits for."""
+    is_follow_up: bool = False
+    """Belongs to a request that was let in: no bound of the queue keeps it out."""
     drafter: Drafter | None = None
     """Guesses its next tokens, if anybody may."""
 
@@ -153,7 +155,9 @@ class Request:
 
     def append(self, token_id: int, origin: TokenOrigin = TokenOrigin.SAMPLED, row: RowResult | None = None) -> None:
         """Appends a token to the output. `row` is what the model gave in its place, if it gave anything."""
-        is_telling = row is not None and (row.token != token_id or self.sampling.num_logprobs >= 0)
+        is_telling = row is not None and (
+            row.token != token_id or self.sampling.num_logprobs >= 0 or self.sampling.weigh
+        )
         self.log.append(TokenEntry(token_id, origin, row if is_telling else None))
 
     def cut(self, entry: RewindEntry) -> None:

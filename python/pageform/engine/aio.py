@@ -11,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..text.tool_formats import ToolFormat
+from .answer_stream import AsyncAnswerStream, Ending, ending_of
 from .base import Sampling, is_conversation, outcome
 from .feed import Change
 from .growing import Partials, StreamOptions, TypedStream
@@ -44,9 +45,11 @@ class AsyncEngine:
         request_id: str | None = None,
         **validation: Any,
     ) -> Any:
-        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks, on_invalid, rewind, guarantee."""
+        """See `Engine.generate`. `validation`: max_retries, context, strict, hooks, on_invalid, rewind, guarantee,
+        confidence."""
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
+        TypedOptions(**validation).refuse_unseen_confidence(response_model)
         pairs = await self._answers(items, sampling, response_model, request_id, validation)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
@@ -83,11 +86,12 @@ class AsyncEngine:
         """See `Engine.chat`."""
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
+        TypedOptions(**validation).refuse_unseen_confidence(response_model)
         offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
         pairs = await self._answers(items, sampling, response_model, request_id, validation, offered)
         return deliver([p if isinstance(p, Exception) else p[0] for p in pairs], single, return_exceptions)
 
-    async def stream(
+    def stream(
         self,
         prompt: Prompt,
         sampling: SamplingParams | None = None,
@@ -102,25 +106,43 @@ class AsyncEngine:
         parallel_tool_calls: bool = True,
         tool_format: str | ToolFormat = "auto",
         **validation: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncAnswerStream:
         """See `Engine.stream`."""
         shown = StreamOptions(events, stable, partials)
         options = TypedOptions(**validation, asynchronous=True)
         offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
+        ending: list[Ending] = []
+        parts = self._stream(ending, prompt, sampling, response_model, shown, request_id, options, offered)
+        return AsyncAnswerStream(parts, lambda: ending[0]() if ending else None)
+
+    async def _stream(
+        self,
+        ending: list[Ending],
+        prompt: Prompt,
+        sampling: SamplingParams | None,
+        response_model: Any,
+        shown: StreamOptions,
+        request_id: str | None,
+        options: TypedOptions,
+        offered: ToolOptions | None,
+    ) -> AsyncGenerator[Any, None]:
+        """The parts of a stream. How it ends is told to `ending` when that is known."""
         if offered is not None:
             told: _AsyncDeltas[Any] = _AsyncDeltas()
             asked, teller = ToolStream.of(self._engine, offered, prompt, sampling, options, request_id, told)
+            ending.append(ending_of(asked))
             async with contextlib.aclosing(self._stream_typed(asked, teller, teller.next_ticket(), told)) as items:
                 async for item in items:
                     yield item
             return
-        [params] = self._engine.sampling_list(sampling, 1, response_model is not None)
+        [params] = self._engine.sampling_list(sampling, 1, response_model is not None, options.confidence)
         if response_model is None:
             self._engine.parts.preparer.promise(params, options.guarantee)
             texts: _AsyncDeltas[Any] = _AsyncDeltas()
             ticket = self._engine.ticket(
                 prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put
             )
+            ending.append(ending_of(ticket))
             async with contextlib.aclosing(self._run(ticket, texts)) as parts:
                 async for text in parts:
                     yield text
@@ -128,6 +150,7 @@ class AsyncEngine:
             return
         form = self._engine.form(response_model, options.guarantee)
         call: TypedCall[Any] = TypedCall(self._engine, form, prompt, params, options, request_id)
+        ending.append(ending_of(call))
         deltas: _AsyncDeltas[Change] = _AsyncDeltas()
         stream = TypedStream(call, shown, deltas.put)
         async with contextlib.aclosing(self._stream_typed(call, stream, stream.next_ticket(), deltas)) as items:

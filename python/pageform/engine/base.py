@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..core.completion import Completion, FinishReason
+from ..core.confidence import ConfidenceOptions
 from ..core.errors import EngineClosedError, ParameterError, RequestError, SnapshotError
 from ..core.params import SamplingParams
 from .background import BackgroundLoop
@@ -99,6 +100,7 @@ class BaseEngine:
         self.config = EngineConfig.make(model, **parameters)
         self._parts = build(self.config)
         self._loop = EngineLoop(self._parts.core)
+        self._parts.preparer.submit = self._loop.submit
         # Not __del__: at interpreter exit that would come after the engine's thread has been frozen, and wait for ever.
         weakref.finalize(self, self._loop.close)
 
@@ -213,22 +215,24 @@ class BaseEngine:
         """Greedy for typed answers; otherwise what the model's generation config recommends."""
         return SamplingParams(temperature=0.0) if typed else self._parts.default_sampling
 
-    def sampling_list(self, sampling: Sampling, count: int, typed: bool) -> list[SamplingParams]:
-        """One SamplingParams for each of `count` prompts; `typed` chooses the default. Raises ParameterError."""
+    def sampling_list(
+        self, sampling: Sampling, count: int, typed: bool, confidence: bool | ConfidenceOptions = False
+    ) -> list[SamplingParams]:
+        """One SamplingParams for each of `count` prompts; `typed` chooses the default, `confidence` is asked for beside
+        them. Raises ParameterError."""
         if sampling is None:
             sampling = self._default_sampling(typed)
         if isinstance(sampling, SamplingParams):
-            return [sampling] * count
-        if isinstance(sampling, Sequence) and all(isinstance(item, SamplingParams) for item in sampling):
-            if len(sampling) != count:
-                raise ParameterError(
-                    "sampling",
-                    f"<{len(sampling)} items>",
-                    f"does not match {count} prompts",
-                    "Give one for each, or one.",
-                )
-            return list(sampling)
-        raise ParameterError("sampling", sampling, "is not SamplingParams or a list of them", "Pass SamplingParams(…).")
+            sampling = [sampling] * count
+        elif not isinstance(sampling, Sequence) or not all(isinstance(item, SamplingParams) for item in sampling):
+            raise ParameterError(
+                "sampling", sampling, "is not SamplingParams or a list of them", "Pass SamplingParams(…)."
+            )
+        if len(sampling) != count:
+            raise ParameterError(
+                "sampling", f"<{len(sampling)} items>", f"does not match {count} prompts", "Give one for each, or one."
+            )
+        return list(sampling) if confidence is False else [one.with_(confidence=confidence) for one in sampling]
 
     def encode_chat(self, messages: Messages, tools: Any = None) -> list[int]:
         """Token ids of a conversation under the model's chat template, ending where the answer begins."""

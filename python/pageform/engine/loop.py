@@ -44,6 +44,8 @@ class EngineLoop:
                 if isinstance(request.sink, OutputSink):
                     request.sink.start(request, control)
             scheduler, open_ = self._core.scheduler, [one for one in ticket.requests if not one.is_finished]
+            if not open_:  # it had ended, and what was still to be found out about it is under way
+                return
             try:
                 if open_[0].state is RequestState.PREEMPTED:  # it ran in another engine
                     scheduler.readmit(open_)

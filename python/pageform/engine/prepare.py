@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..core.completion import Completion
+from ..core.confidence import ConfidenceOptions
 from ..core.drafts import DRAFT_MODES, DraftKind, DraftSettings
 from ..core.errors import ParameterError
 from ..core.params import SamplingParams
@@ -19,6 +20,7 @@ from ..forms.segmenter import Segmenter
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
+from .confidence import Scorer, Submit, Weights
 from .feed import FeedOptions, FieldFeed
 from .guard import FieldGuard, GuardOptions
 from .layouts import after_thoughts, layout_of, limit_of, opened, segmenter_of, tags_of
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     from ..forms.bans import TokenPrefixes
     from ..forms.finisher import Finisher
     from ..forms.form import Form
-    from ..forms.grammar import Grammar, GrammarCompiler, Matcher
+    from ..forms.grammar import Grammar, GrammarCompiler, Mask, Matcher
     from ..forms.kept import Keeper, KeptText
     from ..forms.layout import Layout
+    from ..forms.options import TokenTexts
     from ..forms.plan import Guarantee
     from ..forms.thinking import ThinkingLimit
     from ..forms.tracker import FieldTracker
@@ -82,7 +85,10 @@ class Preparer:
     grammar_time: Stopwatch
     """What the matchers of requests count their time on."""
     drafts: DraftSettings = field(default_factory=DraftSettings)
+    submit: Submit | None = None
+    """Where requests go that a finished one needs; set once the engine's loop runs."""
     _prefixes: TokenPrefixes | None = None
+    _texts: TokenTexts | None = None
     _odds: dict[bool, Odds] = field(default_factory=lambda: {True: Odds(), False: Odds()})
     """What drafts were worth so far, under a grammar and without one. Only the engine's thread changes it."""
     _indices: itertools.count[int] = field(default_factory=itertools.count)
@@ -170,6 +176,7 @@ class Preparer:
             ticket.finish(request, completion)
 
         for sample in range(params.n):
+            scorer = self._scorer(params, grammar, allowed, finish, ticket)
             matcher = grammar.matcher(self.grammar_time) if grammar is not None else None
             finisher = self._finisher(grammar, matcher, params, max_tokens)
             detokenizer = self._detokenizer(params, layout)
@@ -184,7 +191,7 @@ class Preparer:
                 finisher=finisher,
                 allowed=allowed,
                 on_delta=on_delta if sample == 0 else None,
-                on_finish=finish,
+                on_finish=finish if scorer is None else scorer.finish,
                 tracker=tracker,
                 guard=judge,
                 keeper=keeper,
@@ -192,6 +199,7 @@ class Preparer:
                 thinking=self._thinking(params, detokenizer, grammar, matcher),
                 calls=None if calls is None else calls.follower(matcher, self),
                 on_part=on_part if sample == 0 else None,
+                weights=None if scorer is None else scorer.weights,
             )
             ticket.requests.append(
                 Request(
@@ -224,6 +232,36 @@ class Preparer:
         if banned or params.allowed_token_ids is not None or params.bad_words:
             return None
         return Finisher(grammar, matcher, self.compiler, max_tokens)
+
+    def _scorer(
+        self,
+        params: SamplingParams,
+        grammar: Grammar | None,
+        allowed: Mask | None,
+        deliver: Callable[[Request, Completion], None],
+        ticket: Ticket,
+    ) -> Scorer | None:
+        """Who adds to the completion how sure the model was, if the caller wants to know."""
+        if params.confidence is False:
+            return None
+        if self.tokenizer is None or self.submit is None:
+            raise ParameterError("confidence", params.confidence, "needs a tokenizer", "Make the engine with one.")
+        if self._texts is None:
+            from ..forms.options import token_texts
+
+            self._texts = token_texts(self.tokenizer, self.limits.vocab_size)
+        return Scorer(
+            weights=Weights(self._texts, self.eos_ids),
+            vocabulary=self._texts,
+            limits=params.confidence if isinstance(params.confidence, ConfidenceOptions) else ConfidenceOptions(),
+            grammar=grammar,
+            eos_ids=self.eos_ids,
+            choices=params.choice,
+            allowed=allowed,
+            submit=self.submit,
+            deliver=deliver,
+            fail=ticket.fail,
+        )
 
     def _followers(
         self, guard: GuardOptions | None, kept: KeptText | None, feed: FeedOptions | None, matcher: Matcher | None

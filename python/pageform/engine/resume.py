@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..core.completion import Attempt, Completion, Fault, Usage
+from ..core.confidence import ConfidenceOptions
 from ..core.errors import (
     NumericsMismatchError,
     PageformError,
@@ -149,6 +150,8 @@ def _params(saved: dict[str, Any], snapshot: RequestSnapshot, given: Given) -> S
     try:
         if "repetition_detection" in plain:
             plain["repetition_detection"] = RepetitionDetection(**plain["repetition_detection"])
+        if isinstance(plain.get("confidence"), dict):
+            plain["confidence"] = ConfidenceOptions(**plain["confidence"])
         params = SamplingParams(**plain)
     except (TypeError, PageformError) as error:
         raise SnapshotDamagedError(f"its parameters are not valid: {error}") from error

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..forms.tracker import FieldTracker
     from ..text.detokenizer import IncrementalDetokenizer
     from .calls_guard import CallFollower
+    from .confidence import Weights
     from .verdicts import Verdicts
 
 OnDelta = Callable[[str, int], None]
@@ -67,6 +68,7 @@ class OutputSink:
         thinking: ThinkingLimit | None = None,
         calls: CallFollower | None = None,
         on_part: OnPart | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.params = params
         self.rows = rows
@@ -90,6 +92,7 @@ class OutputSink:
         self.segmenter = detokenizer if isinstance(detokenizer, Segmenter) else None
         """Takes the answer apart where it is more than text."""
         self._calls = calls
+        self._weights = weights
         self._parts: list[str] = []
         self._ids: list[int] = []
         self._stopped_by: str | int | None = None
@@ -117,6 +120,8 @@ class OutputSink:
         self.rows.push(token_id)
         if self._logprobs is not None:
             self._logprobs.append(_logprob(row) if row is not None else TokenLogprob(token_id, math.nan, 0))
+        if self._weights is not None:
+            self._weights.note(token_id, row, self.matcher)
         if self.matcher is not None and not self.matcher.accept(token_id):
             raise RequestError(f"the grammar refused token {token_id}, which its own mask had allowed")
         if self._thinking is not None:
@@ -187,6 +192,8 @@ class OutputSink:
         del self._parts[num_tokens:]
         if self._logprobs is not None:
             del self._logprobs[num_tokens:]
+        if self._weights is not None:
+            self._weights.cut(num_tokens)
         if self._tracker is not None:
             self._tracker.truncate(num_tokens)
         if self._keeper is not None:

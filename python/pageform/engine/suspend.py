@@ -8,6 +8,7 @@ from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from ..core.completion import Attempt, Completion
+from ..core.confidence import ConfidenceOptions
 from ..core.errors import SnapshotError
 from ..core.params import SamplingParams
 from ..core.reasoning import Reasoning
@@ -72,7 +73,7 @@ def plain_params(params: SamplingParams) -> dict[str, Any]:
             continue
         if field.name == "json_schema" and not isinstance(value, str):
             value = json.dumps(value, ensure_ascii=False)
-        elif field.name == "repetition_detection":
+        elif field.name == "repetition_detection" or isinstance(value, ConfidenceOptions):
             value = asdict(value)
         elif field.name == "logit_bias":
             value = dict(value)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import queue
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from ..core.completion import Completion
+from ..core.confidence import ConfidenceOptions
 from ..core.params import LogitsProcessor, SamplingParams
 from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..structured.errors import BatchFailed
 from ..text.tool_formats import ToolFormat
+from .answer_stream import AnswerStream, ending_of
 from .base import BaseEngine, Sampling, is_conversation, outcome
 from .deltas import D, Deltas
 from .feed import Change
@@ -93,6 +95,7 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -110,6 +113,7 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -123,9 +127,11 @@ class Engine(BaseEngine):
         (SchemaError; see `pageform.forms.plan`). Everything is checked before any work starts (ParameterError,
         SchemaError). If some of a list fail, the others still finish and `BatchFailed` holds both; with
         `return_exceptions` they stand in the list.
+        With `confidence=True` a completion has `fields`: how sure the model was of each value of its answer.
         `progress` shows a bar (default: for long calls on a terminal).
         """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
+        options.refuse_unseen_confidence(response_model)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -145,12 +151,13 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
     ) -> Any:
         """Like `generate` with a response model, but gives (value, Completion) pairs; the latter has all attempts."""
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
         single = is_single_prompt(prompts)
         items: list[Any] = [prompts] if single else list(prompts)
         pairs = self._answers(items, sampling, response_model, options, request_id, progress)
@@ -173,6 +180,7 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         return_exceptions: bool = False,
         request_id: str | None = None,
         progress: bool | None = None,
@@ -184,7 +192,8 @@ class Engine(BaseEngine):
         treated as in a typed answer (`on_invalid`). `tool_format` overrides how calls are written, which the chat
         template tells: "hermes", "mistral", "args" or "llama3".
         """
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
+        options.refuse_unseen_confidence(response_model)
         single = is_conversation(messages)
         items: list[Any] = [messages] if single else list(messages)
         offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
@@ -204,6 +213,7 @@ class Engine(BaseEngine):
         on_invalid: OnInvalid = "rewind",
         rewind: RewindOptions | None = None,
         guarantee: Guarantee | None = None,
+        confidence: bool | ConfidenceOptions = False,
         request_id: str | None = None,
         events: bool = False,
         stable: bool = False,
@@ -212,7 +222,7 @@ class Engine(BaseEngine):
         tool_choice: Any = "auto",
         parallel_tool_calls: bool = True,
         tool_format: str | ToolFormat = "auto",
-    ) -> Iterator[Any]:
+    ) -> AnswerStream:
         """Yields text as it is decoded, or with `response_model` partial objects and last the validated value.
 
         A value that is complete is shown once its validators have passed it (with `on_invalid="rewind"`). A partial
@@ -223,28 +233,29 @@ class Engine(BaseEngine):
 
         With `events=True` field events take the place of partial objects: `FieldOpened`, `FieldDelta`, `FieldClosed`,
         `FieldRetracted`; last comes the validated value. Leaving the iterator early aborts the request.
+        When the last part has come, the stream has its `completion`.
 
         Thoughts come as `ReasoningDelta`. With `tools` (see `chat`) each `ToolCall` comes once it is complete and
         valid, and last the completion.
         """
         shown = StreamOptions(events, stable, partials)
-        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee)
+        options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
         offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
         if offered is not None:
             parts: Deltas[Any] = Deltas()
             asked, told = ToolStream.of(self, offered, prompt, sampling, options, request_id, parts)
-            return self._stream_typed(asked, told, told.next_ticket(), parts)
-        [params] = self.sampling_list(sampling, 1, response_model is not None)
+            return AnswerStream(self._stream_typed(asked, told, told.next_ticket(), parts), ending_of(asked))
+        [params] = self.sampling_list(sampling, 1, response_model is not None, confidence)
         if response_model is not None:
             form = self.form(response_model, guarantee)
             call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
             changes: Deltas[Change] = Deltas()
             stream = TypedStream(call, shown, changes.put)
-            return self._stream_typed(call, stream, stream.next_ticket(), changes)
+            return AnswerStream(self._stream_typed(call, stream, stream.next_ticket(), changes), ending_of(call))
         self._parts.preparer.promise(params, guarantee)
         texts: Deltas[Any] = Deltas()
         ticket = self.ticket(prompt, params, on_delta=texts.put_text, request_id=request_id, on_part=texts.put)
-        return self._stream_text(ticket, texts)
+        return AnswerStream(self._stream_text(ticket, texts), ending_of(ticket))
 
     def resume(
         self,
@@ -283,22 +294,23 @@ class Engine(BaseEngine):
         logits_processors: Sequence[LogitsProcessor] = (),
         request_id: str | None = None,
         tools: Any = None,
-    ) -> Iterator[Any]:
+    ) -> AnswerStream:
         """Like `resume`, but yields what `stream` would have yielded from there on."""
         deltas: Deltas[Any] = Deltas()
         given = Given(response_model, context, hooks, max_retries, logits_processors, request_id, tools)
         resumed = load(self, data, given, deltas.put_text, deltas.put)
         if resumed.call is not None and resumed.stream is not None:
-            return self._stream_typed(resumed.call, resumed.stream, resumed.ticket, deltas)
-        return self._stream_text(resumed.ticket, deltas)
+            parts = self._stream_typed(resumed.call, resumed.stream, resumed.ticket, deltas)
+            return AnswerStream(parts, ending_of(resumed.call))
+        return AnswerStream(self._stream_text(resumed.ticket, deltas), ending_of(resumed.ticket))
 
-    def _stream_text(self, ticket: Ticket, deltas: Deltas[Any]) -> Iterator[Any]:
+    def _stream_text(self, ticket: Ticket, deltas: Deltas[Any]) -> Generator[Any, None, None]:
         yield from self._run(ticket, deltas)
         outcome(ticket)
 
     def _stream_typed(
         self, call: TypedCall[Any], stream: TypedStream | ToolStream, ticket: Ticket, deltas: Deltas[Any]
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         while True:
             with contextlib.closing(self._run(ticket, deltas)) as changes:
                 for change in changes:

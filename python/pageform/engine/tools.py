@@ -309,7 +309,7 @@ class ToolStream:
     ) -> tuple[ToolsCall, ToolStream]:
         """The call and its stream; `deltas` takes what is told of it."""
         chosen_tools = ToolSet(engine, tools)
-        [params] = engine.sampling_list(sampling, 1, chosen_tools.must_call)
+        [params] = engine.sampling_list(sampling, 1, chosen_tools.must_call, options.confidence)
         call = ToolsCall(engine, chosen_tools, prompt, params, replace(options, max_retries=0), request_id)
         return call, cls(call, deltas.put, deltas.put_text)
 
@@ -346,7 +346,7 @@ def start_tools(
 ) -> list[tuple[TypedCall[Any] | None, Ticket]]:
     """The calls and first tickets of conversations with tools; see `start_answers`."""
     chosen_tools = ToolSet(engine, tools)
-    params = engine.sampling_list(sampling, len(items), chosen_tools.must_call)
+    params = engine.sampling_list(sampling, len(items), chosen_tools.must_call, options.confidence)
     if request_id is not None and len(items) != 1:
         raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
     calls = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from ..core.completion import Completion, FinishReason
+from ..core.confidence import ConfidenceOptions, Fields
 from ..core.errors import ParameterError, RequestSuspended
 from ..core.params import SamplingParams
 from ..forms.form import Form
@@ -55,6 +56,7 @@ class TypedOptions:
     on_invalid: OnInvalid = "rewind"
     rewind: RewindOptions | None = None
     guarantee: Guarantee | None = None
+    confidence: bool | ConfidenceOptions = False
     asynchronous: bool = False
 
     def __post_init__(self) -> None:
@@ -63,6 +65,12 @@ class TypedOptions:
             raise ParameterError("on_invalid", self.on_invalid, "is unknown", f"Use one of {names}.")
         if self.guarantee is not None and self.guarantee not in get_args(Guarantee):
             raise ParameterError("guarantee", self.guarantee, "is unknown", 'Use "full", or None.')
+
+    def refuse_unseen_confidence(self, response_model: Any) -> None:
+        """Raises ParameterError where a call gives back the value alone, and nobody would see the confidence in it."""
+        if self.confidence is not False and response_model is not None and self.hooks is None:
+            remedy = "Call generate_with_completion: its Completion has `fields`."
+            raise ParameterError("confidence", self.confidence, "would be lost: only the value is returned", remedy)
 
 
 class TypedCall(Generic[T]):
@@ -118,6 +126,7 @@ class TypedCall(Generic[T]):
         self._engine, self._params, self._request_id = engine, params, request_id
         self._judge = judge
         self._options = options
+        self._scores: Fields | None = None  # of the last attempt
         self._policy = policy_of(0 if options.on_invalid == "raise" else options.max_retries)
         self._max_attempts = self._policy.max_attempts
         self._observer = Observer(options.hooks, provider="pageform", asynchronous=options.asynchronous)
@@ -227,6 +236,10 @@ class TypedCall(Generic[T]):
 
     def take(self, completion: Completion) -> bool:
         """Takes an attempt's completion: True when it validated, False when another attempt is to be made."""
+        if completion.scores is not None:
+            if self._scores is not None and isinstance(self._ask.payload, Child):
+                completion = replace(completion, scores=completion.scores.completed_by(self._scores))
+            self._scores = completion.scores
         try:
             with self.board.answering(run=completion.finish_reason is FinishReason.STOP):
                 self._ask = self._loop.send(self._answer(completion))
@@ -281,7 +294,7 @@ def start_answers(
         from .tools import start_tools
 
         return start_tools(engine, items, sampling, options, request_id, tools)
-    params = engine.sampling_list(sampling, len(items), response_model is not None)
+    params = engine.sampling_list(sampling, len(items), response_model is not None, options.confidence)
     if request_id is not None and len(items) != 1:
         raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
     if response_model is None:

@@ -76,6 +76,7 @@ def build_sampling(rows: Sequence[RowPlan], masks: NDArray[np.uint32] | None) ->
         num_logprobs=column((c.num_logprobs for c in constants), np.int32),
         target=column((row.target for row in rows), np.int32),
         defer=column((c.defer and row.target < 0 for c, row in zip(constants, rows, strict=True)), np.uint8),
+        weigh=column((c.weigh for c in constants), np.uint8) if any(c.weigh for c in constants) else None,
         mask_row=None if masks is None else column((row.mask for row in rows), np.int32),
         masks=masks,
         bias_start=bias[0],
@@ -103,6 +104,7 @@ def _ragged(
 def read_rows(rows: Sequence[RowPlan], out: Sampled) -> list[RowResult]:
     """Row results from the runner's output arrays (see PfSampled)."""
     ids, logprobs, ranks, status = out.ids.tolist(), out.logprobs.tolist(), out.ranks.tolist(), out.status.tolist()
+    log_allowed, allowed = out.log_allowed.tolist(), out.allowed_logprobs.tolist()
     results: list[RowResult] = []
     for i, row in enumerate(rows):
         wanted = row.sampling.num_logprobs
@@ -110,5 +112,5 @@ def read_rows(rows: Sequence[RowPlan], out: Sampled) -> list[RowResult]:
         if wanted > 0:
             top = list(zip(out.top_ids[i, :wanted].tolist(), out.top_logprobs[i, :wanted].tolist(), strict=True))
         error = ROW_ERRORS[status[i]] if status[i] else None
-        results.append(RowResult(row.request, ids[i], logprobs[i], ranks[i], top, error))
+        results.append(RowResult(row.request, ids[i], logprobs[i], ranks[i], top, error, log_allowed[i], allowed[i]))
     return results

@@ -36,6 +36,9 @@ class Matcher(Protocol):
     def forced(self) -> list[int]:
         """The tokens that must come next whatever the model says, in their canonical form; often none."""
 
+    def forced_bytes(self) -> bytes:
+        """What the text must go on with, whatever the model says and however that is cut into tokens; often nothing."""
+
     def is_accepting(self) -> bool:
         """Whether the text so far is complete (it may yet be allowed to go on)."""
 
@@ -104,6 +107,12 @@ class LlgMatcher:
             return []
         with self.watch:
             return self.inner.compute_ff_tokens()
+
+    def forced_bytes(self) -> bytes:
+        if self.ended:
+            return b""
+        with self.watch:
+            return bytes(self.inner.compute_ff_bytes())
 
     def is_accepting(self) -> bool:
         return self.inner.is_accepting()

@@ -68,6 +68,8 @@ class OpenPath:
         self._within = 0.0  # what the text being read may lack
         self._undecided = False  # whether its next bytes decide how much
         self._lacks: float | None = None
+        self.begun: Sequence[Any] = ()
+        """The nodes that the value which began last may be one of."""
 
     @property
     def place(self) -> Place:
@@ -135,7 +137,7 @@ class OpenPath:
         frame.count += 1
 
     def _begin_value(self, byte: int) -> None:
-        nodes = self._frames[-1].value if self._frames else self._value
+        nodes = self.begun = self._frames[-1].value if self._frames else self._value
         if byte == _QUOTE:
             self._begin_text(is_key=False)
             texts = self._texts

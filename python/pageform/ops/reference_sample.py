@@ -65,11 +65,17 @@ def kept_tokens(z: F32, min_p: float, top_k: int, top_p: float) -> I64:
     return order
 
 
-def adjusted_logits(inputs: SamplingInputs, row: int, logits: F32) -> F32:
-    """Logits [V] of a row after mask, bias and penalties."""
+def masked_logits(inputs: SamplingInputs, row: int, logits: F32) -> F32:
+    """A copy of logits [V] with -inf where the row's mask forbids."""
     x = logits.copy()
     if inputs.mask_row is not None and inputs.masks is not None and inputs.mask_row[row] >= 0:
         x[~mask_bits(inputs.masks[inputs.mask_row[row]], len(x))] = -np.inf
+    return x
+
+
+def adjusted_logits(inputs: SamplingInputs, row: int, logits: F32) -> F32:
+    """Logits [V] of a row after mask, bias and penalties."""
+    x = masked_logits(inputs, row, logits)
     if inputs.bias_start is not None and inputs.bias_tokens is not None and inputs.bias_values is not None:
         part = slice(inputs.bias_start[row], inputs.bias_start[row + 1])
         np.add.at(x, inputs.bias_tokens[part], inputs.bias_values[part])
@@ -96,6 +102,8 @@ def only_allowed(step: ReferenceStep, row: int) -> npt.NDArray[np.bool_] | None:
         return None
     if inputs.mask_row[row] < 0 or inputs.defer[row] or inputs.target[row] >= 0 or inputs.num_logprobs[row] >= 0:
         return None
+    if inputs.weigh is not None and inputs.weigh[row]:
+        return None
     return mask_bits(inputs.masks[inputs.mask_row[row]], inputs.vocab)
 
 
@@ -119,6 +127,7 @@ def _sample_row(
 ) -> None:
     sampled.ids[row], sampled.logprobs[row], sampled.ranks[row], sampled.status[row] = -1, 0.0, 0, 0
     sampled.top_ids[row], sampled.top_logprobs[row] = -1, 0.0
+    sampled.log_allowed[row] = sampled.allowed_logprobs[row] = 0.0
     if sampled.logits is not None and (copy_logits or inputs.defer[row]):
         sampled.logits[row] = logits
     if inputs.defer[row]:
@@ -136,8 +145,11 @@ def _sample_row(
             return
         token = _choose(inputs, row, x)
     sampled.ids[row] = token
-    if scored or inputs.num_logprobs[row] >= 0:
+    weighed = inputs.weigh is not None and bool(inputs.weigh[row])
+    if scored or weighed or inputs.num_logprobs[row] >= 0:
         _describe(inputs, sampled, row, logits, token)
+    if weighed:
+        _weigh(inputs, sampled, row, logits, token)
 
 
 def _choose(inputs: SamplingInputs, row: int, x: F32) -> int:
@@ -161,3 +173,16 @@ def _describe(inputs: SamplingInputs, sampled: Sampled, row: int, logits: F32, t
     top = top[logits[top] > -np.inf]
     sampled.top_ids[row, : len(top)] = top
     sampled.top_logprobs[row, : len(top)] = logprobs[top]
+
+
+def _weigh(inputs: SamplingInputs, sampled: Sampled, row: int, logits: F32, token: int) -> None:
+    masked = masked_logits(inputs, row, logits)
+    log_kept = _log_sum_exp(masked)
+    sampled.log_allowed[row] = min(0.0, log_kept - _log_sum_exp(logits))
+    sampled.allowed_logprobs[row] = masked[token] - log_kept if masked[token] > -np.inf else -np.inf
+
+
+def _log_sum_exp(values: F32) -> float:
+    wide = values.astype(np.float64)
+    largest = wide.max()
+    return float(largest if largest == -np.inf else largest + np.log(np.exp(wide - largest).sum()))

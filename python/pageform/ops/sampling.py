@@ -55,6 +55,8 @@ class SamplingInputs:
     """[R + 1] into `count_tokens`, `count_values`."""
     count_tokens: I32 | None = None
     count_values: I32 | None = None
+    weigh: U8 | None = None
+    """1 also measures the probability mass that the row's mask allows."""
     vocab: int = 0
     """Columns that are real tokens; 0 means all of them."""
 
@@ -110,6 +112,10 @@ class Sampled:
     """[R, max_logprobs]"""
     top_logprobs: F32
     status: U8
+    log_allowed: F32
+    """[R] log of the raw probability mass that the row's mask allows, where `weigh` is set, else 0."""
+    allowed_logprobs: F32
+    """[R] log-probability of `ids` among what the mask allows, where `weigh` is set, else 0."""
     logits: F32 | None = None
     """[R, V] raw logits of deferred rows (all rows with `copy_logits`); other rows are 0."""
 
@@ -123,5 +129,7 @@ class Sampled:
             top_ids=np.full((rows, max_logprobs), -1, np.int32),
             top_logprobs=np.zeros((rows, max_logprobs), np.float32),
             status=np.zeros(rows, np.uint8),
+            log_allowed=np.zeros(rows, np.float32),
+            allowed_logprobs=np.zeros(rows, np.float32),
             logits=np.zeros((rows, vocab), np.float32) if with_logits else None,
         )

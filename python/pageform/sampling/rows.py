@@ -43,6 +43,7 @@ def resolve(params: SamplingParams, seed: int) -> RowSampling:
         seed=(params.seed if params.seed is not None else seed) & _MASK64,
         num_logprobs=-1 if params.logprobs is None else params.logprobs,
         defer=bool(params.logits_processors),
+        weigh=params.confidence is not False,
     )
 
 

@@ -35,6 +35,8 @@ def check_acceptable(config: SchedulerConfig, cache: KVCacheManager, waiting: Re
             f"can't hold the {num_prompt} tokens of the prompt even when nothing else runs",
             "Raise kv_cache_memory or shorten the prompt.",
         )
+    if request.is_follow_up:
+        return
     if config.max_queued_requests is not None and len(waiting) >= config.max_queued_requests:
         raise CapacityError(
             "max_queued_requests", config.max_queued_requests, "so many requests wait already", "Try again later."

@@ -245,13 +245,21 @@ int32_t rank_of(const float* logits, int64_t vocab, int32_t id) {
   return static_cast<int32_t>(ahead + 1);
 }
 
+// log(sum of e^value), of values [0, vocab) whose largest is known.
+double log_sum_exp(const float* values, int64_t vocab, float largest) {
+  if (largest == -INFINITY) return -static_cast<double>(INFINITY);
+  return static_cast<double>(largest) + ::log(sum_exp(values, vocab, largest));
+}
+
+bool is_allowed(const uint32_t* mask, int32_t id) { return mask == nullptr || (mask[id / 32] >> (id % 32) & 1u) != 0; }
+
 // Log-probability and rank of the row's token, and its most likely tokens.
-void describe(const PfStep& step, int64_t row, const float* logits, float largest, RowScratch& scratch) {
+void describe(const PfStep& step, int64_t row, const float* logits, double log_total, float largest,
+              RowScratch& scratch) {
   const PfSampling& sampling = step.sampling;
   const PfSampled& sampled = step.sampled;
   const int64_t vocab = sampling.vocab;
   const int32_t id = sampled.ids[row];
-  const double log_total = static_cast<double>(largest) + ::log(sum_exp(logits, vocab, largest));
   sampled.logprobs[row] = static_cast<float>(static_cast<double>(logits[id]) - log_total);
   sampled.ranks[row] = rank_of(logits, vocab, id);
 
@@ -278,6 +286,7 @@ void clear_row(const PfStep& step, int64_t row) {
   sampled.logprobs[row] = 0.0f;
   sampled.ranks[row] = 0;
   sampled.status[row] = PF_ROW_OK;
+  if (sampled.log_allowed != nullptr) sampled.log_allowed[row] = sampled.allowed_logprobs[row] = 0.0f;
   const int64_t width = step.sampling.max_logprobs;
   for (int64_t i = row * width; i < (row + 1) * width; ++i) {
     sampled.top_ids[i] = -1;
@@ -295,8 +304,9 @@ void sample_row(const PfStep& step, int64_t row, const float* logits, RowScratch
   if (sampling.defer[row] != 0) return;
 
   const int32_t target = sampling.target[row];
+  const bool weighed = sampling.weigh != nullptr && sampling.weigh[row] != 0;
   const uint32_t* mask = nullptr;
-  if (target < 0 && sampling.mask_row != nullptr && sampling.mask_row[row] >= 0) {
+  if ((target < 0 || weighed) && sampling.mask_row != nullptr && sampling.mask_row[row] >= 0) {
     mask = sampling.masks + sampling.mask_row[row] * ((vocab + 31) / 32);
   }
   const Scan scan = only_allowed(step, row) != nullptr ? copy_allowed(logits, mask, vocab, scratch.adjusted)
@@ -305,6 +315,8 @@ void sample_row(const PfStep& step, int64_t row, const float* logits, RowScratch
     step.sampled.status[row] = PF_ROW_NONFINITE;
     return;
   }
+  // Penalties and temperature will change the adjusted logits.
+  const double log_kept = weighed && mask != nullptr ? log_sum_exp(scratch.adjusted, vocab, scan.largest) : 0.0;
   if (target >= 0) {
     step.sampled.ids[row] = target;
   } else {
@@ -316,7 +328,16 @@ void sample_row(const PfStep& step, int64_t row, const float* logits, RowScratch
     }
     step.sampled.ids[row] = choose(sampling, row, vocab, largest, scratch);
   }
-  if (target >= 0 || sampling.num_logprobs[row] >= 0) describe(step, row, logits, scan.largest_raw, scratch);
+  if (target < 0 && sampling.num_logprobs[row] < 0 && !weighed) return;
+  const double log_total = log_sum_exp(logits, vocab, scan.largest_raw);
+  describe(step, row, logits, log_total, scan.largest_raw, scratch);
+  if (!weighed) return;
+  const int32_t id = step.sampled.ids[row];
+  const double log_allowed = mask != nullptr ? log_kept - log_total : 0.0;
+  const double own = is_allowed(mask, id) ? static_cast<double>(logits[id]) : -static_cast<double>(INFINITY);
+  step.sampled.log_allowed[row] = static_cast<float>(log_allowed < 0.0 ? log_allowed : 0.0);
+  step.sampled.allowed_logprobs[row] =
+      static_cast<float>(own == -static_cast<double>(INFINITY) ? own : own - (mask != nullptr ? log_kept : log_total));
 }
 
 void sample(const PfCall& call, const PfStep& step, Worker& worker) {

@@ -179,20 +179,22 @@ GPU_KERNEL(kThreads) void sample_kernel(SampleArgs args) {
   if (target < 0 && sampling.mask_row != nullptr && sampling.mask_row[row] >= 0) {
     mask = sampling.masks + static_cast<int64_t>(sampling.mask_row[row]) * ((vocab + 31) / 32);
   }
+  // A row that only samples under a mask reads nothing but the logits which the mask allows: the others may be missing.
+  const bool whole = mask == nullptr || args.copy_logits || sampling.num_logprobs[row] >= 0;
   u64 largest_raw = 0;
   int bad = 0;
   for (int i = own_first(); i < vocab || GPU_PLANTED("sample: past the vocabulary"); i += kThreads) {
-    const float x = logits[i];
+    const bool allowed = mask == nullptr || (mask[i / 32] >> (i % 32) & 1u) != 0;
+    const float x = allowed || whole ? logits[i] : -INFINITY;
     if (!(x < INFINITY)) bad = 1;
     const u64 key = rank_key(x, i);
     if (key > largest_raw) largest_raw = key;
-    const bool allowed = mask == nullptr || (mask[i / 32] >> (i % 32) & 1u) != 0;
     adjusted[i] = allowed ? x : -INFINITY;
   }
   bad = block_reduce<kThreads>(bad, Max{});
   largest_raw = block_reduce<kThreads>(largest_raw, Max{});
   const float top_raw = value_of(largest_raw);
-  if (bad != 0 || top_raw == -INFINITY) {
+  if (bad != 0 || (whole && top_raw == -INFINITY)) {
     if (thread_x() == 0) args.sampled.status[row] = PF_ROW_NONFINITE;
     return;
   }
