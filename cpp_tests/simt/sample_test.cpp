@@ -17,7 +17,7 @@ struct Row {
   int top_k = 0;
   float repetition = 1, presence = 0, frequency = 0;
   int num_logprobs = -1, target = -1, mask_row = -1;
-  bool defer = false;
+  bool defer = false, weigh = false;
   uint64_t seed = 7;
   uint32_t stream = 0, position = 0;
   std::vector<std::pair<int, float>> biases = {};
@@ -26,7 +26,7 @@ struct Row {
 
 struct Answer {
   int id = -1, rank = 0, status = PF_ROW_OK;
-  double logprob = 0;
+  double logprob = 0, log_allowed = 0, allowed_logprob = 0;
   std::vector<int> top_ids;
   std::vector<double> top_logprobs;
 };
@@ -58,12 +58,12 @@ Answer answer_of(const Row& row, const std::vector<float>& logits, const std::ve
   const size_t vocab = logits.size();
   std::vector<double> raw(logits.begin(), logits.end());
   const auto allowed = [&](size_t i) {
-    if (row.mask_row < 0 || row.target >= 0) return true;
+    if (row.mask_row < 0 || (row.target >= 0 && !row.weigh)) return true;
     const uint32_t word = masks[static_cast<size_t>(row.mask_row) * ((vocab + 31) / 32) + i / 32];
     return (word >> (i % 32) & 1u) != 0;
   };
   // A row that only samples under a mask reads no other logits.
-  const bool whole = row.mask_row < 0 || row.target >= 0 || row.num_logprobs >= 0;
+  const bool whole = row.mask_row < 0 || row.target >= 0 || row.num_logprobs >= 0 || row.weigh;
   bool usable = !whole;
   for (size_t i = 0; i < vocab; ++i) {
     if (!whole && !allowed(i)) continue;
@@ -116,12 +116,18 @@ Answer answer_of(const Row& row, const std::vector<float>& logits, const std::ve
       }
     }
   }
-  if (row.target < 0 && row.num_logprobs < 0) return answer;
+  if (row.target < 0 && row.num_logprobs < 0 && !row.weigh) return answer;
   double total = 0;
   for (const double v : raw) total += std::exp(v - *std::ranges::max_element(raw));
   const double log_total = *std::ranges::max_element(raw) + std::log(total);
   const std::vector<int> order = sorted(raw);
   answer.logprob = raw[static_cast<size_t>(answer.id)] - log_total;
+  if (row.weigh) {
+    double kept = 0;
+    for (size_t i = 0; i < vocab; ++i) kept += allowed(i) ? std::exp(raw[i] - log_total) : 0;
+    answer.log_allowed = std::log(kept);
+    answer.allowed_logprob = allowed(static_cast<size_t>(answer.id)) ? answer.logprob - std::log(kept) : -INFINITY;
+  }
   answer.rank = static_cast<int>(std::ranges::find(order, answer.id) - order.begin()) + 1;
   for (int i = 0; i < row.num_logprobs && i < static_cast<int>(vocab); ++i) {
     const double v = raw[static_cast<size_t>(order[static_cast<size_t>(i)])];
@@ -157,6 +163,7 @@ std::string run_sample(Device& device, const std::vector<Row>& rows, const std::
   PF_COLUMN(int32_t, num_logprobs);
   PF_COLUMN(int32_t, target);
   PF_COLUMN(uint8_t, defer);
+  PF_COLUMN(uint8_t, weigh);
   PF_COLUMN(int32_t, mask_row);
   std::vector<int32_t> bias_start{0}, bias_tokens, count_start{0}, count_tokens, count_values;
   std::vector<float> bias_values;
@@ -174,6 +181,7 @@ std::string run_sample(Device& device, const std::vector<Row>& rows, const std::
       scratch(device, n * static_cast<size_t>(vocab), "scratch");
   const Array<int32_t> ids(device, n, "ids"), ranks(device, n, "ranks"), top_ids(device, n * kTable, "top_ids");
   const Array<float> logprobs(device, n, "logprobs"), top_logprobs(device, n * kTable, "top_logprobs"),
+      log_allowed(device, n, "log_allowed"), allowed_logprobs(device, n, "allowed_logprobs"),
       logits_out(device, std::vector<float>(n * static_cast<size_t>(vocab), 5.0f), "logits_out");
   const Array<uint8_t> status(device, n, "status");
 
@@ -205,9 +213,10 @@ std::string run_sample(Device& device, const std::vector<Row>& rows, const std::
                    dcount_values.get(),
                    static_cast<int32_t>(masks.size()),
                    kTable,
-                   vocab};
-  args.sampled = {ids.get(),          logprobs.get(), ranks.get(),     top_ids.get(),
-                  top_logprobs.get(), status.get(),   logits_out.get()};
+                   vocab,
+                   weigh.get()};
+  args.sampled = {ids.get(),    logprobs.get(),   ranks.get(),       top_ids.get(),         top_logprobs.get(),
+                  status.get(), logits_out.get(), log_allowed.get(), allowed_logprobs.get()};
   gpu::sample(args, &device);
 
   for (size_t r = 0; r < n; ++r) {
@@ -222,6 +231,11 @@ std::string run_sample(Device& device, const std::vector<Row>& rows, const std::
     if (ranks.values()[r] != wanted.rank) return wrong("rank", ranks.values()[r], wanted.rank);
     if (!(std::abs(logprobs.values()[r] - wanted.logprob) < 1e-5))
       return wrong("logprob", logprobs.values()[r], wanted.logprob);
+    const auto near = [](double got, double want) { return got == want || std::abs(got - want) < 1e-5; };
+    if (!near(log_allowed.values()[r], wanted.log_allowed))
+      return wrong("log_allowed", log_allowed.values()[r], wanted.log_allowed);
+    if (!near(allowed_logprobs.values()[r], wanted.allowed_logprob))
+      return wrong("allowed logprob", allowed_logprobs.values()[r], wanted.allowed_logprob);
     for (size_t i = 0; i < kTable; ++i) {
       const size_t at = r * kTable + i;
       if (top_ids.values()[at] != wanted.top_ids[i]) return wrong("top id", top_ids.values()[at], wanted.top_ids[i]);
@@ -266,6 +280,11 @@ std::string run_every_way(Device& device) {
                   .frequency = 0.25f,
                   .counts = {{0, 2}, {5, 0}, {700, 1}, {1236, 4}}});
   rows.push_back({.temperature = 1.0f});  // of a NaN
+  rows.push_back({.temperature = 0.7f, .presence = 0.5f, .mask_row = 1, .weigh = true, .counts = {{4, 2}, {9, 1}}});
+  rows.push_back({.temperature = 1.0f, .weigh = true});
+  rows.push_back({.target = 17, .mask_row = 1, .weigh = true});
+  rows.push_back({.target = 18, .mask_row = 1, .weigh = true});
+  rows.push_back({.target = 5, .mask_row = 0, .weigh = true});  // nothing allowed
   std::vector<float> logits = normal_values(rows.size() * kCols, 11, 3.0f);
   for (size_t r = 0; r < rows.size(); ++r) {
     for (size_t i = kVocab; i < kCols; ++i) logits[r * kCols + i] = NAN;

@@ -14,7 +14,7 @@ from replay_kit import SETTINGS, Reading, judged, seen, typed_call, typed_outcom
 from stepped import SteppedEngine
 from test_drafts import REQUESTS
 
-from pageform import Completion, RequestSuspended, RewindOptions
+from pageform import Completion, RequestSuspended, RewindOptions, SamplingParams
 from pageform.core.log import RewindEntry, VerdictEntry
 from pageform.engine.resume import Given, load
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(folder: Path) -> Iterator[SteppedEngine]:
-    """Where requests are stopped."""
+    """Where requests are stopped first."""
     with SteppedEngine(folder, **SETTINGS) as engine:
         yield engine
 
@@ -57,12 +57,15 @@ def with_company(engine: SteppedEngine, draw: random.Random) -> None:
 
 
 def run_with_stops(
-    number: int, stops: list[int], first: SteppedEngine, others: list[SteppedEngine], draw: random.Random
+    number: int, stops: list[int], first: SteppedEngine, others: list[SteppedEngine], draw: random.Random, drafts: str
 ) -> tuple[Completion, int]:
-    """Request `number`, suspended after so many steps in one engine after another; how often it really was."""
+    """Request `number`, suspended after so many steps in one engine after another; how often it really was.
+
+    Without drafts that is one token a step, whatever steps cost.
+    """
     prompt, params = REQUESTS[number]
     processors = params.logits_processors
-    engine, ticket, suspended = first, first.ticket(prompt, params), 0
+    engine, ticket, suspended = first, first.ticket(prompt, params.with_(drafts=drafts)), 0
     engine.submit(ticket)
     for stop in stops:
         for _ in range(stop):
@@ -113,7 +116,8 @@ def test_stopped_anywhere_and_resumed_elsewhere(
     @settings(max_examples=examples, deadline=None)
     @given(st.integers(0, len(REQUESTS) - 1), st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(0, 99))
     def stopped(number: int, stops: list[int], seed: int) -> None:
-        completion, _ = run_with_stops(number, stops, first, others, random.Random(seed))
+        draw = random.Random(seed)
+        completion, _ = run_with_stops(number, stops, first, others, draw, draw.choice(["auto", "ngram", "none"]))
         assert seen(completion) == uninterrupted(number, first, alone)
 
     stopped()
@@ -127,7 +131,7 @@ def test_stopped_at_each_step(
     total = 0
     for number in kinds_of_requests():
         for stop in range(0, 100, stride):
-            completion, suspended = run_with_stops(number, [stop], first, others, random.Random(stop))
+            completion, suspended = run_with_stops(number, [stop], first, others, random.Random(stop), "none")
             assert seen(completion) == uninterrupted(number, first, alone), f"request {number}, step {stop}"
             total += suspended
             if not suspended:
@@ -219,3 +223,30 @@ def test_the_typed_requests_do_rewind(first: SteppedEngine) -> None:
         retractions += sum(isinstance(entry, VerdictEntry) and not entry.ok for entry in request.log.entries)
     assert rewinds > 10
     assert retractions > 10
+
+
+@pytest.mark.parametrize("ended", [None, 0, 1])
+@pytest.mark.parametrize("stop", [0, 2, 4, 6])
+def test_samples_that_wait_for_a_prompt_wait_again(folder: Path, ended: int | None, stop: int) -> None:
+    """One of them may have ended before; the scores of the prompt go to whoever leads the others."""
+    prompt = list(range(5, 30))
+    params = SamplingParams(temperature=0.9, seed=1, n=3, max_tokens=6, prompt_logprobs=1)
+    with SteppedEngine(folder, **SETTINGS, prefill_chunk=4) as engine:
+        whole = engine.ticket(prompt, params)
+        engine.submit(whole)
+        engine.finish(whole)
+        ticket = engine.ticket(prompt, params)
+        engine.submit(ticket)
+        for _ in range(stop):
+            engine.step()
+        if ended is not None:
+            engine.parts.core.scheduler.abort(ticket.requests[ended].index, 0.0)
+        resumed = load(engine, engine.suspend(ticket), Given()).ticket
+        engine.submit(resumed)
+        engine.finish(resumed)
+        assert engine.stats().kv_blocks_used == 0
+    expected = whole.future.result().choices
+    choices = resumed.future.result().choices
+    for number, (one, other) in enumerate(zip(choices, expected, strict=True)):
+        assert number == ended or one.token_ids == other.token_ids
+    assert any(one.prompt_logprobs == expected[0].prompt_logprobs for one in choices)

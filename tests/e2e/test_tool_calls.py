@@ -267,6 +267,7 @@ def test_a_conversation_goes_on_after_calls(tiny: Engine) -> None:
         ({"tools": [add], "response_model": Weather}, "tools"),
         ({"tools": [add], "sampling": SamplingParams(regex="a")}, "regex"),
         ({"tools": [add], "sampling": SamplingParams(n=2)}, "n"),
+        ({"tools": [add], "confidence": True}, "confidence"),
     ],
 )
 def test_what_makes_no_sense_is_told_before_any_work(tiny: Engine, options: dict[str, Any], field: str) -> None:

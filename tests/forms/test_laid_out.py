@@ -212,7 +212,7 @@ def test_thoughts_keep_to_their_budget_and_the_form_is_complete(compiler: Gramma
         assert "</think>" not in walk.segmenter.thoughts
         follower = form.matcher()
         assert all(follower.accept(t) for t in tokens_of(compiler, walk.text)) or body == 2, walk.text
-        cut += walk.limit is not None and walk.limit.is_cut
+        cut += walk.segmenter.is_closing
     assert cut > 3
 
 

@@ -137,7 +137,7 @@ def shown(partial: Any) -> Any:
     return (type(partial).__name__, vars(partial)) if isinstance(partial, Point) else partial
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(VALUES, st.data())
 def test_as_if_it_had_never_come(value: Any, data: st.DataObject) -> None:
     """An answer is taken back to some places, each time compared with one that came only so far, and told again."""

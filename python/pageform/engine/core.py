@@ -61,8 +61,8 @@ class EngineCore:
         self.executor = executor
         self.counters = Counters()
         self.grammar_time = Stopwatch()
-        """What grammar work takes of the step loop's own time: what the matchers of its requests add, and waiting for
-        masks."""
+        """What grammar work takes of the step loop's own time: what the matchers of its requests and the care for their
+        ends add, and waiting for masks."""
         self._fill_masks = fill_masks
         self._mask_words = (vocab_size + 31) // 32
         self._check = check_invariants

@@ -173,10 +173,13 @@ def _ticket(
     ticket = preparer.ticket(snapshot.prompt_ids, resolved, grammar, None, request_id, arrival, **guarding)
     if len(ticket.requests) != len(snapshot.samples):
         raise SnapshotDamagedError(f"{len(snapshot.samples)} samples where n is {params.n}")
-    if any(sample.log for sample in snapshot.samples):
-        ticket.requests[0].siblings = []  # who waits for a prompt has no log
-        for request, sample in zip(ticket.requests, snapshot.samples, strict=True):
-            _restore(request, sample)
+    for request, sample in zip(ticket.requests, snapshot.samples, strict=True):
+        _restore(request, sample)
+    # Who waits for the prompt to be computed has no log; the first of these may have ended meanwhile.
+    waiting = [one for one in ticket.requests if not one.log.entries]
+    ticket.requests[0].siblings = []
+    if waiting:
+        waiting[0].siblings = waiting[1:]
     return ticket
 
 
@@ -192,9 +195,10 @@ def _restore(request: Request, sample: SampleSnapshot) -> None:
     if sample.prompt_logprobs is not None:
         request.sink.restore_prompt_logprobs(sample.prompt_logprobs)
         request.num_scored = len(sample.prompt_logprobs)
-    if request.sample > 0:
-        request.num_scored = request.num_prompt_tokens  # the scores of the prompt are the first sample's
-    replay(request, sample.log, request.arrival + (sample.finished or 0.0))
+    if sample.first_token is not None:
+        request.num_scored = request.num_prompt_tokens  # what it has no scores of is another sample's
+    if sample.log:
+        replay(request, sample.log, request.arrival + (sample.finished or 0.0))
 
 
 # --- typed answers ----------------------------------------------------------------------------------------------------

@@ -184,6 +184,9 @@ class ToolsCall(TypedCall[Completion]):
         earlier: Earlier[Any] | None = None,
     ) -> None:
         refuse_second_grammar(params, "tools")
+        if options.confidence is not False or params.confidence is not False:
+            value = options.confidence if options.confidence is not False else params.confidence
+            raise ParameterError("confidence", value, "is told of a form's values, not of calls", "Leave it out.")
         if not is_messages(messages):
             remedy = 'Give a list of messages, such as [{"role": "user", "content": "…"}].'
             raise ParameterError("tools", list(tools.tools), "are for conversations", remedy)

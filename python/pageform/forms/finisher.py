@@ -115,8 +115,9 @@ class Finisher:
         data = b"" if is_end else bytes(self._compiler.tokenizer.decode_bytes([token]))
         self._text += data
         self._followed, self._way = True, None
-        self._course.feed(data)
-        lacks = self._course.lacks()
+        with self._matcher.watch:
+            self._course.feed(data)
+            lacks = self._course.lacks()
         self._most += max(0.0, lacks - self._lacks)
         self._lacks = lacks
 

@@ -53,6 +53,8 @@ class Segmenter:
     bytes_of: Callable[[int], bytes]
     strips: bool = False
     calls: list[WrittenCall] = field(default_factory=list)
+    is_closing: bool = False
+    """Whether the end tag of the thoughts is being forced: what has come of it is no thought then."""
     last_arguments: str = ""
     """What the last token added to the arguments of a call."""
     _at: At = field(init=False)
@@ -141,7 +143,8 @@ class Segmenter:
         """Ends the answer: returns text that was held back."""
         if self._tail is not None:
             return ""
-        held = self._at.held if self._at.mode in (Mode.THOUGHTS, Mode.TEXT) else b""
+        is_text = self._at.mode is Mode.TEXT or (self.is_thinking and not self.is_closing)
+        held = self._at.held if is_text else b""
         rest = (self._held + held).decode("utf-8", "replace")
         if self.is_thinking:
             self._thought += len(held)
@@ -161,6 +164,7 @@ class Segmenter:
             last = self.calls[-1]
             last.text, last.is_complete = last.text[: mark.arguments], mark.at.calls == len(self.calls)
         self._tail = None
+        self.is_closing = False
 
     def after(self, token_id: int) -> tuple[int, bool]:
         """How many tokens of thoughts there are if this one comes next, those that may be the end tag included, and

@@ -27,6 +27,8 @@ class ShortestTexts:
         self._definitions: Mapping[str, Any] = schema.get("$defs", {})
         self._references: dict[str, float] = dict.fromkeys(self._definitions, math.inf)
         self._known: dict[int, float] = {}
+        self._begun: dict[int, float] = {}
+        self._settled = False  # whether lengths may be kept: those of the definitions are known
         self._required: dict[int, dict[str, float]] = {}
         self._optional: dict[int, dict[str, float]] = {}
         # Knuth's generalization of Dijkstra's algorithm finds this in one pass by a heap; definitions are few.
@@ -35,6 +37,7 @@ class ShortestTexts:
             if found == self._references:
                 break
             self._references = found
+        self._settled = True
 
     @cached_property
     def examples(self) -> tuple[bytes, ...]:
@@ -44,6 +47,8 @@ class ShortestTexts:
 
     def of(self, node: Any) -> float:
         """Bytes of the shortest text of a node."""
+        if not self._settled:
+            return self._length(node)
         known = self._known.get(id(node))
         if known is None:
             known = self._known[id(node)] = self._length(node)
@@ -67,9 +72,14 @@ class ShortestTexts:
 
     def begun(self, node: Mapping[str, Any]) -> float:
         """Bytes that a value of a node may lack once it has begun, which decides between the values of an enum."""
-        if "const" in node or "enum" in node:
-            return max(_written(value) for value in node.get("enum", [node.get("const")]))
-        return self.of(node) + (UNKNOWN_PATTERN if "pattern" in node else 0.0)
+        known = self._begun.get(id(node))
+        if known is None:
+            if "const" in node or "enum" in node:
+                known = max(_written(value) for value in node.get("enum", [node.get("const")]))
+            else:
+                known = self.of(node) + (UNKNOWN_PATTERN if "pattern" in node else 0.0)
+            self._begun[id(node)] = known
+        return known
 
     def _length(self, node: Any) -> float:
         if not isinstance(node, Mapping):
@@ -98,9 +108,9 @@ class ShortestTexts:
     def items(self, node: Mapping[str, Any], count: int) -> float:
         """Bytes of the items that a list with `count` of them lacks, with a comma each."""
         prefix, least = node.get("prefixItems", ()), node.get("minItems", 0)
-        length = sum(self._length(item) + 1.0 for item in prefix[count:least])
+        length = sum(self.of(item) + 1.0 for item in prefix[count:least])
         rest = least - max(count, len(prefix))
-        return length + (rest * (self._length(node.get("items")) + 1.0) if rest > 0 else 0.0)
+        return length + (rest * (self.of(node.get("items")) + 1.0) if rest > 0 else 0.0)
 
     def required(self, node: Mapping[str, Any]) -> dict[str, float]:
         """Bytes of each property that an object must have, with a comma. Not to be changed."""

@@ -25,8 +25,6 @@ class ThinkingLimit:
     ) -> None:
         self.rest: Sequence[int] = ()
         """Tokens that end the thoughts, once that has been decided."""
-        self.is_cut = False
-        """Whether the end tag was forced."""
         self._budget, self._segmenter, self._spell, self._complete = budget, segmenter, spell, complete
 
     def choose(self, token: int) -> int:
@@ -38,8 +36,8 @@ class ThinkingLimit:
         if count + (0 if ended else segmenter.lacking(token)) <= self._budget:
             return token
         closing = self._closing()
-        self.is_cut = self.is_cut or token != closing[0]
         self.rest = closing
+        segmenter.is_closing = True
         return closing[0]
 
     def take(self, token: int) -> None:

@@ -37,6 +37,7 @@ GPU_DEVICE void clear_row(const SampleArgs& args, int row) {
     sampled.logprobs[row] = 0.0f;
     sampled.ranks[row] = 0;
     sampled.status[row] = PF_ROW_OK;
+    if (sampled.log_allowed != nullptr) sampled.log_allowed[row] = sampled.allowed_logprobs[row] = 0.0f;
   }
   for (int i = own_first(); i < args.sampling.max_logprobs; i += kThreads) {
     sampled.top_ids[row * args.sampling.max_logprobs + i] = -1;
@@ -126,7 +127,7 @@ GPU_DEVICE int draw(const PfSampling& sampling, int row, const float* z, const C
 }
 
 // Log-probability and rank of the row's token, and its most likely tokens.
-GPU_DEVICE void describe(const SampleArgs& args, int row, const float* logits, float largest, int id) {
+GPU_DEVICE double describe(const SampleArgs& args, int row, const float* logits, float largest, int id) {
   const int vocab = args.sampling.vocab;
   double total = 0.0;
   u64 ahead = 0;
@@ -147,18 +148,28 @@ GPU_DEVICE void describe(const SampleArgs& args, int row, const float* logits, f
   for (int i = 0; i < args.sampling.num_logprobs[row]; ++i) {
     limit = largest_below(logits, vocab, limit);
     const int token = token_of(limit);
-    if (limit == 0 || !(logits[token] > -INFINITY)) return;  // fewer tokens than wanted
+    if (limit == 0 || !(logits[token] > -INFINITY)) break;  // fewer tokens than wanted
     if (thread_x() == 0) {
       args.sampled.top_ids[table + i] = token;
       args.sampled.top_logprobs[table + i] = static_cast<float>(static_cast<double>(logits[token]) - log_total);
     }
   }
+  return log_total;
 }
 
 // The largest value of a key that order_key made.
 GPU_DEVICE float value_of(u64 key) {
   const auto bits = static_cast<uint32_t>(key >> 32);
   return detail::as_float((bits & 0x80000000u) != 0 ? bits & 0x7fffffffu : ~bits);
+}
+
+// log(sum of e^value) of the tokens that the mask left; -inf if it left none.
+GPU_DEVICE double log_mass(const float* adjusted, int vocab) {
+  const float largest = value_of(largest_below(adjusted, vocab, ~u64{0}));
+  if (largest == -INFINITY) return -static_cast<double>(INFINITY);
+  double total = 0.0;
+  for (int i = own_first(); i < vocab; i += kThreads) total += static_cast<double>(expf(adjusted[i] - largest));
+  return static_cast<double>(largest) + log(block_reduce<kThreads>(total, Sum{}));
 }
 
 GPU_KERNEL(kThreads) void sample_kernel(SampleArgs args) {
@@ -175,12 +186,13 @@ GPU_KERNEL(kThreads) void sample_kernel(SampleArgs args) {
   if (sampling.defer[row] != 0) return;
 
   const int target = sampling.target[row];
+  const bool weighed = sampling.weigh != nullptr && sampling.weigh[row] != 0;
   const uint32_t* mask = nullptr;
-  if (target < 0 && sampling.mask_row != nullptr && sampling.mask_row[row] >= 0) {
+  if ((target < 0 || weighed) && sampling.mask_row != nullptr && sampling.mask_row[row] >= 0) {
     mask = sampling.masks + static_cast<int64_t>(sampling.mask_row[row]) * ((vocab + 31) / 32);
   }
   // A row that only samples under a mask reads nothing but the logits which the mask allows: the others may be missing.
-  const bool whole = mask == nullptr || args.copy_logits || sampling.num_logprobs[row] >= 0;
+  const bool whole = mask == nullptr || args.copy_logits || sampling.num_logprobs[row] >= 0 || weighed;
   u64 largest_raw = 0;
   int bad = 0;
   for (int i = own_first(); i < vocab || GPU_PLANTED("sample: past the vocabulary"); i += kThreads) {
@@ -199,6 +211,8 @@ GPU_KERNEL(kThreads) void sample_kernel(SampleArgs args) {
     return;
   }
 
+  // Penalties and temperature will change the adjusted logits.
+  const double log_kept = weighed && mask != nullptr ? log_mass(adjusted, vocab) : 0.0;
   int id = target;
   if (target < 0) {
     adjust(sampling, row, adjusted);
@@ -217,7 +231,15 @@ GPU_KERNEL(kThreads) void sample_kernel(SampleArgs args) {
     }
   }
   if (thread_x() == 0) args.sampled.ids[row] = id;
-  if (target >= 0 || sampling.num_logprobs[row] >= 0) describe(args, row, logits, top_raw, id);
+  if (target < 0 && sampling.num_logprobs[row] < 0 && !weighed) return;
+  const double log_total = describe(args, row, logits, top_raw, id);
+  if (!weighed || thread_x() != 0) return;
+  const bool allowed = mask == nullptr || (mask[id / 32] >> (id % 32) & 1u) != 0;
+  const double own = allowed ? static_cast<double>(logits[id]) : -static_cast<double>(INFINITY);
+  const double log_allowed = mask == nullptr ? 0.0 : log_kept - log_total;
+  args.sampled.log_allowed[row] = static_cast<float>(log_allowed < 0.0 ? log_allowed : 0.0);
+  args.sampled.allowed_logprobs[row] =
+      static_cast<float>(own == -static_cast<double>(INFINITY) ? own : own - (mask == nullptr ? log_total : log_kept));
 }
 
 }  // namespace
