@@ -195,8 +195,9 @@ def _restore(request: Request, sample: SampleSnapshot) -> None:
     if sample.prompt_logprobs is not None:
         request.sink.restore_prompt_logprobs(sample.prompt_logprobs)
         request.num_scored = len(sample.prompt_logprobs)
+    if sample.first_token is not None:
+        request.num_scored = request.num_prompt_tokens  # what it has no scores of is another sample's
     if sample.log:
-        request.num_scored = request.num_prompt_tokens  # else the scores of the prompt are another sample's
         replay(request, sample.log, request.arrival + (sample.finished or 0.0))
 
 
