@@ -20,6 +20,7 @@ from ..models import gguf_file
 from ..options import Options
 from ..peers.install import Environment, InstallError, install
 from ..peers.models import Models
+from ..peers.own_tools import ToolError
 from ..peers.worker import PeerError, Run, Variant, Worker
 from ..report import Report
 from ..workload import read_texts, stratified
@@ -92,15 +93,20 @@ class Session:
             self._perplexity(self.options.data)
         if not self.options.smoke:
             self._extras(environments)
-            others = quiet.others()
-            if others is not None:
-                text = f"other programs took {others:.0%} of the processors' time, ≤ {ALLOWED:.0%}"
-                self.report.check(f"the machine was quiet: {text}", others <= ALLOWED)
-            for name, figures in self.figures.items():
-                judge(self.report, name, figures)
+            self._judge(quiet.others())
         for peer in self.options.peers:
             self.report.check(f"{peer} was installed and ran", peer not in self._failed)
         return self.report
+
+    def _judge(self, others: float | None) -> None:
+        """The ratios, and whether they mean something: `others` is what other programs took of the processors' time."""
+        if not self.options.peers:
+            return
+        if others is not None:
+            text = f"other programs took {others:.0%} of the processors' time, ≤ {ALLOWED:.0%}"
+            self.report.check(f"the machine was quiet: {text}", others <= ALLOWED)
+        for name, figures in self.figures.items():
+            judge(self.report, name, figures)
 
     # --- peers ------------------------------------------------------------------------------------------------------
 
@@ -122,7 +128,7 @@ class Session:
 
     def _variants(self, workload: Workload, environments: Sequence[Environment]) -> Iterable[Variant]:
         """Ours and, of each peer, the settings that take part."""
-        yield ours(self.options)
+        yield from ours(self.options, workload)[: 1 if self.options.smoke else None]
         for environment in environments:
             arguments = (environment, workload, self.models, self.options.threads, not self.options.smoke)
             found = self._try(
@@ -232,7 +238,7 @@ class Session:
         say(doing)
         try:
             return work(*args, **kwargs)
-        except (PeerError, InstallError, subprocess.SubprocessError) as error:
+        except (PeerError, InstallError, ToolError, subprocess.SubprocessError, OSError) as error:
             if peer == OURS:
                 raise
             self._fail(peer, f"failed ({doing}): {error}")
@@ -250,7 +256,7 @@ class Session:
             if taken is not None:
                 seconds[worker.variant.name] = taken
             worker.pause()
-        peers = {name: value for name, value in seconds.items() if name != OURS} or seconds
+        peers = {name: value for name, value in seconds.items() if not name.startswith(OURS)} or seconds
         name = min(peers, key=lambda key: peers[key])
         self.report.note(f"W6: requests arrive at {LOAD:.0%} of what {name} can do, for all engines alike")
         return peers[name]
@@ -307,7 +313,8 @@ class Session:
         found: dict[str, Variant] = {}
         for name, metric in (("W2", OUTPUT), ("W1", DECODE)):
             figures = self.figures.get(name, {})
-            for key in sorted(figures, key=lambda key: -statistics.median(figures[key][metric.name])):
+            # Of pageform the one that is judged.
+            for key in sorted(figures, key=lambda key: (key != OURS, -statistics.median(figures[key][metric.name]))):
                 variant = self.variants[name][key]
                 found.setdefault(variant.peer, variant)
         return list(found.values())

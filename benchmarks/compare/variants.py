@@ -17,11 +17,19 @@ SLOTS = 16
 """Of llama-server: 16 at once are faster than 64 here, and than one cache for all."""
 
 
-def ours(options: Options, requests: int = 64) -> Variant:
-    """pageform as everybody gets it, with room for all requests."""
-    settings = {"model": options.model, "threads": options.threads, "max_num_seqs": requests, "kv_cache_memory": "2GB"}
+def ours(options: Options, workload: Workload) -> list[Variant]:
+    """pageform as everybody gets it, with room for all requests.
+
+    Free text runs without drafts first: past its natural end an answer goes round in circles, which n-gram drafts
+    foresee, and no peer gets drafts. What they give stands beside it.
+    """
+    settings = {"model": options.model, "threads": options.threads, "max_num_seqs": 64, "kv_cache_memory": "2GB"}
     size = gguf_file(options.model).stat().st_size
-    return Variant("pageform", "", "benchmarks.peers.pageform", settings, model_bytes=size)
+    module = "benchmarks.peers.pageform"
+    if workload.is_guided:
+        return [Variant("pageform", "", module, settings, model_bytes=size)]
+    plain = Variant("pageform", "", module, {**settings, "drafts": "none"}, model_bytes=size)
+    return [plain, Variant("pageform", "drafts", module, settings)]
 
 
 def candidates(

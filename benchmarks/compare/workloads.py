@@ -27,6 +27,11 @@ class Workload:
     context: int
     make: Callable[[int], Batches]
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether answers follow a schema."""
+        return self.name in ("W5", "BFCL", "wnut17")
+
 
 @dataclass(frozen=True, slots=True)
 class Material:

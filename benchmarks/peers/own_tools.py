@@ -6,9 +6,11 @@ by the seconds of the whole, so that it means the same to every program.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,16 +46,22 @@ class Shape:
         return self.requests * (self.input + self.output)
 
 
+class ToolError(Exception):
+    """A benchmark program ended well and printed something else than expected."""
+
+
 class NoTool(Exception):
     """The peer has no benchmark program in its packages."""
 
 
 def own_rate(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:
-    """(name of the program, tokens a second it reports). Raises NoTool, or CalledProcessError when it fails."""
+    """(name of the program, tokens a second it reports). Raises NoTool; ToolError, SubprocessError or OSError when the
+    program fails."""
     tools = {"llama.cpp": _llama_cpp, "vllm": _vllm, "openvino": _openvino}
     if environment.name not in tools:
         raise NoTool(f"{environment.name} has no benchmark program of its own")
-    return tools[environment.name](environment, variant, shape, threads)
+    with _reading(variant):
+        return tools[environment.name](environment, variant, shape, threads)
 
 
 def _llama_cpp(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:
@@ -62,7 +70,7 @@ def _llama_cpp(environment: Environment, variant: Variant, shape: Shape, threads
     command += ["-t", str(threads), "-tb", str(threads), "-c", str(shape.tokens + 512), "-b", "2048", "-ub", "512"]
     command += ["-npp", str(shape.input), "-ntg", str(shape.output), "-npl", str(shape.requests)]
     lines = _output([*command, "--output-format", "jsonl"], variant).splitlines()
-    result = next(json.loads(line) for line in lines if line.startswith("{"))
+    result = json.loads(next((line for line in lines if line.startswith("{")), ""))
     return name, float(result["speed"])
 
 
@@ -70,7 +78,16 @@ def llama_bench_decode(environment: Environment, variant: Variant, threads: int,
     """Tokens a second of llama-bench, decoding `tokens` after a prompt of as many."""
     command = [str(environment.binaries / "llama-bench"), "-m", str(variant.settings["model"]), "-t", str(threads)]
     command += ["-p", "0", "-n", str(tokens), "-d", str(tokens), "-r", "2", "-o", "json"]
-    return float(json.loads(_output(command, variant))[0]["avg_ts"])
+    with _reading(variant):
+        return float(json.loads(_output(command, variant))[0]["avg_ts"])
+
+
+@contextlib.contextmanager
+def _reading(variant: Variant) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, IndexError, ValueError) as error:
+        raise ToolError(f"{variant.name}: its benchmark program printed no rate ({error!r})") from error
 
 
 def _vllm(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:

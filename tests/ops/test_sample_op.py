@@ -81,7 +81,7 @@ def test_every_parameter_at_once(device: _native.Device, seed: int, rows: int, v
     count_start, count_tokens = ragged(rng, rows, vocab)
     sampling = SamplingInputs(
         temperature=pick(0, 0.3, 1, 2.5).astype(np.float32),
-        top_p=pick(1, 0.95, 0.5, 0.01).astype(np.float32),
+        top_p=pick(1, 0.95, 0.55, 0.01).astype(np.float32),  # at 0.5, rounding decides between two equals
         min_p=pick(0, 0, 0.02, 0.3, 1).astype(np.float32),
         top_k=pick(0, 0, 1, 5, 40, 10**6).astype(np.int32),
         repetition=pick(1, 1.3, 0.7).astype(np.float32),
