@@ -15,9 +15,10 @@ def choose_victim(active: Sequence[Request], place: int, cache: KVCacheManager) 
     passed over. A request gives way to those served before it only, at last it gives way itself. Never the first of
     all, and none that was resumed and has made no progress since. None if nobody is left.
 
-    Why this always leads on: the protected have blocks for all their tokens (admission saw to that), so they get to
-    their next token and are protected no more; and when nobody is protected, everyone but the first gives way, if not
-    to another then for lack of a block, and the first alone fits into the pool.
+    Why this always leads on: the protected have blocks for all their tokens (admission saw to that, and who gives some
+    of them back is protected no more), so they get to their next token and are protected no more; and when nobody is
+    protected, everyone but the first gives way, if not to another then for lack of a block, and the first alone fits
+    into the pool.
     """
     for candidate in range(len(active) - 1, place, -1):
         if not active[candidate].protected and cache.num_unshared(active[candidate]):

@@ -167,9 +167,27 @@ class Scheduler:
         self._expect(plan)
         self._in_flight = None
         self.cache.rollback()
+        written = self._written(plan)
         for request in self._running:
-            request.num_computed = min(request.num_computed, self.cache.num_committed(request))
+            known = min(request.num_computed, self.cache.num_committed(request))
+            # A block may be shared again whose other holder took a copy in the failed step, and which a rewound one
+            # then wrote to in place.
+            for number, block in enumerate(self.cache.blocks(request)):
+                known = min(known, number * self.cache.block_size + written.get(block, self.cache.block_size))
+            if known < self.cache.num_committed(request):
+                self.cache.truncate(request, known)
+            request.num_computed = known
+            self._check_protection(request)
         self._finish_aborted()
+
+    def _written(self, plan: StepPlan) -> dict[int, int]:
+        """The blocks that a step writes to, and the first place in each of them."""
+        first: dict[int, int] = {}
+        for seq in plan.seqs:
+            for position in range(seq.start, seq.start + len(seq.tokens)):
+                number, place = divmod(position, self.cache.block_size)
+                first[seq.blocks[number]] = min(place, first.get(seq.blocks[number], place))
+        return first
 
     def apply(self, plan: StepPlan, result: StepResult, now: float) -> list[Request]:
         """Makes the step's outcome true; returns the requests that finished meanwhile.
@@ -258,6 +276,12 @@ class Scheduler:
         request.cut(RewindEntry(to_output_length, path, banned, attempt))
         if request.state is not RequestState.PREEMPTED:
             self.cache.truncate(request, request.num_computed)
+            self._check_protection(request)
+
+    def _check_protection(self, request: Request) -> None:
+        """Whoever has given back blocks that admission had set aside may wait for others, and so must give way again."""
+        if len(self.cache.blocks(request)) < self.cache.blocks_for(request.num_tokens):
+            request.protected = False
 
     def _finish_if_full(self, request: Request, now: float) -> None:
         if len(request.output_ids) >= request.max_tokens:
