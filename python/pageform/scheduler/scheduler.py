@@ -279,7 +279,7 @@ class Scheduler:
             self._check_protection(request)
 
     def _check_protection(self, request: Request) -> None:
-        """Whoever has given back blocks that admission had set aside may wait for others, and so must give way again."""
+        """Who has given back blocks that admission had set aside may wait for others, and so must give way again."""
         if len(self.cache.blocks(request)) < self.cache.blocks_for(request.num_tokens):
             request.protected = False
 
