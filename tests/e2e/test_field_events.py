@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from field_kit import OPTIONS, even
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
-from tiny import write_tiny_llama
 
 from pageform import (
     AsyncEngine,
@@ -25,25 +24,6 @@ from pageform import (
     SamplingParams,
     ValidationFailed,
 )
-
-OPTIONS: dict[str, Any] = {"threads": 1, "dtype": "float32", "kv_cache_memory": "16MB", "max_model_len": 2048}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("tiny"), positions=4096)
-
-
-@pytest.fixture(scope="module")
-def tiny(folder: Path) -> Iterator[Engine]:
-    with Engine(folder, check_invariants=True, **OPTIONS) as engine:
-        yield engine
-
-
-def even(value: int) -> int:
-    if value % 2:
-        raise ValueError("must be even")
-    return value
 
 
 def of_even_length(value: str) -> str:

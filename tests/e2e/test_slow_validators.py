@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from field_kit import OPTIONS, even
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, create_model
-from tiny import write_tiny_llama
 
 from pageform import (
     AsyncEngine,
@@ -25,26 +25,8 @@ from pageform import (
     ValidationFailed,
 )
 
-OPTIONS: dict[str, Any] = {"threads": 1, "dtype": "float32", "kv_cache_memory": "16MB", "max_model_len": 2048}
 FEW = RewindOptions(tries=8, max_rewound_tokens=4000)
 Digit = Annotated[int, Field(ge=0, le=99)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("tiny"), positions=4096)
-
-
-@pytest.fixture(scope="module")
-def tiny(folder: Path) -> Iterator[Engine]:
-    with Engine(folder, check_invariants=True, **OPTIONS) as engine:
-        yield engine
-
-
-def even(value: int) -> int:
-    if value % 2:
-        raise ValueError("must be even")
-    return value
 
 
 def small(value: int) -> int:
