@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 
 class Vocabulary(Protocol):
-    """The part of a tokenizer that bans need."""
+    """The part of a tokenizer that knows the text of tokens."""
 
     @property
     def vocab_size(self) -> int: ...

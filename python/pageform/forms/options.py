@@ -18,12 +18,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.confidence import ConfidenceOptions
+from .bans import Vocabulary
 from .matcher import Mask, Matcher
 
 Logits = NDArray[np.float32]
@@ -39,18 +39,6 @@ class TokenTexts:
         self.texts = texts
         self.first = np.array([text[0] if text else 256 for text in texts], np.int16)
         """[vocab] first byte of each token, 256 where it has none."""
-
-
-class Vocabulary(Protocol):
-    """The part of a tokenizer that `TokenTexts` needs."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def special_ids(self) -> frozenset[int]: ...
-
-    def token_bytes(self, token_id: int) -> bytes: ...
 
 
 def token_texts(vocabulary: Vocabulary, width: int) -> TokenTexts:
