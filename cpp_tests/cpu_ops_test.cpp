@@ -59,7 +59,7 @@ class CpuOps : public ::testing::TestWithParam<const char*> {
     if (!Ops(GetParam(), 1).usable()) GTEST_SKIP() << "this machine cannot run " << GetParam();
   }
 };
-INSTANTIATE_TEST_SUITE_P(EveryIsa, CpuOps, ::testing::Values("generic", "avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(EveryIsa, CpuOps, ::testing::Values("generic", "avx2", "avxvnni", "avx512", "avx512vnni"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(CpuOps, RmsNormOfAnyWidth) {
@@ -118,10 +118,10 @@ struct AttentionCase {
 std::vector<float> attend(Ops& ops, const AttentionCase& c, std::vector<float>& q, std::vector<float>& k,
                           std::vector<float>& v) {
   const int blocks = (c.context + kBlock - 1) / kBlock;
-  const size_t block_bytes = static_cast<size_t>(kKvHeads) * kDim * kBlock * (c.dtype == PF_F16 ? 2 : 4);
-  std::vector<char> k_memory(block_bytes * static_cast<size_t>(blocks)), v_memory(k_memory.size());
-  pf::CpuKvCache cache = {
-      {1, kKvHeads, kDim, kBlock, blocks, c.dtype}, k_memory.data(), v_memory.data(), k_memory.size(), block_bytes};
+  const PfKvShape shape = {1, kKvHeads, kDim, kBlock, blocks, c.dtype};
+  const size_t half_bytes = pf::cpu_kv_half_bytes(shape), block_bytes = 2 * kKvHeads * half_bytes;
+  std::vector<char> memory(block_bytes * static_cast<size_t>(blocks), static_cast<char>(0xff));  // no scale is a number
+  pf::CpuKvCache cache = {shape, memory.data(), block_bytes, half_bytes};
   std::vector<int32_t> table(static_cast<size_t>(blocks)), slots(static_cast<size_t>(c.context));
   for (int i = 0; i < blocks; ++i) table[static_cast<size_t>(i)] = blocks - 1 - i;
   for (int i = 0; i < c.context; ++i) {
@@ -161,7 +161,15 @@ std::vector<float> attend(Ops& ops, const AttentionCase& c, std::vector<float>& 
 double attended(const AttentionCase& c, const std::vector<float>& q, const std::vector<float>& k,
                 const std::vector<float>& v, int query, int head, int channel) {
   const int position = c.context - c.queries + query, kv_head = head / (kHeads / kKvHeads);
-  const auto rounded = [&](float x) { return c.dtype == PF_F16 ? pf::half_to_float(pf::float_to_half(x)) : x; };
+  const auto rounded = [&](const std::vector<float>& values, size_t first, size_t d) {
+    const float x = values[first + d];
+    if (c.dtype == PF_F32) return x;
+    if (c.dtype == PF_F16) return pf::half_to_float(pf::float_to_half(x));
+    float largest = 0;
+    for (size_t i = 0; i < kDim; ++i) largest = std::max(largest, std::abs(values[first + i]));
+    const float scale = largest / 127.0f;
+    return std::nearbyint(x / scale) * scale;
+  };
   double total = 0, sum = 0;
   for (int p = 0; p <= position; ++p) {
     if (c.window > 0 && p + c.window <= position) continue;
@@ -169,11 +177,11 @@ double attended(const AttentionCase& c, const std::vector<float>& q, const std::
     double score = 0;
     for (size_t d = 0; d < kDim; ++d) {
       score +=
-          double{q[(static_cast<size_t>(query) * kHeads + static_cast<size_t>(head)) * kDim + d]} * rounded(k[row + d]);
+          double{q[(static_cast<size_t>(query) * kHeads + static_cast<size_t>(head)) * kDim + d]} * rounded(k, row, d);
     }
     const double weight = std::exp(0.25 * score);
     total += weight;
-    sum += weight * rounded(v[row + static_cast<size_t>(channel)]);
+    sum += weight * rounded(v, row, static_cast<size_t>(channel));
   }
   return sum / total;
 }
@@ -182,7 +190,8 @@ TEST_P(CpuOps, AttentionIsTheFormulaWithTheSameBitsOnAnyNumberOfThreads) {
   Ops one(GetParam(), 1), three(GetParam(), 3);
   for (const AttentionCase& c :
        {AttentionCase{PF_F32, 0, 1, 1}, AttentionCase{PF_F16, 0, 37, 37}, AttentionCase{PF_F32, 10, 70, 23},
-        AttentionCase{PF_F16, 0, 1100, 1}, AttentionCase{PF_F32, 600, 1500, 2}}) {
+        AttentionCase{PF_F16, 0, 1100, 1}, AttentionCase{PF_F32, 600, 1500, 2}, AttentionCase{PF_I8, 0, 37, 37},
+        AttentionCase{PF_I8, 10, 70, 23}, AttentionCase{PF_I8, 0, 1100, 1}}) {
     std::vector<float> q = normal(static_cast<size_t>(c.queries) * kHeads * kDim, 4);
     std::vector<float> k = normal(static_cast<size_t>(c.context) * kKvHeads * kDim, 5);
     std::vector<float> v = normal(k.size(), 6);
@@ -192,7 +201,8 @@ TEST_P(CpuOps, AttentionIsTheFormulaWithTheSameBitsOnAnyNumberOfThreads) {
       for (int head = 0; head < kHeads; ++head) {
         for (int d = 0; d < kDim; d += 3) {
           const size_t at = (static_cast<size_t>(query) * kHeads + static_cast<size_t>(head)) * kDim;
-          EXPECT_NEAR(out[at + static_cast<size_t>(d)], attended(c, q, k, v, query, head, d), 3e-6);
+          EXPECT_NEAR(out[at + static_cast<size_t>(d)], attended(c, q, k, v, query, head, d),
+                      c.dtype == PF_I8 ? 1e-4 : 3e-6);
         }
       }
     }

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -108,9 +109,10 @@ Floats dequantize(const pf::Weight& weight, int64_t row, std::optional<int64_t> 
 
 PfKvShape kv_shape(int32_t num_layers, int32_t kv_heads, int32_t head_dim, int32_t block_size, int32_t num_blocks,
                    const std::string& dtype) {
-  const auto format = pf::format_from_name(dtype);
-  if (format != PF_FMT_F32 && format != PF_FMT_F16) pf::refuse("a KV cache holds f32 or f16, not ", dtype);
-  const PfKvShape shape{num_layers, kv_heads, head_dim, block_size, num_blocks, format == PF_FMT_F32 ? PF_F32 : PF_F16};
+  static const std::map<std::string, PfDType> types = {{"f32", PF_F32}, {"f16", PF_F16}, {"i8", PF_I8}};
+  const auto type = types.find(dtype);
+  if (type == types.end()) pf::refuse("a KV cache holds f32, f16 or i8, not ", dtype);
+  const PfKvShape shape{num_layers, kv_heads, head_dim, block_size, num_blocks, type->second};
   pf::check_kv_shape(shape);
   return shape;
 }

@@ -49,12 +49,17 @@ class Shape:
 
 @dataclass
 class Rig:
-    """Sequences of the given lengths, and a fresh cache whose blocks they own scattered."""
+    """Sequences of the given lengths, and a fresh cache whose blocks they own scattered.
+
+    All keys and values of the first `alike` positions are those of sequence 0, and with `shared` in the same blocks.
+    """
 
     shape: Shape
     lengths: Sequence[int]
     device: _native.Device
     seed: int = 0
+    alike: int = 0
+    shared: bool = False
     computed: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,9 +71,14 @@ class Rig:
             }
             for length in self.lengths
         ]
+        for own in self.data[1:]:
+            for name in "kv":
+                own[name][: self.alike] = self.data[0][name][: self.alike]
         per_seq = -(-max(self.lengths) // shape.block_size)
         blocks = rng.permutation(per_seq * len(self.lengths)).astype(np.int32)
         self.tables = blocks.reshape(len(self.lengths), per_seq)
+        if self.shared:
+            self.tables[1:, : self.alike // shape.block_size] = self.tables[0, : self.alike // shape.block_size]
         self.computed = [0] * len(self.lengths)
         self.pair = ProgramPair(
             shape.program(),

@@ -22,9 +22,16 @@ def shapes(draw: st.DrawFn) -> Shape:
         head_dim=draw(st.sampled_from([4, 16, 20, 32, 64, 80, 128, 256])),
         window=draw(st.sampled_from([0, 0, 1, 5, 64, 100])),
         softcap=draw(st.sampled_from([0.0, 0.0, 5.0])),
-        dtype=draw(st.sampled_from(["f16", "f32"])),
+        dtype=draw(st.sampled_from(["f16", "f32", "i8"])),
         block_size=draw(st.sampled_from([16, 32])),
     )
+
+
+def assert_agree(rig: Rig, steps: list[list[Chunk]]) -> None:
+    """Native and reference, from an empty cache. Over an int8 cache queries and weights are rounded, too, to int16."""
+    atol = 2e-4 if rig.shape.dtype == "i8" else 5e-6
+    for native, reference in zip(rig.run(steps), rig.run(steps, reference=True), strict=True):
+        np.testing.assert_allclose(native, reference, rtol=1e-5, atol=atol)
 
 
 @settings(max_examples=12, deadline=None)
@@ -37,19 +44,24 @@ def test_attention_agrees_with_its_reference(
     rig = Rig(shape, lengths, device, seed)
     earlier: list[Chunk] = [(s, n - m) for s, (n, m) in enumerate(zip(lengths, new, strict=True)) if n > m]
     steps = [earlier, list(enumerate(new))] if earlier else [list(enumerate(new))]
-    for native, reference in zip(rig.run(steps), rig.run(steps, reference=True), strict=True):
-        np.testing.assert_allclose(native, reference, rtol=1e-5, atol=5e-6)
+    assert_agree(rig, steps)
 
 
-@pytest.mark.parametrize("shape", [Shape(), Shape(dtype="f32", window=600, softcap=20.0)])
+@pytest.mark.parametrize("shape", [Shape(), Shape(dtype="f32", window=600, softcap=20.0), Shape(dtype="i8")])
 def test_several_splits_agree_with_the_reference(device: _native.Device, shape: Shape) -> None:
     rig = Rig(shape, [1300, 600], device)
     steps = [[(0, 1290), (1, 500)], [(0, 1), (1, 100)], [(0, 9)]]
-    for native, reference in zip(rig.run(steps), rig.run(steps, reference=True), strict=True):
-        np.testing.assert_allclose(native, reference, rtol=1e-5, atol=5e-6)
+    assert_agree(rig, steps)
 
 
-VARIANTS = [Shape(), Shape(dtype="f32"), Shape(window=50), Shape(window=530, softcap=8.0, head_dim=20)]
+VARIANTS = [
+    Shape(),
+    Shape(dtype="f32"),
+    Shape(window=50),
+    Shape(window=530, softcap=8.0, head_dim=20),
+    Shape(dtype="i8", head_dim=64),
+    Shape(dtype="i8", window=530, softcap=8.0, head_dim=20),
+]
 
 
 @pytest.mark.parametrize("shape", VARIANTS, ids=str)
@@ -89,6 +101,43 @@ def test_bits_do_not_depend_on_threads(isa: str, shape: Shape) -> None:
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one.view(np.int32), two.view(np.int32))
+
+
+@pytest.mark.parametrize("shape", VARIANTS, ids=str)
+@pytest.mark.parametrize("alike", [144, 656])
+def test_shared_blocks_do_not_change_a_bit(device: _native.Device, shape: Shape, alike: int) -> None:
+    """Sequences that begin with the same blocks are read together; each gets what it gets with blocks of its own."""
+    lengths = [alike + own for own in (30, 1, 70, 12, 5)]
+    prefixes: list[list[Chunk]] = [[(seq, alike - 3)] for seq in range(5)]
+    steps = prefixes + [[(0, 4), (1, 4), (2, 3), (3, 5), (4, 4)], [(2, 1), (0, 1), (3, 1), (4, 4)], [(0, 2), (2, 66)]]
+    own = Rig(shape, lengths, device, alike=alike).run(steps)
+    together = Rig(shape, lengths, device, alike=alike, shared=True).run(steps)
+    for one, other in zip(own, together, strict=True):
+        np.testing.assert_array_equal(one.view(np.int32), other.view(np.int32))
+
+
+def test_instruction_sets_agree_over_an_int8_cache() -> None:
+    """Sums are of integers, and the rest is float arithmetic that all sets with fma do alike."""
+    results = []
+    for isa in ISAS[1:]:
+        try:
+            device = make_device(isa)
+        except pytest.skip.Exception:
+            continue
+        results.append(Rig(Shape(dtype="i8", head_dim=64), [200, 31], device).run([[(0, 199), (1, 31)], [(0, 1)]]))
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one.view(np.int32), two.view(np.int32))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["k", "v"])
+def test_values_that_are_no_numbers_show_in_who_sees_them(device: _native.Device, name: str, bad: float) -> None:
+    rig = Rig(Shape(dtype="i8"), [70, 40], device)
+    rig.data[0][name][50, 3] = bad
+    broken, sound = rig.run([[(0, 60), (1, 30)], [(1, 10), (0, 10)]])
+    assert np.isfinite(broken[:50]).all() and np.isfinite(sound).all()
+    assert np.isnan(broken[50:, : 3 * 32]).all() and np.isfinite(broken[50:, 3 * 32 :]).all()
 
 
 def test_blocks_before_the_window_are_not_read(device: _native.Device) -> None:

@@ -126,8 +126,9 @@ def _resident() -> int:
         ({"num_layers": 0}, "num_layers of at least 1"),
         ({"head_dim": -64}, "head_dim of at least 1"),
         ({"num_blocks": 2**31 - 1}, "more than 2"),
-        ({"dtype": "bf16"}, "f32 or f16, not bf16"),
-        ({"dtype": "int4"}, "unknown weight format"),
+        ({"dtype": "bf16"}, "f32, f16 or i8, not bf16"),
+        ({"dtype": "i8", "head_dim": 528}, "head_dim of an i8 KV cache on the CPU is 528, must be at most 512"),
+        ({"dtype": "int4"}, "f32, f16 or i8, not int4"),
     ],
 )
 def test_bad_cache_shapes_are_refused(changes: dict[str, object], message: str) -> None:

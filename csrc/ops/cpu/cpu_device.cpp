@@ -8,6 +8,7 @@
 #include <new>
 
 #include "../../runtime/errors.h"
+#include "huge_pages.h"
 
 namespace pf {
 namespace {
@@ -16,7 +17,7 @@ std::vector<OpTable> tables(Isa isa) {
   switch (isa) {
 #ifdef PF_HAVE_AVX512VNNI
     case Isa::avx512vnni:
-      return {avx512vnni::linear_ops(), avx512::norm_ops(), avx512::attention_ops(), avx512::activation_ops(),
+      return {avx512vnni::linear_ops(), avx512::norm_ops(), avx512vnni::attention_ops(), avx512::activation_ops(),
               avx512::sample_ops()};
 #endif
 #ifdef PF_HAVE_AVX512
@@ -26,7 +27,7 @@ std::vector<OpTable> tables(Isa isa) {
 #endif
 #ifdef PF_HAVE_AVXVNNI
     case Isa::avxvnni:
-      return {avxvnni::linear_ops(), avx2::norm_ops(), avx2::attention_ops(), avx2::activation_ops(),
+      return {avxvnni::linear_ops(), avx2::norm_ops(), avxvnni::attention_ops(), avx2::activation_ops(),
               avx2::sample_ops()};
 #endif
 #ifdef PF_HAVE_AVX2
@@ -68,19 +69,21 @@ int usable_cores() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
-size_t element_bytes(int32_t dtype) { return dtype == PF_F32 ? 4 : 2; }
-
 // Copies whole blocks of the cache in the order given; layers are shared out among the threads.
 void copy_blocks(const PfStep& step, Worker& worker) {
   const CpuKvCache& kv = *cpu_kv(step.kv);
-  worker.for_each(2 * static_cast<int64_t>(kv.shape.num_layers), [&](int64_t half_layer) {
-    char* layer = (half_layer % 2 == 0 ? kv.k : kv.v) + static_cast<size_t>(half_layer / 2) * kv.layer_bytes;
+  const size_t layer_bytes = kv.block_bytes / static_cast<size_t>(kv.shape.num_layers);
+  worker.for_each(kv.shape.num_layers, [&](int64_t layer) {
     for (int32_t i = 0; i < step.num_copies; ++i) {
-      std::memcpy(layer + static_cast<size_t>(step.copy_dst[i]) * kv.block_bytes,
-                  layer + static_cast<size_t>(step.copy_src[i]) * kv.block_bytes, kv.block_bytes);
+      std::memcpy(kv.keys(step.copy_dst[i], layer, 0), kv.keys(step.copy_src[i], layer, 0), layer_bytes);
     }
   });
 }
+
+// A cache and what it lies in.
+struct OwnedKvCache : CpuKvCache {
+  std::shared_ptr<uint8_t> memory;
+};
 
 }  // namespace
 
@@ -147,26 +150,25 @@ void CpuDevice::execute(const PfCall* calls, int32_t num_calls, const PfStep& st
 }
 
 size_t cpu_kv_block_bytes(const PfKvShape& shape) {
-  const size_t elements =
-      static_cast<size_t>(shape.kv_heads) * static_cast<size_t>(shape.head_dim) * static_cast<size_t>(shape.block_size);
-  return 2 * static_cast<size_t>(shape.num_layers) * elements * element_bytes(shape.dtype);
+  return 2 * static_cast<size_t>(shape.num_layers) * static_cast<size_t>(shape.kv_heads) * cpu_kv_half_bytes(shape);
 }
 
 CpuKvCache* create_kv(const PfKvShape& shape) {
-  if (shape.dtype != PF_F32 && shape.dtype != PF_F16) refuse("the KV cache of the CPU holds f32 or f16");
+  if (shape.dtype != PF_F32 && shape.dtype != PF_F16 && shape.dtype != PF_I8) {
+    refuse("the KV cache of the CPU holds f32, f16 or i8");
+  }
   if (shape.block_size % 16 != 0) {
     refuse("block_size of a KV cache on the CPU is ", shape.block_size, ", must be a multiple of 16");
   }
-  const auto layers = static_cast<size_t>(shape.num_layers);
-  const size_t block_bytes = cpu_kv_block_bytes(shape) / (2 * layers);
-  const size_t layer_bytes = (block_bytes * static_cast<size_t>(shape.num_blocks) + 63) / 64 * 64;
-  char* memory = static_cast<char*>(map_pages(2 * layers * layer_bytes));
-  return new CpuKvCache{shape, memory, memory + layers * layer_bytes, layer_bytes, block_bytes};
+  if (shape.dtype == PF_I8 && shape.head_dim > kMaxInt8HeadDim) {
+    refuse("head_dim of an i8 KV cache on the CPU is ", shape.head_dim, ", must be at most ", kMaxInt8HeadDim);
+  }
+  const size_t block_bytes = cpu_kv_block_bytes(shape);
+  auto memory = allocate_weight_memory(block_bytes * static_cast<size_t>(shape.num_blocks));
+  return new OwnedKvCache{{shape, reinterpret_cast<char*>(memory.get()), block_bytes, cpu_kv_half_bytes(shape)},
+                          std::move(memory)};
 }
 
-void destroy_kv(CpuKvCache* kv) {
-  unmap_pages(kv->k, 2 * static_cast<size_t>(kv->shape.num_layers) * kv->layer_bytes);
-  delete kv;
-}
+void destroy_kv(CpuKvCache* kv) { delete static_cast<OwnedKvCache*>(kv); }
 
 }  // namespace pf

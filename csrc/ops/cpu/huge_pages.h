@@ -1,4 +1,5 @@
-// Memory for weights: read from end to end each step, so huge pages spare it TLB misses (10 to 15 % of the bandwidth).
+// Memory for weights and the KV cache: much of it is read each step, so huge pages spare it TLB misses (10 to 15 % of
+// the bandwidth).
 #pragma once
 #include <cstddef>
 #include <cstdint>

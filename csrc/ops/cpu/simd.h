@@ -67,7 +67,6 @@ PF_INLINE F16x exp2i(F16x n) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
 }
 PF_INLINE F16x round(F16x a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-PF_INLINE void split(F16x a, float* sixteen) { store(sixteen, a); }
 PF_INLINE F16x where_less(F16x x, F16x y, F16x a, F16x b) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), b.v, a.v)};
 }
@@ -118,7 +117,6 @@ PF_INLINE F16x round(F16x a) {
   return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
           _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-PF_INLINE void split(F16x a, float* sixteen) { store(sixteen, a); }
 PF_INLINE F16x where_less(F16x x, F16x y, F16x a, F16x b) {
   return {_mm256_blendv_ps(b.lo, a.lo, _mm256_cmp_ps(x.lo, y.lo, _CMP_LT_OQ)),
           _mm256_blendv_ps(b.hi, a.hi, _mm256_cmp_ps(x.hi, y.hi, _CMP_LT_OQ))};
@@ -170,7 +168,6 @@ PF_INLINE float exp2i_one(float n) {
 }
 PF_INLINE F16x exp2i(F16x n) { PF_LANES(exp2i_one(n.v[i])); }
 PF_INLINE F16x round(F16x a) { PF_LANES(nearbyintf(a.v[i])); }
-PF_INLINE void split(F16x a, float* sixteen) { memcpy(sixteen, a.v, sizeof a.v); }
 PF_INLINE F16x where_less(F16x x, F16x y, F16x a, F16x b) { PF_LANES(x.v[i] < y.v[i] ? a.v[i] : b.v[i]); }
 PF_INLINE uint32_t less_bits(F16x x, F16x y) {
   uint32_t bits = 0;
@@ -196,20 +193,38 @@ PF_INLINE void store_partial(float* p, F16x a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = t[i];
 }
 
+#if PF_ISA_LEVEL > 0
+#if PF_ISA_LEVEL == PF_ISA_avx512
+PF_INLINE __m256 low_half(F16x a) { return _mm512_castps512_ps256(a.v); }
+PF_INLINE __m256 high_half(F16x a) { return _mm512_extractf32x8_ps(a.v, 1); }
+#else
+PF_INLINE __m256 low_half(F16x a) { return a.lo; }
+PF_INLINE __m256 high_half(F16x a) { return a.hi; }
+#endif
 PF_INLINE float reduce_add(F16x a) {
-  float t[16];
-  split(a, t);
-  for (int w = 8; w > 0; w /= 2)
-    for (int i = 0; i < w; ++i) t[i] = t[i] + t[i + w];
-  return t[0];
+  const __m256 eight = _mm256_add_ps(low_half(a), high_half(a));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 PF_INLINE float reduce_max(F16x a) {
-  float t[16];
-  split(a, t);
-  for (int w = 8; w > 0; w /= 2)
-    for (int i = 0; i < w; ++i) t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
-  return t[0];
+  const __m256 eight = _mm256_max_ps(low_half(a), high_half(a));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+#else
+PF_INLINE float reduce_add(F16x a) {
+  for (int w = 8; w > 0; w /= 2)
+    for (int i = 0; i < w; ++i) a.v[i] = a.v[i] + a.v[i + w];
+  return a.v[0];
+}
+PF_INLINE float reduce_max(F16x a) {
+  for (int w = 8; w > 0; w /= 2)
+    for (int i = 0; i < w; ++i) a.v[i] = a.v[i] > a.v[i + w] ? a.v[i] : a.v[i + w];
+  return a.v[0];
+}
+#endif
 
 // e^x for x <= 88; results below FLT_MIN flush to 0, exp(-inf) = 0, and NaN stays NaN. Cody-Waite reduction by ln 2 and
 // the degree-5 minimax polynomial of Cephes expf (S. Moshier, 1992); relative error below 2^-22.

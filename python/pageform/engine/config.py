@@ -19,6 +19,7 @@ _DTYPES = {
     "half": "float16",
     "float32": "float32",
     "fp32": "float32",
+    "int8": "int8",
 }
 DEFAULT_KV_SHARE = 0.25
 """Share of free memory the KV cache may take by default; pages nobody writes cost nothing, so this is a ceiling."""
@@ -79,7 +80,9 @@ class EngineConfig:
         given["dtype"] = "auto" if dtype == "auto" else "float32"
         kv_dtype = given.get("kv_cache_dtype", "auto")
         if kv_dtype not in _DTYPES:
-            raise ParameterError("kv_cache_dtype", kv_dtype, "is not supported", 'Use "float16" or "float32".')
+            raise ParameterError(
+                "kv_cache_dtype", kv_dtype, "is not supported", 'Use "float16", "float32" or "int8".'
+            )
         given["kv_cache_dtype"] = _DTYPES[kv_dtype]
         given["kv_cache_memory"] = parse_memory("kv_cache_memory", given.get("kv_cache_memory"))
         given["drafts"] = DraftSettings.of(given.get("drafts", "auto"), given.pop("speculative_config", None))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..weights.base import Checkpoint
     from ..weights.config import ModelConfig
 
-_KV_ELEMENTS = {"float16": ("f16", 2), "float32": ("f32", 4)}
+_KV_FORMATS = {"float16": "f16", "float32": "f32", "int8": "i8"}
 
 
 @dataclass(slots=True)
@@ -68,8 +68,12 @@ class LoadedModel:
 
 def kv_block_bytes(config: ModelConfig, block_size: int, kv_dtype: str) -> int:
     """Bytes of one block: keys and values of `block_size` tokens in every layer."""
-    element = _KV_ELEMENTS[kv_dtype][1]
-    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * block_size * element
+    head = {
+        "float32": 4 * config.head_dim,
+        "float16": 2 * config.head_dim,
+        "int8": -(-config.head_dim // 16) * 16 + 4,  # codes, and their float32 scale
+    }[kv_dtype]
+    return 2 * config.num_layers * config.num_kv_heads * block_size * head
 
 
 def load_model(
@@ -98,7 +102,7 @@ def load_model(
     max_rows = max(max_tokens, max_seqs)
     vectors = [_vector(checkpoint, request) for request in program.vectors]
     kv_shape = (config.num_layers, config.num_kv_heads, config.head_dim, block_size, num_blocks)
-    kv_format = _KV_ELEMENTS[kv_dtype][0]
+    kv_format = _KV_FORMATS[kv_dtype]
 
     if spec.library is None:
         from ..runtime.reference import KvShape, ReferenceRunner

@@ -95,8 +95,16 @@ def cache_write(call: ReferenceCall, step: ReferenceStep, k: Tensor, v: Tensor) 
     """Stores row t of k and v, rounded to the cache's dtype, at slot t."""
     for cache, rows in zip(step.kv[call.ints["layer"]], (k, v), strict=True):
         block, offset = step.slots // cache.shape[1], step.slots % cache.shape[1]
-        cache[block, offset] = rows.reshape(-1, call.ints["kv_heads"], call.ints["head_dim"]).to(cache.dtype)
+        heads = rows.reshape(-1, call.ints["kv_heads"], call.ints["head_dim"])
+        cache[block, offset] = _as_int8(heads) if step.kv_dtype == "i8" else heads.to(cache.dtype)
     return ()
+
+
+def _as_int8(heads: Tensor) -> Tensor:
+    """What is left of [..., head_dim] as int8 codes with one scale a token and head, the largest being 127."""
+    scale = heads.abs().amax(dim=-1, keepdim=True) / 127
+    codes = torch.where(scale >= torch.finfo(torch.float32).tiny, torch.round(heads / scale), 0.0)
+    return codes * scale
 
 
 def attention(call: ReferenceCall, step: ReferenceStep, q: Tensor) -> tuple[Tensor]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KvShape:
-    """Shape of a paged cache; `dtype` is "f32" or "f16"."""
+    """Shape of a paged cache; `dtype` is "f32", "f16" or "i8"."""
 
     num_layers: int
     kv_heads: int
@@ -63,12 +63,13 @@ class ReferenceRunner:
         self._weights = [self._to_device(weight) for weight in weights]
         self._vectors = [self._to_device(vector) for vector in vectors]
         self._kv = [] if kv is None else self._new_cache(kv)
+        self._kv_dtype = "f32" if kv is None else kv.dtype
         self._fed: dict[str, Tensor] = {}
         self._fetched: dict[str, F32] = {}
 
     @property
     def kv(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of each layer, [num_blocks, block_size, kv_heads, head_dim]."""
+        """Keys and values of each layer, [num_blocks, block_size, kv_heads, head_dim]; of an i8 cache as float32."""
         return self._kv
 
     def run(self, inputs: StepInputs, gate: Gate | None = None) -> Sampled:
@@ -148,6 +149,7 @@ class ReferenceRunner:
             block_tables=self._indices(inputs.block_tables),
             logits_rows=self._indices(inputs.logits_rows),
             kv=self._kv,
+            kv_dtype=self._kv_dtype,
             sampling=sampling,
             sampled=sampled,
             copy_logits=inputs.copy_logits,
@@ -170,7 +172,7 @@ class ReferenceRunner:
     def _new_cache(self, kv: KvShape) -> list[tuple[Tensor, Tensor]]:
         import torch
 
-        dtype = {"f32": torch.float32, "f16": torch.float16}[kv.dtype]
+        dtype = {"f32": torch.float32, "f16": torch.float16, "i8": torch.float32}[kv.dtype]
         shape = (kv.num_blocks, kv.block_size, kv.kv_heads, kv.head_dim)
         return [
             (

@@ -51,16 +51,13 @@ PF_INLINE F16x load_kv_partial(const T* p, int64_t n) {
   return load_kv(t);
 }
 
-// Where the rows of a tile stand and where their data lie.
+// What the rows of a tile see.
 struct RowSet {
-  int64_t first_position;  // of row 0; row r stands at first_position + r / group
-  int64_t group;           // query heads a KV head
-  int64_t window;          // 0 = none
-  int64_t end(int64_t row) const { return first_position + row / group + 1; }
-  int64_t begin(int64_t row) const {
-    const int64_t e = end(row);
-    return window > 0 && e > window ? e - window : 0;
-  }
+  const int64_t* ends;  // a row sees positions below this
+  int64_t window;       // and no more than the last `window` of them; 0 = all
+  int64_t end(int64_t row) const { return ends[row]; }
+  int64_t begin(int64_t row) const { return window > 0 && ends[row] > window ? ends[row] - window : 0; }
+  RowSet from(int64_t row) const { return {ends + row, window}; }
 };
 
 // Running state of rows; o has `stride` floats a row, a multiple of 16.
@@ -69,6 +66,7 @@ struct RowState {
   float* l;
   float* o;
   int64_t stride;
+  RowState from(int64_t row) const { return {m + row, l + row, o + row * stride, stride}; }
 };
 
 // A chunk's keys and values of one KV head: vector j covers positions base + 16 j ..., pointers are set for j in
@@ -77,10 +75,23 @@ template <class T>
 struct Chunk {
   int64_t base;
   int first, last;
-  const T* k[kSubs];  // channel d of the 16 positions at k[j] + d * k_stride
-  const T* v[kSubs];  // position t of the 16 at v[j] + t * head_dim
-  int64_t k_stride;
+  const T* k[kSubs];  // channel d (int8: pair d of channels) of the 16 positions at k[j] + d * k_stride
+  const T* v[kSubs];  // position t (int8: pair t of positions) of the 16 at v[j] + t * v_stride
+  int64_t k_stride, v_stride;
+  const float* k_scale[kSubs];  // int8 only: of the 16 positions
+  const float* v_scale[kSubs];
 };
+
+// Floats of one query row as attend_rows reads it: [head_dim][R] for a block of R rows, or what int8 makes of it.
+PF_INLINE int64_t query_stride(int64_t head_dim) { return (head_dim + 15) / 16 * 16 + 16; }
+
+// Queries of a row block, scaled: row r is read from rows[r].
+template <class T>
+void load_queries(const float* const* rows, int64_t count, int64_t head_dim, float scale, float* q) {
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t d = 0; d < head_dim; ++d) q[d * count + r] = rows[r][d] * scale;
+  }
+}
 
 PF_INLINE float exp_one(float x) {
   float y[16];
@@ -148,14 +159,14 @@ PF_INLINE float weigh(const Chunk<T>& chunk, int64_t begin, int64_t end, float s
 // o[r][channels] = o * rescale[r] + weights . v for D vectors of channels; the last may have fewer than 16 (`width`).
 template <class T, int R, int D, bool kPartial>
 PF_INLINE void accumulate(const float* weights, const float* rescale, const Chunk<T>& chunk, int64_t from, int64_t to,
-                          int64_t head_dim, int64_t channel, int64_t width, float* o, int64_t stride) {
+                          int64_t channel, int64_t width, float* o, int64_t stride) {
   F16x acc[R][D];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) acc[r][i] = mul(load(o + r * stride + channel + i * 16), set1(rescale[r]));
   for (int64_t t = from; t < to; ++t) {
-    const T* v = chunk.v[t / kSub] + t % kSub * head_dim + channel;
+    const T* v = chunk.v[t / kSub] + t % kSub * chunk.v_stride + channel;
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) {
       const F16x x = kPartial ? load_kv_partial(v, width) : load_kv(v + i * 16);
@@ -169,17 +180,26 @@ PF_INLINE void accumulate(const float* weights, const float* rescale, const Chun
     for (int i = 0; i < D; ++i) store(o + r * stride + channel + i * 16, acc[r][i]);
 }
 
-// Advances R rows from `row` on by one chunk. q is the rows' own [head_dim][R]; `state` is of the whole tile.
+// The part of a chunk that R rows see, [*from, *to) in it. False if that is nothing.
+template <class T>
+PF_INLINE bool narrow(const RowSet& rows, int64_t R, Chunk<T>* chunk, int64_t* from, int64_t* to) {
+  *from = rows.begin(0) - chunk->base;
+  *to = rows.end(R - 1) - chunk->base;
+  if (*from < 0) *from = 0;
+  if (*to > kChunk) *to = kChunk;
+  if (*from >= *to) return false;
+  chunk->first = static_cast<int>(*from / kSub);
+  chunk->last = static_cast<int>((*to + kSub - 1) / kSub);
+  return true;
+}
+
+// Advances R rows by one chunk. `rows` and `state` begin with them, and q is theirs alone. Their ends ascend.
 template <class T, int R>
-void attend_rows(const RowSet& rows, int64_t row, const float* q, const Chunk<T>& tile_chunk, int64_t head_dim,
-                 float softcap, const RowState& state) {
+void attend_rows(const RowSet& rows, const float* q, const Chunk<T>& tile_chunk, int64_t head_dim, float softcap,
+                 const RowState& state) {
   Chunk<T> chunk = tile_chunk;
-  int64_t from = rows.begin(row) - chunk.base, to = rows.end(row + R - 1) - chunk.base;
-  if (from < 0) from = 0;
-  if (to > kChunk) to = kChunk;
-  if (from >= to) return;
-  chunk.first = static_cast<int>(from / kSub);
-  chunk.last = static_cast<int>((to + kSub - 1) / kSub);
+  int64_t from, to;
+  if (!narrow(rows, R, &chunk, &from, &to)) return;
 
   alignas(64) float s[R * kChunk];
   constexpr int kJ = vectors_for(R);
@@ -189,22 +209,20 @@ void attend_rows(const RowSet& rows, int64_t row, const float* q, const Chunk<T>
 
   float rescale[R];
   for (int r = 0; r < R; ++r) {
-    rescale[r] = weigh(chunk, rows.begin(row + r), rows.end(row + r), softcap, s + r * kChunk, state.m + row + r,
-                       state.l + row + r);
+    rescale[r] = weigh(chunk, rows.begin(r), rows.end(r), softcap, s + r * kChunk, state.m + r, state.l + r);
   }
 
-  float* o = state.o + row * state.stride;
   constexpr int kD = vectors_for(R);
   int64_t c = 0;
   for (; c + kD * 16 <= head_dim; c += kD * 16)
-    accumulate<T, R, kD, false>(s, rescale, chunk, from, to, head_dim, c, 16, o, state.stride);
+    accumulate<T, R, kD, false>(s, rescale, chunk, from, to, c, 16, state.o, state.stride);
   for (; c + 16 <= head_dim; c += 16)
-    accumulate<T, R, 1, false>(s, rescale, chunk, from, to, head_dim, c, 16, o, state.stride);
-  if (c < head_dim) accumulate<T, R, 1, true>(s, rescale, chunk, from, to, head_dim, c, head_dim - c, o, state.stride);
+    accumulate<T, R, 1, false>(s, rescale, chunk, from, to, c, 16, state.o, state.stride);
+  if (c < head_dim) accumulate<T, R, 1, true>(s, rescale, chunk, from, to, c, head_dim - c, state.o, state.stride);
 }
 
 template <class T>
-using AttendRows = void (*)(const RowSet&, int64_t, const float*, const Chunk<T>&, int64_t, float, const RowState&);
+using AttendRows = void (*)(const RowSet&, const float*, const Chunk<T>&, int64_t, float, const RowState&);
 
 // The variant for `count` rows, 1 ... kRowBlock.
 template <class T>

@@ -1,7 +1,10 @@
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
+#include "../../linear/cpu/int_simd.h"
 #include "../attention.h"
 #include "attention_ops.h"
 
@@ -20,22 +23,52 @@ PF_INLINE void convert(const float* from, int64_t n, uint16_t* sixteen) {
 }
 
 template <class T>
-void write_token(const CacheWriteParams& params, const CpuKvCache& cache, int64_t slot, int64_t head, const float* k,
-                 const float* v) {
-  const int64_t block_size = cache.shape.block_size, dim = params.head_dim;
-  const int64_t offset = slot % block_size;
-  const size_t at = static_cast<size_t>(params.layer) * cache.layer_bytes +
-                    static_cast<size_t>(slot / block_size) * cache.block_bytes;
-  T* k_block = reinterpret_cast<T*>(cache.k + at) + head * dim * block_size;
-  T* v_block = reinterpret_cast<T*>(cache.v + at) + head * dim * block_size;
+void write_head(const CpuKvCache& cache, int64_t offset, const float* k, const float* v, char* keys, char* values) {
+  const int64_t block_size = cache.shape.block_size, dim = cache.shape.head_dim;
+  T* k_block = reinterpret_cast<T*>(keys);
+  T* v_block = reinterpret_cast<T*>(values);
   for (int64_t d = 0; d < dim; d += 16) {
     const int64_t n = dim - d < 16 ? dim - d : 16;
-    T keys[16], values[16];
-    convert(k + head * dim + d, n, keys);
-    convert(v + head * dim + d, n, values);
-    for (int64_t i = 0; i < n; ++i) k_block[(d + i) * block_size + offset] = keys[i];
-    memcpy(v_block + offset * dim + d, values, static_cast<size_t>(n) * sizeof(T));
+    T k16[16], v16[16];
+    convert(k + d, n, k16);
+    convert(v + d, n, v16);
+    for (int64_t i = 0; i < n; ++i) k_block[(d + i) * block_size + offset] = k16[i];
+    memcpy(v_block + offset * dim + d, v16, static_cast<size_t>(n) * sizeof(T));
   }
+}
+
+// Calls put(channel, code) for the codes of a head's `dim` values and gives back their scale: the largest magnitude is
+// 127 times it. Where a value is no finite number the scale is none either.
+template <class Put>
+PF_INLINE float quantize(const float* x, int64_t dim, Put&& put) {
+  const auto sixteen = [&](int64_t d) { return dim - d >= 16 ? load(x + d) : load_partial(x + d, dim - d, 0.0f); };
+  uint32_t largest = 0;
+  for (int64_t d = 0; d < dim; d += 16) {
+    const uint32_t bits = largest_magnitude(sixteen(d), zero());
+    if (bits > largest) largest = bits;
+  }
+  const float scale = bits_to_float(largest) / 127.0f;
+  const bool usable = scale >= FLT_MIN && scale < INFINITY;  // below, quotients could exceed 127
+  for (int64_t d = 0; d < dim; d += 16) {
+    int8_t codes[16] = {};
+    if (usable) store_rounded(codes, div(sixteen(d), set1(scale)));
+    const int64_t n = dim - d < 16 ? dim - d : 16;
+    for (int64_t i = 0; i < n; ++i) put(d + i, codes[i]);
+  }
+  return scale;
+}
+
+void write_int8_head(const CpuKvCache& cache, int64_t offset, const float* k, const float* v, char* keys,
+                     char* values) {
+  const int64_t block_size = cache.shape.block_size, dim = cache.shape.head_dim, channels = (dim + 15) / 16 * 16;
+  int8_t* k_block = reinterpret_cast<int8_t*>(keys) + 2 * offset;
+  int8_t* v_block = reinterpret_cast<int8_t*>(values) + offset / 2 * 2 * channels + offset % 2;
+  float k_scale = quantize(k, dim, [&](int64_t d, int8_t code) { k_block[d / 2 * 2 * block_size + d % 2] = code; });
+  const float v_scale = quantize(v, dim, [&](int64_t d, int8_t code) { v_block[2 * d] = code; });
+  // Values that are no numbers must show in whoever sees them; codes of weights would hide it, scores do not.
+  if (!(v_scale < INFINITY)) k_scale = NAN;
+  reinterpret_cast<float*>(keys + channels * block_size)[offset] = k_scale;
+  reinterpret_cast<float*>(values + channels * block_size)[offset] = v_scale;
 }
 
 }  // namespace
@@ -43,13 +76,17 @@ void write_token(const CacheWriteParams& params, const CpuKvCache& cache, int64_
 void cache_write(const PfCall& call, const PfStep& step, Worker& worker) {
   const CacheWriteParams params(call);
   const CpuKvCache& cache = *cpu_kv(step.kv);
-  const auto write = cache.shape.dtype == PF_F16 ? write_token<uint16_t> : write_token<float>;
+  const auto write = cache.shape.dtype == PF_F32   ? write_head<float>
+                     : cache.shape.dtype == PF_F16 ? write_head<uint16_t>
+                                                   : write_int8_head;
   const int64_t tiles = (step.num_tokens + kTokensPerTile - 1) / kTokensPerTile;
   worker.for_each(tiles * params.kv_heads, [&](int64_t i) {
     const int64_t head = i % params.kv_heads, begin = i / params.kv_heads * kTokensPerTile;
     const int64_t end = begin + kTokensPerTile < step.num_tokens ? begin + kTokensPerTile : step.num_tokens;
     for (int64_t t = begin; t < end; ++t) {
-      write(params, cache, step.slots[t], head, input_row(call, 0, t), input_row(call, 1, t));
+      const int64_t block = step.slots[t] / cache.shape.block_size, at = head * params.head_dim;
+      write(cache, step.slots[t] % cache.shape.block_size, input_row(call, 0, t) + at, input_row(call, 1, t) + at,
+            cache.keys(block, params.layer, head), cache.values(block, params.layer, head));
     }
   });
 }
