@@ -151,6 +151,8 @@ PF_INLINE void accumulate_int8(const int16_t* codes, const float* scale, const f
     for (int i = 0; i < D; ++i) acc[r][i] = zero_ints();
   for (int64_t t = from & ~int64_t{1}; t < to; t += 2) {
     const int8_t* v = chunk.v[t / kSub] + t % kSub / 2 * chunk.v_stride + 2 * channel;
+    __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub / 2 * chunk.v_stride + 2 * channel);
+    if (D > 2) __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub / 2 * chunk.v_stride + 2 * channel + 64);
     Shorts x[D];
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) x[i] = widen(v + i * 32);

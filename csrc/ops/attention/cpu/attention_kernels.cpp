@@ -242,6 +242,10 @@ Chunk<T> make_chunk(const PfStep& step, const AttentionParams& params, int64_t s
     const T* values = reinterpret_cast<const T*>(cache.values(block, params.layer, kv_head));
     chunk.k[j] = keys + (kInt8 ? 2 * offset : offset);
     chunk.v[j] = values + offset * channels;
+    const int64_t ahead = (position + kChunk) / block_size;
+    chunk.next_k[j] = ahead * block_size < step.seq_lens[seq]
+                          ? reinterpret_cast<const T*>(cache.keys(table[ahead], params.layer, kv_head))
+                          : keys;
     if (kInt8) {
       chunk.k_scale[j] = reinterpret_cast<const float*>(keys + channels * block_size) + offset;
       chunk.v_scale[j] = reinterpret_cast<const float*>(values + channels * block_size) + offset;

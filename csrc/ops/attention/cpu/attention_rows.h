@@ -78,6 +78,7 @@ struct Chunk {
   const T* k[kSubs];  // channel d (int8: pair d of channels) of the 16 positions at k[j] + d * k_stride
   const T* v[kSubs];  // position t (int8: pair t of positions) of the 16 at v[j] + t * v_stride
   int64_t k_stride, v_stride;
+  const T* next_k[kSubs];  // keys that will be read after this chunk; null where there are none
   const float* k_scale[kSubs];  // int8 only: of the 16 positions
   const float* v_scale[kSubs];
 };
@@ -167,6 +168,8 @@ PF_INLINE void accumulate(const float* weights, const float* rescale, const Chun
     for (int i = 0; i < D; ++i) acc[r][i] = mul(load(o + r * stride + channel + i * 16), set1(rescale[r]));
   for (int64_t t = from; t < to; ++t) {
     const T* v = chunk.v[t / kSub] + t % kSub * chunk.v_stride + channel;
+    __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub * chunk.v_stride + channel);
+    if (D * 16 * sizeof(T) > 64) __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub * chunk.v_stride + channel + 32);
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) {
       const F16x x = kPartial ? load_kv_partial(v, width) : load_kv(v + i * 16);
