@@ -69,7 +69,9 @@ TEST(ThreadPool, CoresMustBeThereAndOneForEachThread) {
   EXPECT_THROW(ThreadPool(2, {usable[0], CPU_SETSIZE}), std::system_error);
   EXPECT_THROW(ThreadPool(2, {usable[0], -1}), std::system_error);
   ThreadPool pool(1, {CPU_SETSIZE - 1});  // the caller is pinned when it calls
-  if (usable.back() != CPU_SETSIZE - 1) EXPECT_THROW(pool.run([](Worker&) {}), std::system_error);
+  if (usable.back() != CPU_SETSIZE - 1) {
+    EXPECT_THROW(pool.run([](Worker&) {}), std::system_error);
+  }
 }
 
 // Items write their places, and after finish() items see what all others wrote: without TSan finding a race.
