@@ -78,7 +78,9 @@ class Case {
     }
   }
 
-  double seconds() { return probe::seconds([&] { execute(calls_, step_); }); }
+  double seconds() {
+    return probe::seconds([&] { execute(calls_, step_); });
+  }
   double bytes() const { return static_cast<double>(cache_.bytes()); }
 
  private:
@@ -146,10 +148,11 @@ void measure(const std::shared_ptr<pf::Device>& device, const Shape& shape, cons
     std::sort(times[i].begin(), times[i].end());
     const double best = times[i][0], median = times[i][times[i].size() / 2];
     if (i == 0) first = median;
-    std::printf("%-4s seqs %3d context %5d queries %4d shared %4d  ms best %8.3f median %8.3f | GFLOP/s %6.1f | cache "
-                "GB/s %5.1f | time ratio %4.2f\n",
-                types[i].c_str(), shape.seqs, shape.context, shape.queries, shape.shared, best * 1e3, median * 1e3,
-                flops / median / 1e9, cases[i]->bytes() / median / 1e9, median / first);
+    std::printf(
+        "%-4s seqs %3d context %5d queries %4d shared %4d  ms best %8.3f median %8.3f | GFLOP/s %6.1f | cache "
+        "GB/s %5.1f | time ratio %4.2f\n",
+        types[i].c_str(), shape.seqs, shape.context, shape.queries, shape.shared, best * 1e3, median * 1e3,
+        flops / median / 1e9, cases[i]->bytes() / median / 1e9, median / first);
   }
   std::fflush(stdout);
 }
@@ -157,10 +160,18 @@ void measure(const std::shared_ptr<pf::Device>& device, const Shape& shape, cons
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::map<std::string, std::string> options = {
-      {"isa", "auto"}, {"threads", "2"}, {"dtypes", "f16,i8,f32"}, {"seqs", "1,8,32"}, {"contexts", "250,1000,1900"},
-      {"queries", "1"}, {"shared", "0"}, {"heads", "9"},           {"kv_heads", "3"},  {"dim", "64"},
-      {"layers", "30"}, {"library", PF_CPU_BACKEND_PATH}};
+  std::map<std::string, std::string> options = {{"isa", "auto"},
+                                                {"threads", "2"},
+                                                {"dtypes", "f16,i8,f32"},
+                                                {"seqs", "1,8,32"},
+                                                {"contexts", "250,1000,1900"},
+                                                {"queries", "1"},
+                                                {"shared", "0"},
+                                                {"heads", "9"},
+                                                {"kv_heads", "3"},
+                                                {"dim", "64"},
+                                                {"layers", "30"},
+                                                {"library", PF_CPU_BACKEND_PATH}};
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = std::string(argv[i]).substr(std::min<size_t>(2, std::string(argv[i]).size()));
     if (options.count(name) == 0) {
@@ -174,8 +185,13 @@ int main(int argc, char** argv) {
   const auto number = [&](const char* name) { return static_cast<int32_t>(std::stoi(options[name])); };
   for (const std::string& context : split(options["contexts"])) {
     for (const std::string& seqs : split(options["seqs"])) {
-      const Shape shape = {number("layers"),  number("heads"), number("kv_heads"), number("dim"), std::stoi(seqs),
-                           std::stoi(context), std::min(number("queries"), static_cast<int32_t>(std::stoi(context))),
+      const Shape shape = {number("layers"),
+                           number("heads"),
+                           number("kv_heads"),
+                           number("dim"),
+                           std::stoi(seqs),
+                           std::stoi(context),
+                           std::min(number("queries"), static_cast<int32_t>(std::stoi(context))),
                            number("shared")};
       measure(device, shape, split(options["dtypes"]));
     }

@@ -118,7 +118,7 @@ def test_shared_blocks_do_not_change_a_bit(device: _native.Device, shape: Shape,
     """Sequences that begin with the same blocks are read together; each gets what it gets with blocks of its own."""
     lengths = [alike + own for own in (30, 1, 70, 12, 5)]
     prefixes: list[list[Chunk]] = [[(seq, alike - 3)] for seq in range(5)]
-    steps = prefixes + [[(0, 4), (1, 4), (2, 3), (3, 5), (4, 4)], [(2, 1), (0, 1), (3, 1), (4, 4)], [(0, 2), (2, 66)]]
+    steps = [*prefixes, [(0, 4), (1, 4), (2, 3), (3, 5), (4, 4)], [(2, 1), (0, 1), (3, 1), (4, 4)], [(0, 2), (2, 66)]]
     own = Rig(shape, lengths, device, alike=alike).run(steps)
     together = Rig(shape, lengths, device, alike=alike, shared=True).run(steps)
     for one, other in zip(own, together, strict=True):
@@ -145,8 +145,10 @@ def test_values_that_are_no_numbers_show_in_who_sees_them(device: _native.Device
     rig = Rig(Shape(dtype="i8"), [70, 40], device)
     rig.data[0][name][50, 3] = bad
     broken, sound = rig.run([[(0, 60), (1, 30)], [(1, 10), (0, 10)]])
-    assert np.isfinite(broken[:50]).all() and np.isfinite(sound).all()
-    assert np.isnan(broken[50:, : 3 * 32]).all() and np.isfinite(broken[50:, 3 * 32 :]).all()
+    assert np.isfinite(broken[:50]).all()
+    assert np.isfinite(sound).all()
+    assert np.isnan(broken[50:, : 3 * 32]).all()
+    assert np.isfinite(broken[50:, 3 * 32 :]).all()
 
 
 def test_blocks_before_the_window_are_not_read(device: _native.Device) -> None:

@@ -35,17 +35,17 @@ PF_DECLARE_FAMILY(attention)  // attention, rope_angles, rope, cache_write
 namespace avxvnni {           // only dot products of integers differ with VNNI
 const OpTable& linear_ops();
 const OpTable& attention_ops();
-}
+}  // namespace avxvnni
 namespace avx512vnni {
 const OpTable& linear_ops();
 const OpTable& attention_ops();
-}
+}  // namespace avx512vnni
 PF_DECLARE_FAMILY(norm)        // rms_norm, add_rms_norm, add
 PF_DECLARE_FAMILY(activation)  // silu_mul, gather_rows
 PF_DECLARE_FAMILY(sample)      // sample
 
-// The paged KV cache of the CPU: [num_blocks][num_layers][kv_heads] of a head's keys, then its values, so that a block is
-// one piece of memory and a head's keys and values in it are neighbours. With D = head_dim and B = block_size:
+// The paged KV cache of the CPU: [num_blocks][num_layers][kv_heads] of a head's keys, then its values, so that a block
+// is one piece of memory and a head's keys and values in it are neighbours. With D = head_dim and B = block_size:
 //   PF_F32, PF_F16  keys [D][B] (transposed, so that 16 tokens of one channel are one vector), values [B][D]
 //   PF_I8           codes in pairs for the dot product of int16 pairs: keys [P / 2][B][2], values [B / 2][P][2] with
 //                   P = D rounded up to 16; after either its scales, float [B]: a value is code * scale of its token

@@ -84,9 +84,7 @@ class EngineConfig:
         given["dtype"] = "auto" if dtype == "auto" else "float32"
         kv_dtype = given.get("kv_cache_dtype", "auto")
         if kv_dtype not in _DTYPES:
-            raise ParameterError(
-                "kv_cache_dtype", kv_dtype, "is not supported", 'Use "float16", "float32" or "int8".'
-            )
+            raise ParameterError("kv_cache_dtype", kv_dtype, "is not supported", 'Use "float16", "float32" or "int8".')
         given["kv_cache_dtype"] = _DTYPES[kv_dtype]
         given["kv_cache_memory"] = parse_memory("kv_cache_memory", given.get("kv_cache_memory"))
         given["drafts"] = DraftSettings.of(given.get("drafts", "auto"), given.pop("speculative_config", None))

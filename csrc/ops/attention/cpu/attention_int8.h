@@ -1,9 +1,9 @@
 // attend_rows (attention_rows.h) over an int8 cache, nearly all of it in exact integers.
 //
 // A query row becomes int16 codes with one scale, so that scores are sums of products of int16 pairs: half the
-// instructions of float. So do, for each row and chunk, the weights e^(s - m) times the scales of the values. Both round
-// at 2^-16 of the largest, some 250 times finer than the codes of the cache. Sums of integers know no order: what a row
-// gets depends on its own context alone.
+// instructions of float. So do, for each row and chunk, the weights e^(s - m) times the scales of the values. Both
+// round at 2^-16 of the largest, some 250 times finer than the codes of the cache. Sums of integers know no order: what
+// a row gets depends on its own context alone.
 #pragma once
 #include "../../linear/cpu/int_simd.h"
 #include "attention_rows.h"
@@ -205,10 +205,10 @@ void attend_int8_rows(const RowSet& rows, const float* q, const Chunk<int8_t>& t
 template <>
 AttendRows<int8_t> attend_rows_for<int8_t>(int64_t count) {
 #if PF_ISA_LEVEL == PF_ISA_avx512
-  static constexpr AttendRows<int8_t> variants[] = {
-      attend_int8_rows<1>, attend_int8_rows<2>, attend_int8_rows<3>,  attend_int8_rows<4>,
-      attend_int8_rows<5>, attend_int8_rows<6>, attend_int8_rows<7>,  attend_int8_rows<8>,
-      attend_int8_rows<9>, attend_int8_rows<10>, attend_int8_rows<11>, attend_int8_rows<12>};
+  static constexpr AttendRows<int8_t> variants[] = {attend_int8_rows<1>,  attend_int8_rows<2>,  attend_int8_rows<3>,
+                                                    attend_int8_rows<4>,  attend_int8_rows<5>,  attend_int8_rows<6>,
+                                                    attend_int8_rows<7>,  attend_int8_rows<8>,  attend_int8_rows<9>,
+                                                    attend_int8_rows<10>, attend_int8_rows<11>, attend_int8_rows<12>};
 #elif PF_ISA_LEVEL == PF_ISA_avx2
   static constexpr AttendRows<int8_t> variants[] = {attend_int8_rows<1>, attend_int8_rows<2>, attend_int8_rows<3>,
                                                     attend_int8_rows<4>, attend_int8_rows<5>, attend_int8_rows<6>};

@@ -213,8 +213,7 @@ void load_tile(const PfCall& call, const AttentionParams& params, const Tile& ti
       memory.from[member.row + r] =
           input_row(call, 0, member.first_token + r / params.group()) + head * params.head_dim;
     }
-    each_row_block<T>(member.row, tile.rows_of(i),
-                      [&](int64_t row, int64_t count) { load(memory.q_own, row, count); });
+    each_row_block<T>(member.row, tile.rows_of(i), [&](int64_t row, int64_t count) { load(memory.q_own, row, count); });
   }
   if (tile.shared == 0) return;
   each_row_block<T>(0, tile.num_rows, [&](int64_t row, int64_t count) { load(memory.q_all, row, count); });

@@ -78,7 +78,7 @@ struct Chunk {
   const T* k[kSubs];  // channel d (int8: pair d of channels) of the 16 positions at k[j] + d * k_stride
   const T* v[kSubs];  // position t (int8: pair t of positions) of the 16 at v[j] + t * v_stride
   int64_t k_stride, v_stride;
-  const T* next_k[kSubs];  // keys that will be read after this chunk; null where there are none
+  const T* next_k[kSubs];       // keys that will be read after this chunk; null where there are none
   const float* k_scale[kSubs];  // int8 only: of the 16 positions
   const float* v_scale[kSubs];
 };
