@@ -119,9 +119,9 @@ std::vector<float> attend(Ops& ops, const AttentionCase& c, std::vector<float>& 
                           std::vector<float>& v) {
   const int blocks = (c.context + kBlock - 1) / kBlock;
   const PfKvShape shape = {1, kKvHeads, kDim, kBlock, blocks, c.dtype};
-  const size_t half_bytes = pf::cpu_kv_half_bytes(shape), block_bytes = 2 * kKvHeads * half_bytes;
-  std::vector<char> memory(block_bytes * static_cast<size_t>(blocks), static_cast<char>(0xff));  // no scale is a number
-  pf::CpuKvCache cache = {shape, memory.data(), block_bytes, half_bytes};
+  std::vector<char> memory(pf::cpu_kv_at(shape, nullptr).block_bytes * static_cast<size_t>(blocks),
+                           static_cast<char>(0xff));  // of unwritten scales none is a number
+  pf::CpuKvCache cache = pf::cpu_kv_at(shape, memory.data());
   std::vector<int32_t> table(static_cast<size_t>(blocks)), slots(static_cast<size_t>(c.context));
   for (int i = 0; i < blocks; ++i) table[static_cast<size_t>(i)] = blocks - 1 - i;
   for (int i = 0; i < c.context; ++i) {

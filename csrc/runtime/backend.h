@@ -18,8 +18,8 @@ extern "C" {
 #define PF_MAX_INTS 8
 #define PF_MAX_FLOATS 4
 
-// Element types of activations and of the KV cache. PF_I8 is of caches only: int8 codes with a float32 scale a token
-// and head, one for its keys and one for its values.
+// Element types of activations and of the KV cache. PF_I8 is of caches only: int8 codes with float32
+// scales, for values one a token and head, for keys one for 32 channels of these.
 typedef enum PfDType { PF_F32 = 0, PF_F16 = 1, PF_BF16 = 2, PF_I8 = 3 } PfDType;
 
 // Storage formats of a weight matrix as found in a file; row-major [rows][cols], blocks along cols.

@@ -149,7 +149,7 @@ def test_an_int8_cache_has_its_limit() -> None:
     """Above it sums of products of codes could pass int32."""
     device = make_device()
     shape = {"num_layers": 1, "kv_heads": 1, "block_size": 16, "num_blocks": 1, "dtype": "i8"}
-    assert device.kv_cache(**shape, head_dim=512).bytes == 2 * 16 * (512 + 4)
+    assert device.kv_cache(**shape, head_dim=512).bytes == 16 * (512 + 16 * 4 + 512 + 4)
     with pytest.raises(BackendError, match="head_dim of an i8 KV cache on the CPU is 513, must be at most 512"):
         device.kv_cache(**shape, head_dim=513)
 

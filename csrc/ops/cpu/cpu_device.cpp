@@ -150,9 +150,7 @@ void CpuDevice::execute(const PfCall* calls, int32_t num_calls, const PfStep& st
   });
 }
 
-size_t cpu_kv_block_bytes(const PfKvShape& shape) {
-  return 2 * static_cast<size_t>(shape.num_layers) * static_cast<size_t>(shape.kv_heads) * cpu_kv_half_bytes(shape);
-}
+size_t cpu_kv_block_bytes(const PfKvShape& shape) { return cpu_kv_at(shape, nullptr).block_bytes; }
 
 CpuKvCache* create_kv(const PfKvShape& shape) {
   if (shape.dtype != PF_F32 && shape.dtype != PF_F16 && shape.dtype != PF_I8) {
@@ -164,10 +162,8 @@ CpuKvCache* create_kv(const PfKvShape& shape) {
   if (shape.dtype == PF_I8 && shape.head_dim > kMaxInt8HeadDim) {
     refuse("head_dim of an i8 KV cache on the CPU is ", shape.head_dim, ", must be at most ", kMaxInt8HeadDim);
   }
-  const size_t block_bytes = cpu_kv_block_bytes(shape);
-  auto memory = allocate_weight_memory(block_bytes * static_cast<size_t>(shape.num_blocks));
-  return new OwnedKvCache{{shape, reinterpret_cast<char*>(memory.get()), block_bytes, cpu_kv_half_bytes(shape)},
-                          std::move(memory)};
+  auto memory = allocate_weight_memory(cpu_kv_block_bytes(shape) * static_cast<size_t>(shape.num_blocks));
+  return new OwnedKvCache{cpu_kv_at(shape, memory.get()), std::move(memory)};
 }
 
 void destroy_kv(CpuKvCache* kv) { delete static_cast<OwnedKvCache*>(kv); }

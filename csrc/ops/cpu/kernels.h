@@ -44,32 +44,41 @@ PF_DECLARE_FAMILY(norm)        // rms_norm, add_rms_norm, add
 PF_DECLARE_FAMILY(activation)  // silu_mul, gather_rows
 PF_DECLARE_FAMILY(sample)      // sample
 
+// Channels of int8 keys that share a scale: a few channels of keys are much larger than the rest.
+constexpr int kInt8KeyGroup = 32;
+// Sums of a head's products of int8 and int16 codes must stay below 2^31.
+constexpr int kMaxInt8HeadDim = 512;
+
 // The paged KV cache of the CPU: [num_blocks][num_layers][kv_heads] of a head's keys, then its values, so that a block
 // is one piece of memory and a head's keys and values in it are neighbours. With D = head_dim and B = block_size:
 //   PF_F32, PF_F16  keys [D][B] (transposed, so that 16 tokens of one channel are one vector), values [B][D]
 //   PF_I8           codes in pairs for the dot product of int16 pairs: keys [P / 2][B][2], values [B / 2][P][2] with
-//                   P = D rounded up to 16; after either its scales, float [B]: a value is code * scale of its token
+//                   P = D rounded up to 16. After them their float scales: of keys [groups of 32 channels][B], of
+//                   values [B]. What is stored is code * scale.
 struct CpuKvCache {
   PfKvShape shape;
   char* data;
   size_t block_bytes;  // of one block in all layers
-  size_t half_bytes;   // of the keys, or the values, of one head of one block
+  size_t head_bytes;   // of the keys and values of one head of one block
+  size_t key_bytes;    // of the keys alone
 
   char* keys(int64_t block, int64_t layer, int64_t head) const {
     return data + static_cast<size_t>(block) * block_bytes +
-           static_cast<size_t>(layer * shape.kv_heads + head) * 2 * half_bytes;
+           static_cast<size_t>(layer * shape.kv_heads + head) * head_bytes;
   }
-  char* values(int64_t block, int64_t layer, int64_t head) const { return keys(block, layer, head) + half_bytes; }
+  char* values(int64_t block, int64_t layer, int64_t head) const { return keys(block, layer, head) + key_bytes; }
 };
 
-// Sums of a head's products of int8 and int16 codes stay below 2^31: 516 * 127 * 32,767.
-constexpr int kMaxInt8HeadDim = 512;
-
-// Bytes of the keys, or of the values, of one head of one block.
-inline size_t cpu_kv_half_bytes(const PfKvShape& shape) {
+// A cache of that shape at `data`, which has room for num_blocks * block_bytes.
+inline CpuKvCache cpu_kv_at(const PfKvShape& shape, void* data) {
   const auto tokens = static_cast<size_t>(shape.block_size), channels = static_cast<size_t>(shape.head_dim);
-  if (shape.dtype == PF_I8) return tokens * ((channels + 15) / 16 * 16 + sizeof(float));
-  return tokens * channels * (shape.dtype == PF_F32 ? 4 : 2);
+  const size_t padded = (channels + 15) / 16 * 16, groups = (channels + kInt8KeyGroup - 1) / kInt8KeyGroup;
+  const bool int8 = shape.dtype == PF_I8;
+  const size_t half = channels * (shape.dtype == PF_F32 ? 4 : 2);
+  const size_t key_bytes = tokens * (int8 ? padded + groups * sizeof(float) : half);
+  const size_t head_bytes = key_bytes + tokens * (int8 ? padded + sizeof(float) : half);
+  const size_t block_bytes = static_cast<size_t>(shape.num_layers) * static_cast<size_t>(shape.kv_heads) * head_bytes;
+  return {shape, static_cast<char*>(data), block_bytes, head_bytes, key_bytes};
 }
 
 }  // namespace pf

@@ -39,7 +39,7 @@ class Engine(BaseEngine):
     one each, to those processors. A step computes at most
     `max_num_batched_tokens` tokens of at most `max_num_seqs` requests; `prefill_chunk` bounds one request's share.
     `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` is "float16",
-    "float32" or "int8" (half of float16's memory, read faster; codes with a scale a token and head).
+    "float32" or "int8" (half of float16's memory, read faster; codes with scales).
     `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
     requests that bring none.
 

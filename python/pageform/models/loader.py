@@ -68,12 +68,13 @@ class LoadedModel:
 
 def kv_block_bytes(config: ModelConfig, block_size: int, kv_dtype: str) -> int:
     """Bytes of one block: keys and values of `block_size` tokens in every layer."""
-    head = {
-        "float32": 4 * config.head_dim,
-        "float16": 2 * config.head_dim,
-        "int8": -(-config.head_dim // 16) * 16 + 4,  # codes, and their float32 scale
+    channels = config.head_dim
+    pair = {  # keys and values of a token in one head
+        "float32": 8 * channels,
+        "float16": 4 * channels,
+        "int8": 2 * (-(-channels // 16) * 16) + 4 * (-(-channels // 32) + 1),  # codes, and float32 scales
     }[kv_dtype]
-    return 2 * config.num_layers * config.num_kv_heads * block_size * head
+    return config.num_layers * config.num_kv_heads * block_size * pair
 
 
 def load_model(

@@ -93,18 +93,20 @@ def rope(call: ReferenceCall, step: ReferenceStep, x: Tensor, cs: Tensor) -> tup
 
 def cache_write(call: ReferenceCall, step: ReferenceStep, k: Tensor, v: Tensor) -> tuple[()]:
     """Stores row t of k and v, rounded to the cache's dtype, at slot t."""
-    for cache, rows in zip(step.kv[call.ints["layer"]], (k, v), strict=True):
+    for cache, rows, group in zip(step.kv[call.ints["layer"]], (k, v), (32, call.ints["head_dim"]), strict=True):
         block, offset = step.slots // cache.shape[1], step.slots % cache.shape[1]
         heads = rows.reshape(-1, call.ints["kv_heads"], call.ints["head_dim"])
-        cache[block, offset] = _as_int8(heads) if step.kv_dtype == "i8" else heads.to(cache.dtype)
+        cache[block, offset] = _as_int8(heads, group) if step.kv_dtype == "i8" else heads.to(cache.dtype)
     return ()
 
 
-def _as_int8(heads: Tensor) -> Tensor:
-    """What is left of [..., head_dim] as int8 codes with one scale a token and head, the largest being 127."""
-    scale = heads.abs().amax(dim=-1, keepdim=True) / 127
-    codes = torch.where(scale >= torch.finfo(torch.float32).tiny, torch.round(heads / scale), 0.0)
-    return codes * scale
+def _as_int8(heads: Tensor, group: int) -> Tensor:
+    """What is left of [..., head_dim] as int8 codes with one scale for `group` channels, the largest being 127."""
+    parts = []
+    for part in heads.split(group, dim=-1):
+        scale = part.abs().amax(dim=-1, keepdim=True) / 127
+        parts.append(torch.where(scale >= torch.finfo(torch.float32).tiny, torch.round(part / scale), 0.0) * scale)
+    return torch.cat(parts, dim=-1)
 
 
 def attention(call: ReferenceCall, step: ReferenceStep, q: Tensor) -> tuple[Tensor]:

@@ -5,6 +5,7 @@
 // round at 2^-16 of the largest, some 250 times finer than the codes of the cache. Sums of integers know no order: what
 // a row gets depends on its own context alone.
 #pragma once
+#include "../../cpu/kernels.h"
 #include "../../linear/cpu/int_simd.h"
 #include "attention_rows.h"
 
@@ -89,36 +90,44 @@ void load_queries<int8_t>(const float* const* rows, int64_t count, int64_t head_
   }
 }
 
-// As `score`: scores[r][16 j ...] for J vectors of positions from j on.
+// As `score`: scores[r][16 j ...] for J vectors of positions from j on. The sums of groups of channels are added in
+// ascending order, times the scales of the keys.
 template <int R, int J>
 PF_INLINE void score_int8(const int16_t* q, const float* q_scale, const Chunk<int8_t>& chunk, int j, int64_t head_dim,
                           float* scores) {
-  Ints acc[R][J];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int i = 0; i < J; ++i) acc[r][i] = zero_ints();
+  constexpr int64_t kPairs = kInt8KeyGroup / 2;
   const int64_t pairs = (head_dim + 1) / 2;
-  for (int64_t p = 0; p < pairs; ++p) {
-    Shorts k[J];
+  for (int64_t first = 0; first < pairs; first += kPairs) {
+    const int64_t last = first + kPairs < pairs ? first + kPairs : pairs;
+    Ints acc[R][J];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int i = 0; i < J; ++i) acc[r][i] = zero_ints();
+    for (int64_t p = first; p < last; ++p) {
+      Shorts k[J];
+#pragma GCC unroll 4
+      for (int i = 0; i < J; ++i) {
+        k[i] = widen(chunk.k[j + i] + p * chunk.k_stride);
+        __builtin_prefetch(chunk.v[j + i] + p * 2 * kSub);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const Shorts x = repeat2(q + (p * R + r) * 2);
+#pragma GCC unroll 4
+        for (int i = 0; i < J; ++i) acc[r][i] = add_dot2(acc[r][i], k[i], x);
+      }
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < J; ++i) {
-      k[i] = widen(chunk.k[j + i] + p * chunk.k_stride);
-      __builtin_prefetch(chunk.v[j + i] + p * 2 * kSub);
-    }
+      const F16x k_scale = load(chunk.k_scale[j + i] + first / kPairs * chunk.k_scale_stride);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Shorts x = repeat2(q + (p * R + r) * 2);
-#pragma GCC unroll 4
-      for (int i = 0; i < J; ++i) acc[r][i] = add_dot2(acc[r][i], k[i], x);
-    }
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < J; ++i) {
-    const F16x k_scale = load(chunk.k_scale[j + i]);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      store(scores + r * kChunk + (j + i) * kSub, mul(mul(to_float(acc[r][i]), k_scale), set1(q_scale[r])));
+      for (int r = 0; r < R; ++r) {
+        float* s = scores + r * kChunk + (j + i) * kSub;
+        const F16x part = mul(to_float(acc[r][i]), k_scale);
+        const F16x sum = first == 0 ? part : add(load(s), part);
+        store(s, last == pairs ? mul(sum, set1(q_scale[r])) : sum);
+      }
     }
   }
 }
@@ -150,9 +159,9 @@ PF_INLINE void accumulate_int8(const int16_t* codes, const float* scale, const f
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) acc[r][i] = zero_ints();
   for (int64_t t = from & ~int64_t{1}; t < to; t += 2) {
-    const int8_t* v = chunk.v[t / kSub] + t % kSub / 2 * chunk.v_stride + 2 * channel;
-    __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub / 2 * chunk.v_stride + 2 * channel);
-    if (D > 2) __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub / 2 * chunk.v_stride + 2 * channel + 64);
+    const int64_t at = t % kSub / 2 * chunk.v_stride + 2 * channel;
+    const int8_t* v = chunk.v[t / kSub] + at;
+    for (int line = 0; line < D * 32; line += 64) __builtin_prefetch(chunk.next_k[t / kSub] + at + line);
     Shorts x[D];
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) x[i] = widen(v + i * 32);

@@ -234,6 +234,7 @@ Chunk<T> make_chunk(const PfStep& step, const AttentionParams& params, int64_t s
   chunk.last = static_cast<int>(end - base < kChunk ? (end - base + kSub - 1) / kSub : kSubs);
   chunk.k_stride = kInt8 ? 2 * block_size : block_size;
   chunk.v_stride = kInt8 ? 2 * channels : channels;
+  chunk.k_scale_stride = block_size;
   for (int j = chunk.first; j < chunk.last; ++j) {
     const int64_t position = base + j * kSub, offset = position % block_size;
     const int32_t block = table[position / block_size];

@@ -78,9 +78,10 @@ struct Chunk {
   const T* k[kSubs];  // channel d (int8: pair d of channels) of the 16 positions at k[j] + d * k_stride
   const T* v[kSubs];  // position t (int8: pair t of positions) of the 16 at v[j] + t * v_stride
   int64_t k_stride, v_stride;
-  const T* next_k[kSubs];       // keys that will be read after this chunk; null where there are none
-  const float* k_scale[kSubs];  // int8 only: of the 16 positions
-  const float* v_scale[kSubs];
+  const T* next_k[kSubs];       // keys that will be read after this chunk, or any
+  const float* k_scale[kSubs];  // int8 only: of the first group of channels of the 16 positions
+  const float* v_scale[kSubs];  // int8 only: of the 16 positions
+  int64_t k_scale_stride;       // from one group of channels to the next
 };
 
 // Floats of one query row as attend_rows reads it: [head_dim][R] for a block of R rows, or what int8 makes of it.
@@ -167,9 +168,11 @@ PF_INLINE void accumulate(const float* weights, const float* rescale, const Chun
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) acc[r][i] = mul(load(o + r * stride + channel + i * 16), set1(rescale[r]));
   for (int64_t t = from; t < to; ++t) {
-    const T* v = chunk.v[t / kSub] + t % kSub * chunk.v_stride + channel;
-    __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub * chunk.v_stride + channel);
-    if (D * 16 * sizeof(T) > 64) __builtin_prefetch(chunk.next_k[t / kSub] + t % kSub * chunk.v_stride + channel + 32);
+    const int64_t at = t % kSub * chunk.v_stride + channel;
+    const T* v = chunk.v[t / kSub] + at;
+    for (size_t line = 0; line < D * 16 * sizeof(T); line += 64) {
+      __builtin_prefetch(chunk.next_k[t / kSub] + at + line / sizeof(T));
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) {
       const F16x x = kPartial ? load_kv_partial(v, width) : load_kv(v + i * 16);

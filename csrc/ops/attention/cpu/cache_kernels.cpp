@@ -4,6 +4,7 @@
 
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
+#include "../../cpu/kernels.h"
 #include "../../linear/cpu/int_simd.h"
 #include "../attention.h"
 #include "attention_ops.h"
@@ -37,22 +38,22 @@ void write_head(const CpuKvCache& cache, int64_t offset, const float* k, const f
   }
 }
 
-// Calls put(channel, code) for the codes of a head's `dim` values and gives back their scale: the largest magnitude is
-// 127 times it. Where a value is no finite number the scale is none either.
+// Calls put(channel, code) for the codes of `count` values and gives back their scale: the largest magnitude is 127
+// times it. Where a value is no finite number the scale is none either.
 template <class Put>
-PF_INLINE float quantize(const float* x, int64_t dim, Put&& put) {
-  const auto sixteen = [&](int64_t d) { return dim - d >= 16 ? load(x + d) : load_partial(x + d, dim - d, 0.0f); };
+PF_INLINE float quantize(const float* x, int64_t count, Put&& put) {
+  const auto sixteen = [&](int64_t d) { return count - d >= 16 ? load(x + d) : load_partial(x + d, count - d, 0.0f); };
   uint32_t largest = 0;
-  for (int64_t d = 0; d < dim; d += 16) {
+  for (int64_t d = 0; d < count; d += 16) {
     const uint32_t bits = largest_magnitude(sixteen(d), zero());
     if (bits > largest) largest = bits;
   }
   const float scale = bits_to_float(largest) / 127.0f;
   const bool usable = scale >= FLT_MIN && scale < INFINITY;  // below, quotients could exceed 127
-  for (int64_t d = 0; d < dim; d += 16) {
+  for (int64_t d = 0; d < count; d += 16) {
     int8_t codes[16] = {};
     if (usable) store_rounded(codes, div(sixteen(d), set1(scale)));
-    const int64_t n = dim - d < 16 ? dim - d : 16;
+    const int64_t n = count - d < 16 ? count - d : 16;
     for (int64_t i = 0; i < n; ++i) put(d + i, codes[i]);
   }
   return scale;
@@ -61,14 +62,18 @@ PF_INLINE float quantize(const float* x, int64_t dim, Put&& put) {
 void write_int8_head(const CpuKvCache& cache, int64_t offset, const float* k, const float* v, char* keys,
                      char* values) {
   const int64_t block_size = cache.shape.block_size, dim = cache.shape.head_dim, channels = (dim + 15) / 16 * 16;
-  int8_t* k_block = reinterpret_cast<int8_t*>(keys) + 2 * offset;
   int8_t* v_block = reinterpret_cast<int8_t*>(values) + offset / 2 * 2 * channels + offset % 2;
-  float k_scale = quantize(k, dim, [&](int64_t d, int8_t code) { k_block[d / 2 * 2 * block_size + d % 2] = code; });
   const float v_scale = quantize(v, dim, [&](int64_t d, int8_t code) { v_block[2 * d] = code; });
-  // Values that are no numbers must show in whoever sees them; codes of weights would hide it, scores do not.
-  if (!(v_scale < INFINITY)) k_scale = NAN;
-  reinterpret_cast<float*>(keys + channels * block_size)[offset] = k_scale;
   reinterpret_cast<float*>(values + channels * block_size)[offset] = v_scale;
+  for (int64_t first = 0; first < dim; first += kInt8KeyGroup) {
+    int8_t* k_block = reinterpret_cast<int8_t*>(keys) + first * block_size + 2 * offset;
+    const int64_t count = dim - first < kInt8KeyGroup ? dim - first : kInt8KeyGroup;
+    float scale =
+        quantize(k + first, count, [&](int64_t d, int8_t code) { k_block[d / 2 * 2 * block_size + d % 2] = code; });
+    // Values that are no numbers must show in whoever sees them; codes of weights would hide it, scores do not.
+    if (!(v_scale < INFINITY)) scale = NAN;
+    reinterpret_cast<float*>(keys + channels * block_size)[first / kInt8KeyGroup * block_size + offset] = scale;
+  }
 }
 
 }  // namespace
