@@ -12,8 +12,9 @@ namespace pf {
 
 class Device {
  public:
-  // `isa` as in PfDeviceConfig. Throws BackendError (unknown backend, instruction set that the machine lacks).
-  Device(const std::string& backend_path, int num_threads, const std::string& isa);
+  // `isa` and `index` as in PfDeviceConfig. Throws BackendError (unknown backend, instruction set that the machine
+  // lacks, no such device).
+  Device(const std::string& backend_path, int num_threads, const std::string& isa, int index = 0);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -36,7 +37,12 @@ class DeviceMemory {
   ~DeviceMemory();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
+  // Of the device: only it may look there.
   char* data() const { return static_cast<char*>(data_); }
+
+  // Copies to and from an address within this memory.
+  void write(void* to, const void* from, size_t bytes) const;
+  void read(void* to, const void* from, size_t bytes) const;
 
  private:
   std::shared_ptr<Device> device_;

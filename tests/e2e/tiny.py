@@ -11,10 +11,17 @@ import numpy as np
 
 
 def write_tiny_llama(
-    folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, positions: int = 512, words: Sequence[str] = ()
+    folder: Path,
+    layers: int = 2,
+    hidden: int = 32,
+    seed: int = 0,
+    positions: int = 512,
+    words: Sequence[str] = (),
+    head_dim: int | None = None,
 ) -> Path:
     """Writes config.json, model.safetensors and tokenizer.json (256 bytes, three special tokens, and `words`, which
-    decoding may use and encoding doesn't)."""
+    decoding may use and encoding doesn't). There are four heads and two KV heads, of hidden / 4 channels if `head_dim`
+    says nothing else."""
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
@@ -29,7 +36,7 @@ def write_tiny_llama(
     tokenizer.save(str(folder / "tokenizer.json"))
 
     size, heads, kv_heads, inner = len(vocab), 4, 2, 2 * hidden
-    dim = hidden // heads
+    dim = head_dim or hidden // heads
     config: dict[str, Any] = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -39,6 +46,7 @@ def write_tiny_llama(
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
+        "head_dim": dim,
         "max_position_embeddings": positions,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
@@ -62,10 +70,10 @@ def write_tiny_llama(
         tensors |= {
             prefix + "input_layernorm.weight": np.ones(hidden, np.float32),
             prefix + "post_attention_layernorm.weight": np.ones(hidden, np.float32),
-            prefix + "self_attn.q_proj.weight": matrix(hidden, hidden),
+            prefix + "self_attn.q_proj.weight": matrix(heads * dim, hidden),
             prefix + "self_attn.k_proj.weight": matrix(kv_heads * dim, hidden),
             prefix + "self_attn.v_proj.weight": matrix(kv_heads * dim, hidden),
-            prefix + "self_attn.o_proj.weight": matrix(hidden, hidden),
+            prefix + "self_attn.o_proj.weight": matrix(hidden, heads * dim),
             prefix + "mlp.gate_proj.weight": matrix(inner, hidden),
             prefix + "mlp.up_proj.weight": matrix(inner, hidden),
             prefix + "mlp.down_proj.weight": matrix(hidden, inner),
