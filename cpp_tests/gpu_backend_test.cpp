@@ -62,7 +62,7 @@ TEST(GpuBackend, SaysWhatItIs) {
   const auto device = simt();
   EXPECT_STREQ(device->backend().name, "simt");
   EXPECT_NE(std::string(device->backend().device_describe(device->handle())).find("emulated"), std::string::npos);
-  EXPECT_EQ(failure_of([] { Device(PF_SIMT_BACKEND_PATH, 1, "auto", 1); }),
+  EXPECT_EQ(failure_of([] { Device(PF_SIMT_BACKEND_PATH, 1, "auto", {}, 1); }),
             "simt backend, creating a device: the emulator has one device, not number 1");
 }
 

@@ -12,9 +12,10 @@ namespace pf {
 
 class Device {
  public:
-  // `isa` and `index` as in PfDeviceConfig. Throws BackendError (unknown backend, instruction set that the machine
-  // lacks, no such device).
-  Device(const std::string& backend_path, int num_threads, const std::string& isa, int index = 0);
+  // `isa`, `cores` and `index` as in PfDeviceConfig. Throws BackendError (unknown backend; an instruction set that the
+  // machine lacks, a core that this process may not use, no such device).
+  Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores = {},
+         int index = 0);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
