@@ -64,6 +64,8 @@ TEST(GpuBackend, SaysWhatItIs) {
   EXPECT_NE(std::string(device->backend().device_describe(device->handle())).find("emulated"), std::string::npos);
   EXPECT_EQ(failure_of([] { Device(PF_SIMT_BACKEND_PATH, 1, "auto", {}, 1); }),
             "simt backend, creating a device: the emulator has one device, not number 1");
+  EXPECT_NE(failure_of([] { Device(PF_SIMT_BACKEND_PATH, 1, "auto", {0}); }).find("pinned to cores"),
+            std::string::npos);
 }
 
 TEST(GpuBackend, RefusesAProgramWithAnOpThatItLacks) {

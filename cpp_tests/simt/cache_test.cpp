@@ -109,9 +109,8 @@ std::string run_rope_cache(Device& device, const Shape& s) {
 }
 
 TEST(SimtCache, RopeAndCacheWrite) {
-  for (const Shape& s :
-       {Shape{6, 2, 64, 64, false}, Shape{3, 3, 80, 32, false}, Shape{4, 1, 96, 96, true}, Shape{2, 2, 20, 12, true},
-                         Shape{2, 0, 64, 64, false}, Shape{0, 2, 64, 0, false}}) {
+  for (const Shape& s : {Shape{6, 2, 64, 64, false}, Shape{3, 3, 80, 32, false}, Shape{4, 1, 96, 96, true},
+                         Shape{2, 2, 20, 12, true}, Shape{2, 0, 64, 64, false}, Shape{0, 2, 64, 0, false}}) {
     expect_right([&](Device& d) { return run_rope_cache<float, float>(d, s); });
     expect_right([&](Device& d) { return run_rope_cache<f16, f16>(d, s); });
     expect_right([&](Device& d) { return run_rope_cache<bf16, bf16>(d, s); });

@@ -12,8 +12,8 @@ namespace {
 using gpu::GpuProgram;
 
 TEST(SimtGpuProgram, BucketsAreFewAndNeverAboveTheLargestStep) {
-  const std::vector<std::pair<int, int>> wanted = {{1, 1},   {2, 2},   {3, 4},   {4, 4},   {5, 8},
-                                                   {8, 8},   {9, 16},  {16, 16}, {17, 24}, {33, 40}};
+  const std::vector<std::pair<int, int>> wanted = {{1, 1}, {2, 2},  {3, 4},   {4, 4},   {5, 8},
+                                                   {8, 8}, {9, 16}, {16, 16}, {17, 24}, {33, 40}};
   for (const auto& [seqs, bucket] : wanted) EXPECT_EQ(gpu::bucket_of(seqs, 64), bucket) << seqs;
   EXPECT_EQ(gpu::bucket_of(5, 6), 6);
   EXPECT_EQ(gpu::bucket_of(6, 6), 6);

@@ -15,9 +15,9 @@
 namespace pf::gpu {
 
 struct PoolStats {
-  size_t used = 0;      // by pieces handed out, rounded up
+  size_t used = 0;       // by pieces handed out, rounded up
   size_t most_used = 0;  // at any time
-  size_t reserved = 0;  // taken from the runtime
+  size_t reserved = 0;   // taken from the runtime
 };
 
 class MemoryPool {

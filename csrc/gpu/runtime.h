@@ -7,9 +7,9 @@
 //   runtime.copy_out(values, x, bytes, stream);
 //   runtime.synchronize(stream);
 //
-// Owns its streams and events; memory and graphs are released by whoever made them. One runtime per device, used by one thread
-// at a time. Every failure is a std::runtime_error with the driver's words. The emulator runs what is asked for at
-// once, which every order of streams allows: it does not find a wait that is missing between streams.
+// Owns its streams and events; memory and graphs are released by whoever made them. One runtime per device, used by one
+// thread at a time. Every failure is a std::runtime_error with the driver's words. The emulator runs what is asked for
+// at once, which every order of streams allows: it does not find a wait that is missing between streams.
 #pragma once
 #include <stddef.h>
 

@@ -38,8 +38,8 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
-  // Checks the step, runs it, blocks until done. `step.kv` and `step.program` are set here. std::invalid_argument for a bad step, in which
-  // case nothing has happened; BackendError when the backend fails.
+  // Checks the step, runs it, blocks until done. `step.kv` and `step.program` are set here. std::invalid_argument for a
+  // bad step, in which case nothing has happened; BackendError when the backend fails.
   void run(PfStep step);
 
   // Values of an external input, used by every following run; their rows must be those of the step.

@@ -121,7 +121,7 @@ def test_a_cache_of_half_floats(tiny: Path) -> None:
 def test_models_without_kernels_are_refused(tmp_path: Path) -> None:
     require_simt()
     folder = write_tiny_llama(tmp_path / "narrow", layers=1, hidden=32)
-    with pytest.raises(BackendError, match="simt backend.*the model's have 8"):
+    with pytest.raises(BackendError, match=r"simt backend.*the model's have 8"):
         Engine(folder, device="simt", **OPTIONS)
 
 

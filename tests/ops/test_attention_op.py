@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from pageform import _native
 
-
 HEAD_DIMS = {"cpu": [4, 16, 20, 32, 64, 80, 128, 256], "simt": [64, 80, 128, 256]}
 too_long = pytest.mark.cpu_only(reason="contexts of several splits take long there; cpp_tests/simt has them")
 

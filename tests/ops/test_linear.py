@@ -110,9 +110,7 @@ def test_embed(device: _native.Device, data: st.DataObject, count: int, seed: in
 
 @drawn
 @given(data=st.data(), rows=st.integers(2, 40), seed=SEED)
-def test_a_row_does_not_depend_on_the_others(
-    device: _native.Device, data: st.DataObject, rows: int, seed: int
-) -> None:
+def test_a_row_does_not_depend_on_the_others(device: _native.Device, data: st.DataObject, rows: int, seed: int) -> None:
     matrix = data.draw(matrices_of(device))
     outs, cols = matrix.values.shape
     x = activations(seed, rows, cols)

@@ -37,8 +37,14 @@ def test_the_reference_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "cuda",
-            ["device='cuda'", "not installed", "NVIDIA", "libpageform_cuda.so", "'pageform.backends' entry point"]
-            + ['pip install "pageform[cuda]"'],
+            [
+                "device='cuda'",
+                "not installed",
+                "NVIDIA",
+                "libpageform_cuda.so",
+                "'pageform.backends' entry point",
+                'pip install "pageform[cuda]"',
+            ],
         ),
         ("cuda:1", ["device='cuda:1'", "NVIDIA"]),
         ("rocm", ["AMD", 'pip install "pageform[rocm]"']),

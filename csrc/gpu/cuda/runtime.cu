@@ -141,7 +141,9 @@ Graph* Runtime::end_capture(Stream stream) {
   return graph.release();
 }
 
-void Runtime::launch(const Graph* graph, Stream stream) { check(PF_API(GraphLaunch)(graph->handle, stream), "a graph"); }
+void Runtime::launch(const Graph* graph, Stream stream) {
+  check(PF_API(GraphLaunch)(graph->handle, stream), "a graph");
+}
 
 void Runtime::destroy(Graph* graph) {
   static_cast<void>(PF_API(GraphExecDestroy)(graph->handle));

@@ -98,8 +98,8 @@ struct Options {
   uint64_t spin_limit = 2'000'000;      // turns of spin loops in one launch before it counts as livelock
   uint64_t access_limit = 200'000'000;  // tracked accesses, likewise: a loop that waits for nobody
   std::optional<SyncSite> drop;         // the mutant to run
-  bool guard = false;                   // a host that touches the device's memory itself ends with a segmentation fault;
-                                        // to be set before the first allocation
+  bool guard = false;  // a host that touches the device's memory itself ends with a segmentation fault;
+                       // to be set before the first allocation
 };
 
 struct Dim3 {
@@ -126,8 +126,8 @@ class Device {
   void read(void* to, const void* from, size_t bytes) const;
   void fill(void* to, int byte, size_t bytes);
 
-  // Between the two, a launch runs nothing: its kernel and a copy of its arguments are kept, to be run in this order any
-  // number of times. Nothing may be copied or filled meanwhile (std::logic_error).
+  // Between the two, a launch runs nothing: its kernel and a copy of its arguments are kept, to be run in this order
+  // any number of times. Nothing may be copied or filled meanwhile (std::logic_error).
   using Recording = std::vector<std::function<void()>>;
   void start_recording();
   Recording stop_recording();

@@ -1,11 +1,12 @@
-// The C interface of the GPU backend, one source for CUDA, HIP and the emulator: PF_GPU_BACKEND is its name. Every entry
-// point turns exceptions into a code and a message.
+// The C interface of the GPU backend, one source for CUDA, HIP and the emulator: PF_GPU_BACKEND is its name. Every
+// entry point turns exceptions into a code and a message.
 #include <exception>
 #include <memory>
 #include <new>
 #include <string>
 
 #include "../../runtime/backend.h"
+#include "../../runtime/errors.h"
 #include "gpu_device.h"
 
 namespace pf::gpu {
@@ -36,7 +37,10 @@ GpuKvCache* kv_of(PfKvCache* kv) { return reinterpret_cast<GpuKvCache*>(kv); }
 const char* last_error() { return last_error_text.c_str(); }
 
 int device_create(const PfDeviceConfig* config, PfDevice** out) {
-  return guarded([&] { *out = reinterpret_cast<PfDevice*>(std::make_unique<GpuDevice>(config->index).release()); });
+  return guarded([&] {
+    if (config->num_cores > 0) refuse("threads of the CPU's backend can be pinned to cores, a GPU has none");
+    *out = reinterpret_cast<PfDevice*>(std::make_unique<GpuDevice>(config->index).release());
+  });
 }
 void device_destroy(PfDevice* device) { delete device_of(device); }
 const char* device_describe(PfDevice* device) { return device_of(device)->description().c_str(); }
@@ -61,7 +65,7 @@ int weight_pack(PfDevice* device, const PfWeightPart* parts, int32_t num_parts, 
 void weight_destroy(PfDevice* device, PfWeight* weight) {
   static_cast<void>(guarded([&] { device_of(device)->release(weight_of(weight)); }));
 }
-size_t weight_bytes(const PfWeight* weight) { return weight_of(weight).bytes(); }
+size_t weight_bytes(const PfWeight* weight) { return weight_of(weight).bytes; }
 int weight_dequantize(PfDevice* device, const PfWeight* weight, int64_t row, int64_t rows, float* out) {
   return guarded([&] { device_of(device)->fetch_rows(weight_of(weight), row, rows, out); });
 }

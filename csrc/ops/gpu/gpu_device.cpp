@@ -58,15 +58,13 @@ GpuWeight* GpuDevice::pack(const PfWeightPart* parts, int32_t num_parts) {
 void GpuDevice::release(GpuWeight* weight) {
   if (weight == nullptr) return;
   const auto inside = enter();
-  memory_.release(weight->values);
+  memory_.release(weight->data);
   delete weight;
 }
 
 void GpuDevice::fetch_rows(const GpuWeight& weight, int64_t row, int64_t rows, float* out) {
   const auto inside = enter();
-  runtime_.copy_out(out, weight.values + row * weight.cols, static_cast<size_t>(rows * weight.cols) * sizeof(float),
-                    stream_);
-  runtime_.synchronize(stream_);
+  fetch_gpu_rows(runtime_, stream_, weight, row, rows, out);
 }
 
 size_t gpu_kv_block_bytes(const PfKvShape& shape) {

@@ -1,5 +1,5 @@
-// A device of the GPU backend: one GPU, or the emulated one, with a stream, a pool of memory, and what it keeps for each
-// program. Used by one thread at a time.
+// A device of the GPU backend: one GPU, or the emulated one, with a stream, a pool of memory, and what it keeps for
+// each program. Used by one thread at a time.
 #pragma once
 #include <memory>
 #include <mutex>

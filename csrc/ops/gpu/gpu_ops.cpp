@@ -22,8 +22,16 @@ const GpuWeight& weight_of(const PfCall& call) { return *reinterpret_cast<const 
 
 void launch_embed(const PfCall& call, const GpuStep& step, Stream stream) {
   const GpuWeight& weight = weight_of(call);
-  embed<float>(weight.values, weight.rows, step.token_ids, output(call, 0), call.out[0].stride, call.out[0].rows,
-               weight.cols, static_cast<float>(call.floats[0]), stream);
+  float* const y = output(call, 0);
+  const int64_t stride = call.out[0].stride, tokens = call.out[0].rows;
+  const auto scale = static_cast<float>(call.floats[0]);
+  if (weight.is_plain()) {
+    embed<float>(reinterpret_cast<const float*>(weight.data), weight.rows, step.token_ids, y, stride, tokens,
+                 weight.cols, scale, stream);
+  } else {
+    embed_packed<float>(reinterpret_cast<const uint8_t*>(weight.data), weight.layout, weight.rows, step.token_ids, y,
+                        stride, tokens, weight.cols, scale, stream);
+  }
 }
 
 void launch_linear(const PfCall& call, const GpuStep&, Stream stream) {
@@ -31,7 +39,8 @@ void launch_linear(const PfCall& call, const GpuStep&, Stream stream) {
   LinearArgs<float> args;
   args.x = input(call, 0);
   args.x_stride = call.in[0].stride;
-  args.weight.data = weight.values;
+  args.weight.data = weight.data;
+  args.weight.layout = weight.layout;
   args.weight.n = weight.rows;
   args.weight.k = args.weight.stride = weight.cols;
   args.y = output(call, 0);

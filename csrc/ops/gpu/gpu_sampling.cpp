@@ -18,8 +18,9 @@ class Packing {
   void add(const T*& pointer, int64_t count) {
     if (pointer == nullptr) return;
     const size_t bytes = static_cast<size_t>(count) * sizeof(T);
-    arrays_.push_back({&pointer, pointer, transfer_.add(bytes), bytes,
-                       [](void* field, char* device) { *static_cast<const T**>(field) = reinterpret_cast<T*>(device); }});
+    arrays_.push_back({&pointer, pointer, transfer_.add(bytes), bytes, [](void* field, char* device) {
+                         *static_cast<const T**>(field) = reinterpret_cast<T*>(device);
+                       }});
   }
 
   void pack() {

@@ -60,7 +60,7 @@ class BackendSpec:
 
 def builtin_backends() -> dict[str, Path]:
     """Libraries that came with this installation, and those in the folders of PAGEFORM_BACKEND_PATH, by name."""
-    found = {}
+    found: dict[str, Path] = {}
     for folder in _folders():
         for path in sorted(folder.glob("libpageform_*.so")):
             found.setdefault(path.stem.removeprefix("libpageform_"), path)
@@ -112,8 +112,8 @@ def _why_missing(name: str) -> str:
     plugin = _PLUGINS[name]
     folders = " and ".join(str(folder) for folder in _folders())
     why = (
-        f"the {name} backend is not installed (it needs {plugin.needs}): there is no libpageform_{name}.so in {folders} "
-        f"and no package that offers {name!r} as a {ENTRY_POINT_GROUP!r} entry point"
+        f"the {name} backend is not installed (it needs {plugin.needs}): libpageform_{name}.so is not in {folders} and "
+        f"no package offers {name!r} as a {ENTRY_POINT_GROUP!r} entry point"
     )
     if plugin.driver and not any(Path(file).exists() for file in plugin.driver):
         why += f"; nor is there a driver for {plugin.needs} on this machine"
