@@ -21,6 +21,7 @@
   } while (0)
 #define GPU_PLANTED(name) false
 #define GPU_HAS_MMA 0
+#define GPU_HAS_FP8_MMA 0
 
 namespace pf::gpu {
 
@@ -81,6 +82,7 @@ GPU_DEVICE T shuffle_down(T value, int delta) {
   return __shfl_down(value, static_cast<unsigned>(delta));
 }
 GPU_DEVICE uint64_t ballot(bool predicate) { return __ballot(predicate); }
+GPU_DEVICE int popcount(uint64_t bits) { return __popcll(bits); }
 
 template <class T>
 GPU_DEVICE T atomic_add(T* p, T value) {
