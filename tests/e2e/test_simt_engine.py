@@ -9,12 +9,13 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 from simt_library import require_simt
-from tiny import write_tiny_llama
+from tiny import write_tiny_gguf, write_tiny_llama
 
 from pageform import Completion, Engine, SamplingParams
-from pageform.core.errors import BackendError, ParameterError
+from pageform.core.errors import BackendError, ModelFileError, ParameterError
 
-GREEDY = SamplingParams(temperature=0, max_tokens=10, ignore_eos=True)
+SLOW = pytest.mark.slow
+GREEDY = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
 PREFIX = "One beginning that they share. "
 PROMPTS = [PREFIX + "And its end.", PREFIX + "Another end, a little longer.", "Alone."]
 OPTIONS: dict[str, Any] = {
@@ -116,6 +117,31 @@ def test_a_cache_of_half_floats(tiny: Path) -> None:
         got = ids(engine.generate(PROMPTS, GREEDY))
     with Engine(tiny, device="cpu", **options) as engine:
         assert got == ids(engine.generate(PROMPTS, GREEDY))
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", pytest.param("Q4_0", marks=SLOW), pytest.param("Q4_1", marks=SLOW)])
+def test_quantized_weights_give_the_tokens_of_what_they_stand_for(tmp_path: Path, kind: str) -> None:
+    """A GPU multiplies their exact values with float32 activations, as the CPU does with dtype="float32"."""
+    require_simt()
+    model = write_tiny_gguf(tmp_path / "tiny.gguf", kind)
+    prompts = [[5, 100, 17, 40], [9] * 20]
+    options = {**OPTIONS, "tokenizer": None}
+    sampling = GREEDY.with_(max_tokens=6)
+    with Engine(model, device="cpu", **options) as engine:
+        expected, full_bytes = ids(engine.generate(prompts, sampling)), engine.stats().weight_bytes
+    with Engine(model, device="simt", **{**options, "dtype": "auto"}) as engine:
+        assert ids(engine.generate(prompts, sampling)) == expected
+        assert engine.stats().weight_bytes < 0.3 * full_bytes
+    with Engine(model, device="simt", **options) as engine:
+        assert ids(engine.generate(prompts[:1], sampling)) == expected[:1]
+        assert engine.stats().weight_bytes == full_bytes
+
+
+def test_weights_without_kernels_are_refused(tmp_path: Path) -> None:
+    require_simt()
+    model = write_tiny_gguf(tmp_path / "tiny.gguf", "Q5_0")
+    with pytest.raises((BackendError, ModelFileError), match=r"q8_0|Q5_0"):
+        Engine(model, device="simt", **{**OPTIONS, "tokenizer": None, "dtype": "auto"})
 
 
 def test_models_without_kernels_are_refused(tmp_path: Path) -> None:

@@ -80,3 +80,48 @@ def write_tiny_llama(
         }
     save_file(tensors, str(folder / "model.safetensors"))
     return folder
+
+
+def write_tiny_gguf(
+    path: Path, kind: str, layers: int = 1, hidden: int = 64, head_dim: int = 64, seed: int = 0
+) -> Path:
+    """A random Llama of four heads and two KV heads whose matrices are of one quantized kind, such as "Q8_0". It has
+    256 tokens and no tokenizer."""
+    import gguf
+
+    heads, kv_heads, inner, vocab = 4, 2, 2 * hidden, 256
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(layers)
+    writer.add_context_length(512)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_vocab_size(vocab)
+    writer.add_layer_norm_rms_eps(1e-5)
+    rng = np.random.default_rng(seed)
+    shapes = {"token_embd": (vocab, hidden), "output": (vocab, hidden)}
+    for i in range(layers):
+        shapes |= {
+            f"blk.{i}.attn_q": (heads * head_dim, hidden),
+            f"blk.{i}.attn_k": (kv_heads * head_dim, hidden),
+            f"blk.{i}.attn_v": (kv_heads * head_dim, hidden),
+            f"blk.{i}.attn_output": (hidden, heads * head_dim),
+            f"blk.{i}.ffn_gate": (inner, hidden),
+            f"blk.{i}.ffn_up": (inner, hidden),
+            f"blk.{i}.ffn_down": (hidden, inner),
+        }
+    quantized = gguf.GGMLQuantizationType[kind]
+    for name, (rows, cols) in shapes.items():
+        values = (rng.standard_normal((rows, cols)) * 2.0 / np.sqrt(cols)).astype(np.float32)
+        writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, quantized), raw_dtype=quantized)
+    for name in ["output_norm", *(f"blk.{i}.{part}_norm" for i in range(layers) for part in ("attn", "ffn"))]:
+        writer.add_tensor(f"{name}.weight", np.ones(hidden, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

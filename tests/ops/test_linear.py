@@ -36,7 +36,15 @@ def float_matrices(draw: st.DrawFn) -> StoredMatrix:
 
 def matrices_of(device: _native.Device) -> st.SearchStrategy[StoredMatrix]:
     """Matrices in all formats that the device takes."""
-    return float_matrices() if device.name == "simt" else st.one_of(quantized_matrices(), float_matrices())
+    return st.one_of(packed_on_gpu() if device.name == "simt" else quantized_matrices(), float_matrices())
+
+
+@st.composite
+def packed_on_gpu(draw: st.DrawFn) -> StoredMatrix:
+    """Parts of one of the formats that a GPU keeps packed."""
+    kind = draw(st.sampled_from(["q8_0", "q4_0", "q4_1"]))
+    rows = draw(st.lists(PART_ROWS, min_size=1, max_size=3))
+    return stored_matrix([(kind, count) for count in rows], 32 * draw(st.integers(1, 12)), draw(SEED))
 
 
 def activations(seed: int, rows: int, cols: int) -> np.ndarray:
@@ -57,7 +65,7 @@ def test_packing_keeps_every_value(device: _native.Device, data: st.DataObject) 
     np.testing.assert_array_equal(weight.dequantize(last, 1), matrix.values[last:])
 
 
-@pytest.mark.cpu_only(reason="quantized weights")
+@pytest.mark.cpu_only(reason="activations are quantized on the CPU alone")
 @drawn
 @given(matrix=quantized_matrices(), rows=ROWS, seed=SEED, biased=st.booleans())
 def test_quantized_linear(device: _native.Device, matrix: StoredMatrix, rows: int, seed: int, biased: bool) -> None:
@@ -81,8 +89,10 @@ def test_quantized_linear(device: _native.Device, matrix: StoredMatrix, rows: in
 
 
 @drawn
-@given(matrix=float_matrices(), rows=ROWS, seed=SEED, biased=st.booleans())
-def test_float_linear(device: _native.Device, matrix: StoredMatrix, rows: int, seed: int, biased: bool) -> None:
+@given(data=st.data(), rows=ROWS, seed=SEED, biased=st.booleans())
+def test_float_linear(device: _native.Device, data: st.DataObject, rows: int, seed: int, biased: bool) -> None:
+    # A GPU multiplies the exact values of packed weights too: only the CPU quantizes activations for them.
+    matrix = data.draw(float_matrices() if device.name == "cpu" else matrices_of(device))
     outs, cols = matrix.values.shape
     x = activations(seed, rows, cols)
     bias = np.random.default_rng(seed).standard_normal(outs).astype(np.float32) if biased else None

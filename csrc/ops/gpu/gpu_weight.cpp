@@ -96,8 +96,9 @@ GpuWeight* pack_gpu_weight(Runtime& runtime, Stream stream, MemoryPool& memory, 
   float* next = values.data();
   for (int32_t i = 0; i < num_parts; next += parts[i].rows * parts[i].cols, ++i) {
     if (widen_part(parts[i], next)) continue;
-    refuse("a GPU reads weights in f32, f16, bf16, or all parts in q8_0, q4_0 or q4_1; "
-           "dtype=\"float32\" dequantizes other ones");
+    refuse(
+        "a GPU reads weights in f32, f16, bf16, or all parts in q8_0, q4_0 or q4_1; "
+        "dtype=\"float32\" dequantizes other ones");
   }
   upload(runtime, stream, memory, values.data(), *weight);
   return weight.release();

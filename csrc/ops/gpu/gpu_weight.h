@@ -9,8 +9,8 @@ namespace pf::gpu {
 
 struct GpuWeight {
   int64_t rows = 0, cols = 0;
-  WeightLayout layout;     // kPlain: data is float[rows][cols], else what pack_weight made
-  char* data = nullptr;    // of the device
+  WeightLayout layout;   // kPlain: data is float[rows][cols], else what pack_weight made
+  char* data = nullptr;  // of the device
   size_t bytes = 0;
 
   bool is_plain() const { return layout.format == WeightFormat::kPlain; }

@@ -35,7 +35,8 @@ GPU_HOST_DEVICE float unpacked(const uint8_t* packed, const WeightLayout& layout
   }
   if (centred) value -= 8.0f;
   if (layout.group == 0) return value;
-  const int width = layout.scale_width(), group = layout.group < kTileK ? static_cast<int>(k % kTileK) / layout.group : 0;
+  const int width = layout.scale_width(),
+            group = layout.group < kTileK ? static_cast<int>(k % kTileK) / layout.group : 0;
   const uint8_t* scales = record + WeightLayout::code_bytes(layout.format) +
                           (group * kPanelRows + static_cast<int>(row % kPanelRows)) * width * 2;
   f16 numbers[2] = {};
