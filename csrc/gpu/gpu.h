@@ -21,6 +21,7 @@
 //   kWarp                                          lanes of a warp, a constant of the target and never a literal
 //   block_sync() warp_sync() fence() spin()        fence orders memory for the whole device
 //   shuffle(v, lane) shuffle_xor(v, mask) shuffle_down(v, delta) ballot(p)     of a whole warp
+//   popcount(bits)
 //   atomic_add atomic_max atomic_min atomic_or atomic_exchange atomic_compare_exchange    integers; without order
 //   load_acquire(p) store_release(p, v)
 //   load_vec<V>(p)                                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned

@@ -79,6 +79,7 @@ GPU_DEVICE T shuffle_down(T value, int delta) {
   return __shfl_down_sync(kAllLanes, value, static_cast<unsigned>(delta));
 }
 GPU_DEVICE uint64_t ballot(bool predicate) { return __ballot_sync(kAllLanes, predicate); }
+GPU_DEVICE int popcount(uint64_t bits) { return __popcll(bits); }
 
 template <class T>
 GPU_DEVICE T atomic_add(T* p, T value) {

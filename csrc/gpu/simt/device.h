@@ -63,6 +63,7 @@ T shuffle_down(T value, int delta, Site at = Site::current()) {
   return gpu::shuffle(value, lane < kWarp ? lane : lane_id(), at);
 }
 inline uint64_t ballot(bool predicate, Site at = Site::current()) { return simt::ballot(predicate, at); }
+inline int popcount(uint64_t bits) { return __builtin_popcountll(bits); }
 
 template <class T>
 T atomic_add(T* p, T value, Site at = Site::current()) {
