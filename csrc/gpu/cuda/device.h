@@ -69,6 +69,11 @@ GPU_DEVICE unsigned grid_x() { return gridDim.x; }
 GPU_DEVICE int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
 GPU_DEVICE int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
 
+GPU_DEVICE int opaque(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 GPU_DEVICE void block_sync() { __syncthreads(); }
 GPU_DEVICE void warp_sync() { __syncwarp(); }
 GPU_DEVICE void fence() { __threadfence(); }
@@ -168,6 +173,16 @@ GPU_DEVICE void store_vec(void* p, V value, Site = {}) {
 }
 
 GPU_DEVICE uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+template <class V>
+GPU_DEVICE void store_shared(void* p, V value, Site = {}) {
+  static_assert(sizeof(V) == 16);
+  uint32_t words[4];
+  memcpy(words, &value, sizeof value);
+  asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(shared_address(p)), "r"(words[0]), "r"(words[1]),
+               "r"(words[2]), "r"(words[3])
+               : "memory");
+}
 
 template <int kBytes>
 GPU_DEVICE void copy_async(void* shared, const void* global, bool valid = true) {

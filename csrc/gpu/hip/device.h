@@ -55,6 +55,11 @@ GPU_DEVICE unsigned grid_x() { return gridDim.x; }
 GPU_DEVICE int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
 GPU_DEVICE int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
 
+GPU_DEVICE int opaque(int value) {
+  asm volatile("" : "+v"(value));
+  return value;
+}
+
 GPU_DEVICE void block_sync() { __syncthreads(); }
 GPU_DEVICE void warp_sync() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
@@ -124,6 +129,10 @@ template <class V>
 GPU_DEVICE void store_vec(void* p, V value, Site = {}) {
   *static_cast<typename NativeVec<sizeof(V)>::type*>(p) =
       __builtin_bit_cast(typename NativeVec<sizeof(V)>::type, value);
+}
+template <class V>
+GPU_DEVICE void store_shared(void* p, V value, Site at = {}) {
+  store_vec(p, value, at);
 }
 
 template <int kBytes>

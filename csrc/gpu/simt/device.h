@@ -41,6 +41,8 @@ inline unsigned grid_x() { return simt::grid_size().x; }
 inline int lane_id() { return static_cast<int>(simt::thread_x()) % kWarp; }
 inline int warp_id() { return static_cast<int>(simt::thread_x()) / kWarp; }
 
+inline int opaque(int value) { return value; }
+
 inline void block_sync(Site at = Site::current()) { simt::block_sync(at); }
 inline void warp_sync(Site at = Site::current()) { simt::warp_sync(at); }
 inline void fence(Site at = Site::current()) { simt::fence(at); }
@@ -106,6 +108,10 @@ V load_vec(const void* p, Site at = Site::current()) {
 template <class V>
 void store_vec(void* p, V value, Site at = Site::current()) {
   simt::write_vector(p, &value, sizeof value, at);
+}
+template <class V>
+void store_shared(void* p, V value, Site at = Site::current()) {
+  simt::write_shared_vector(p, &value, sizeof value, at);
 }
 
 template <int kBytes>
