@@ -21,6 +21,11 @@
   } while (0)
 #define GPU_PLANTED(name) false
 #define GPU_HAS_MMA 1
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+#define GPU_HAS_FP8_MMA 1
+#else
+#define GPU_HAS_FP8_MMA 0
+#endif
 
 namespace pf::gpu {
 
@@ -42,6 +47,14 @@ inline void prepare_launch(const void* kernel, size_t bytes) {
   if (bytes <= 48 * 1024) return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "shared memory of a kernel");
+}
+
+inline bool has_fp8_mma() {
+  int device = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "the current device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "compute capability");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "compute capability");
+  return major * 10 + minor >= 89;
 }
 
 constexpr int kWarp = 32;
@@ -234,7 +247,7 @@ struct Mma<int8_t> {
     PF_MMA("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", "+r");
   }
 };
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+#if GPU_HAS_FP8_MMA
 template <>
 struct Mma<e4m3> {
   static GPU_DEVICE void run(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

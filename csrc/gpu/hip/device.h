@@ -21,6 +21,7 @@
   } while (0)
 #define GPU_PLANTED(name) false
 #define GPU_HAS_MMA 0
+#define GPU_HAS_FP8_MMA 0
 
 namespace pf::gpu {
 

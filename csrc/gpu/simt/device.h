@@ -21,6 +21,7 @@
                    bytes __VA_OPT__(, ) __VA_ARGS__)
 #define GPU_PLANTED(name) (::pf::simt::planted(name))
 #define GPU_HAS_MMA (PF_SIMT_WARP == 32)
+#define GPU_HAS_FP8_MMA GPU_HAS_MMA
 
 namespace pf::gpu {
 
@@ -124,6 +125,8 @@ void copy_async_wait(Site at = Site::current()) {
 }
 
 #if GPU_HAS_MMA
+inline bool has_fp8_mma() { return true; }
+
 template <int kMatrices>
 void load_matrix(uint32_t (&fragment)[kMatrices], const void* row, Site at = Site::current()) {
   simt::load_matrix(fragment, kMatrices, false, row, at);
