@@ -29,8 +29,7 @@
 //   copy_async<16>(shared, global, valid)  copy_async_commit()  copy_async_wait<n>()      zeros where not valid
 //   GPU_HAS_MMA and, where it is 1: load_matrix(fragment, row) load_matrix_transposed mma<T>(d, a, b)   see
 //   simt/matrix.cpp
-//   GPU_HAS_FP8_MMA                                whether mma<e4m3> is there; has_fp8_mma() tells the host of the
-//   device
+//   GPU_HAS_FP8_MMA                                whether there is mma<e4m3>; the host asks has_fp8_mma()
 //
 // Shuffles move values and order no memory. Float atomics are left out: their sums would depend on the schedule.
 #pragma once

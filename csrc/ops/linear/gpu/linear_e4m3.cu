@@ -1,5 +1,4 @@
 // The op `linear` for activations of e4m3.
-
 #include "gemm_launch.h"
 
 namespace pf::gpu {

@@ -1,5 +1,4 @@
 // The op `linear` for activations of f16.
-
 #include "gemm_launch.h"
 
 namespace pf::gpu {

@@ -1,5 +1,4 @@
 // The op `linear` for activations of float.
-
 #include "gemm_launch.h"
 
 namespace pf::gpu {
