@@ -68,7 +68,11 @@ def vllm(environment: Environment, workload: Workload, models: Models, threads: 
     """Float32, compiled and not, int8, and bfloat16 where the processor computes with it: on AVX2 it is several times
     slower. Settings are the same for all workloads, since each start takes a minute."""
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
-    variables = {"VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_NUM_THREADS": str(threads)}
+    variables = {
+        "VLLM_CPU_OMP_THREADS_BIND": cores,
+        "OMP_NUM_THREADS": str(threads),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
     settings = {
         "dtype": "float32",
         "max_model_len": 2048,

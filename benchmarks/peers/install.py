@@ -93,6 +93,9 @@ def _variables(name: str, peers_dir: Path) -> dict[str, str]:
     if name == "vllm":
         variables |= {
             "VLLM_CACHE_ROOT": str(peers_dir / name / "cache"),
+            # What was compiled ahead of time cannot be loaded again on a CPU; inductor's own cache can.
+            "VLLM_USE_AOT_COMPILE": "0",
+            "TORCHINDUCTOR_CACHE_DIR": str(peers_dir / name / "cache" / "inductor"),
             "VLLM_CPU_KVCACHE_SPACE": "2",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
@@ -160,7 +163,10 @@ def _step(environment: Environment, name: str, command: Sequence[str]) -> str:
     """Runs one step of an installation; returns what it printed."""
     bin_folder = environment.folder / "venv" / "bin"
     variables = environment_of({"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"})
-    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    except OSError as error:
+        raise InstallError(f"{name} failed: {error}") from error
     (environment.folder / "install.log").open("a").write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
     if done.returncode:
         raise InstallError(
