@@ -123,7 +123,8 @@ def load_model(
     from ..runtime.runner import NativeRunner
 
     native = _native_module()
-    unit = native.Device(str(spec.library), len(cores) or threads or usable_threads(), cores=cores, index=spec.index)
+    which = {"index": spec.index} if spec.index != 0 else {}
+    unit = native.Device(str(spec.library), len(cores) or threads or usable_threads(), cores=cores, **which)
     # The CPU backend knows every format; where another backend wants float32, it dequantizes.
     reader = unit if spec.name == "cpu" or dtype != "float32" else _cpu_device(threads or usable_threads())
     weights = [_pack(unit, checkpoint, request, dtype, reader) for request in program.weights]
