@@ -1,6 +1,7 @@
 // The memory of the device and of its blocks: what belongs to whom, and what an access there means.
 #include <link.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -91,6 +92,23 @@ void track_bytes(Machine& machine, Thread& thread, const Owner& owner, size_t by
 
 }  // namespace
 
+Pages::Pages(size_t bytes) : bytes_(bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  begin_ = static_cast<char*>(p);
+}
+
+Pages::~Pages() {
+  if (begin_ != nullptr) munmap(begin_, bytes_);
+}
+
+void Pages::allow(bool access) const { mprotect(begin_, bytes_, access ? PROT_READ | PROT_WRITE : PROT_NONE); }
+
+void Machine::allow_access(bool access) {
+  if (!options.guard) return;
+  for (const auto& [end, allocation] : memory) allocation.pages.allow(access);
+}
+
 // --- from the host ---------------------------------------------------------------------------------------------------
 
 Allocation* Machine::allocation_at(uintptr_t address, size_t slack) {
@@ -100,17 +118,16 @@ Allocation* Machine::allocation_at(uintptr_t address, size_t slack) {
 }
 
 void* Device::allocate(size_t bytes, const char* name) {
-  Allocation allocation;
-  const size_t padded = bytes + 2 * kAlignment;
-  allocation.raw = std::make_unique_for_overwrite<char[]>(padded + kAlignment);
-  memset(allocation.raw.get(), 0xff, padded + kAlignment);
-  const uintptr_t begin = (address_of(allocation.raw.get()) + 2 * kAlignment - 1) / kAlignment * kAlignment;
-  allocation.begin = reinterpret_cast<char*>(begin);
-  allocation.bytes = bytes;
-  allocation.name = name;
+  refuse_while_recording();
+  const size_t padded = bytes + 3 * kAlignment;
+  Allocation allocation{Pages(padded), nullptr, bytes, name, {}};
+  memset(allocation.pages.begin(), 0xff, padded);
+  allocation.begin = allocation.pages.begin() + kAlignment;
   allocation.shadow.reset(bytes, false);
-  machine_->memory.emplace(begin + std::max<size_t>(bytes, 1), std::move(allocation));
-  return reinterpret_cast<void*>(begin);
+  if (options.guard) allocation.pages.allow(false);
+  char* const begin = allocation.begin;
+  machine_->memory.emplace(address_of(begin) + std::max<size_t>(bytes, 1), std::move(allocation));
+  return begin;
 }
 
 void Device::release(void* p) {
@@ -141,22 +158,28 @@ void set_initialized(Allocation& allocation, const void* p, size_t bytes) {
 }  // namespace
 
 void Device::write(void* to, const void* from, size_t bytes) {
+  refuse_while_recording();
   if (bytes == 0) return;
   Allocation& allocation = whole_range(*machine_, to, bytes, "write");
+  const Opened opened(*machine_);
   memcpy(to, from, bytes);
   if (instrumented()) set_initialized(allocation, to, bytes);
 }
 
 void Device::fill(void* to, int byte, size_t bytes) {
+  refuse_while_recording();
   if (bytes == 0) return;
   Allocation& allocation = whole_range(*machine_, to, bytes, "fill");
+  const Opened opened(*machine_);
   memset(to, byte, bytes);
   if (instrumented()) set_initialized(allocation, to, bytes);
 }
 
 void Device::read(void* to, const void* from, size_t bytes) const {
+  refuse_while_recording();
   if (bytes == 0) return;
   whole_range(*machine_, from, bytes, "read");
+  const Opened opened(*machine_);
   memcpy(to, from, bytes);
 }
 
@@ -281,12 +304,20 @@ void vector_access(const void* p, size_t bytes, bool write, Where at) {
   Machine& machine = *self.machine;
   const void* place = machine.places.intern(at);
   check_alignment(machine, p, bytes, verb(write), place);
-  if (write && machine.is_shared(self, p)) {
-    machine.report(Fault::kOutOfBounds, "store_vec", "store_vec to shared memory at " + machine.places.describe(place));
-    machine.abandon();
-  }
   machine.access(self, p, bytes, write, false, place);
   if (machine.options.count) machine.count(self, p, bytes, write, place);
+}
+
+// The machine has one instruction for global memory and another one for a block's.
+void need_space(const void* p, bool shared, const char* word, Where at) {
+  const Inside inside;
+  Thread& self = *current();
+  Machine& machine = *self.machine;
+  if (machine.is_shared(self, p) == shared) return;
+  machine.report(Fault::kOutOfBounds, word,
+                 std::string(word) + (shared ? " to global memory at " : " to shared memory at ") +
+                     machine.places.describe(machine.places.intern(at)));
+  machine.abandon();
 }
 
 }  // namespace
@@ -297,6 +328,13 @@ void read_vector(void* to, const void* from, size_t bytes, Where at) {
 }
 
 void write_vector(void* to, const void* from, size_t bytes, Where at) {
+  need_space(to, false, "store_vec", at);
+  vector_access(to, bytes, true, at);
+  memcpy(to, from, bytes);
+}
+
+void write_shared_vector(void* to, const void* from, size_t bytes, Where at) {
+  need_space(to, true, "store_shared", at);
   vector_access(to, bytes, true, at);
   memcpy(to, from, bytes);
 }
