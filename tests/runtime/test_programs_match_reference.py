@@ -12,6 +12,7 @@ from harness import ISAS, ProgramPair, make_device
 @pytest.mark.parametrize("kv_dtype", ["f32", "f16", "i8"])
 def test_a_model_equals_its_reference_over_steps(isa: str, kv_dtype: str) -> None:
     pair = tiny_model.tiny_pair(device=make_device(isa), kv_dtype=kv_dtype)
+    tolerance = 1e-2 if kv_dtype == "i8" else 2e-3  # what lies on the edge of two codes may get either
     cached = [0, 0, 0]
     for new in ([5, 17, 1], [1, 1, 30], [1, 1, 1]):
         step = tiny_model.sequences(cached, new, shuffle=3).inputs()
@@ -19,7 +20,7 @@ def test_a_model_equals_its_reference_over_steps(isa: str, kv_dtype: str) -> Non
         step.copy_logits = True
         result = pair.run(step)
         for mine, wanted in zip(result.native, result.reference, strict=True):
-            np.testing.assert_allclose(mine, wanted, rtol=2e-3, atol=2e-3)
+            np.testing.assert_allclose(mine, wanted, rtol=2e-3, atol=tolerance)
         np.testing.assert_array_equal(result.native_sampled.ids, result.reference_sampled.ids)
         np.testing.assert_array_equal(result.native_sampled.logits, result.native[1])
         cached = [old + count for old, count in zip(cached, new, strict=True)]
