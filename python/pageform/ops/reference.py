@@ -103,7 +103,8 @@ def cache_write(call: ReferenceCall, step: ReferenceStep, k: Tensor, v: Tensor) 
 def _as_int8(heads: Tensor, group: int) -> Tensor:
     """What is left of [..., head_dim] as int8 codes with one scale for `group` channels, the largest being 127."""
     parts = []
-    for part in heads.split(group, dim=-1):
+    for first in range(0, heads.shape[-1], group):
+        part = heads[..., first : first + group]
         scale = part.abs().amax(dim=-1, keepdim=True) / 127
         parts.append(torch.where(scale >= torch.finfo(torch.float32).tiny, torch.round(part / scale), 0.0) * scale)
     return torch.cat(parts, dim=-1)

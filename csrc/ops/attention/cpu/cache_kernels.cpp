@@ -2,9 +2,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "../../cpu/kernels.h"
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
-#include "../../cpu/kernels.h"
 #include "../../linear/cpu/int_simd.h"
 #include "../attention.h"
 #include "attention_ops.h"
