@@ -62,6 +62,18 @@ TEST(SimtGemm, EightBitFloats) {
   });
 }
 
+TEST(SimtGemm, EightBitIntegers) {
+  expect_right([](Device& d) { return run_linear<int8_t>(d, {.m = 21, .n = 72, .k = 208, .scales = true}); });
+  expect_right([](Device& d) {
+    return run_linear<int8_t>(d, {.m = 130, .n = 130, .k = 144, .bias = true, .scales = true, .padding = 16});
+  });
+  // Whole numbers come out as they are.
+  Device device;
+  std::vector<float> values;
+  EXPECT_EQ((run_linear<int8_t>(device, {.m = 3, .n = 8, .k = 48, .float_output = true}, &values)), "");
+  for (const float value : values) EXPECT_EQ(value, std::round(value));
+}
+
 // Rows that are no whole vectors go without tensor cores.
 TEST(SimtGemm, RowsOfOddLengths) {
   expect_right([](Device& d) { return run_linear<bf16>(d, {.m = 9, .n = 70, .k = 131, .padding = 1}); });
