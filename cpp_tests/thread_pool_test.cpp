@@ -1,12 +1,14 @@
 #include "runtime/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <time.h>
 
 #include <chrono>
 #include <cstring>
 #include <numeric>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 namespace {
@@ -33,6 +35,43 @@ TEST_P(ThreadPoolSizes, TheCallerIsThreadZero) {
   ThreadPool pool(GetParam());
   const auto caller = std::this_thread::get_id();
   pool.run([&](Worker& worker) { EXPECT_EQ(worker.tid() == 0, std::this_thread::get_id() == caller); });
+}
+
+// The processors that the calling thread may run on.
+std::vector<int> usable_cores() {
+  cpu_set_t set;
+  EXPECT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+  std::vector<int> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  }
+  return cores;
+}
+
+TEST(ThreadPool, ThreadsStayOnTheirCores) {
+  const std::vector<int> usable = usable_cores();
+  const std::vector<int> cores = {usable.back(), usable.front()};  // the same one where there is no other
+  std::vector<std::vector<int>> seen(2);
+  std::thread([&] {  // pinned for good, so not the thread of the other tests
+    ThreadPool pool(2, cores);
+    pool.run([&](Worker& worker) { seen[static_cast<size_t>(worker.tid())] = usable_cores(); });
+    EXPECT_EQ(usable_cores(), std::vector<int>{cores[0]});
+  })
+      .join();
+  EXPECT_EQ(seen[0], std::vector<int>{cores[0]});
+  EXPECT_EQ(seen[1], std::vector<int>{cores[1]});
+  EXPECT_EQ(usable_cores(), usable);
+}
+
+TEST(ThreadPool, CoresMustBeThereAndOneForEachThread) {
+  const std::vector<int> usable = usable_cores();
+  EXPECT_THROW(ThreadPool(2, {usable[0]}), std::invalid_argument);
+  EXPECT_THROW(ThreadPool(2, {usable[0], CPU_SETSIZE}), std::system_error);
+  EXPECT_THROW(ThreadPool(2, {usable[0], -1}), std::system_error);
+  ThreadPool pool(1, {CPU_SETSIZE - 1});  // the caller is pinned when it calls
+  if (usable.back() != CPU_SETSIZE - 1) {
+    EXPECT_THROW(pool.run([](Worker&) {}), std::system_error);
+  }
 }
 
 // Items write their places, and after finish() items see what all others wrote: without TSan finding a race.

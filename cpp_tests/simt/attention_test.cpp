@@ -1,7 +1,7 @@
 // The GPU's paged attention against the formula in double.
 #include "ops/attention/gpu/attention.h"
 
-#include "harness.h"
+#include "attention_case.h"
 
 namespace pf {
 namespace {
@@ -11,132 +11,40 @@ using gpu::e4m3;
 using gpu::f16;
 using simt::Device;
 
-struct Sequence {
-  int context, queries;  // the last `queries` positions of the context are asked for
-};
-
-struct Shape {
-  int head_dim, kv_heads, group, window;
-  float softcap;
-  std::vector<Sequence> sequences;
-};
-
-constexpr int kBlockSize = 16;
-constexpr float kScale = 0.11f, kKScale = 0.75f, kVScale = 1.5f;
-
-// The whole context of all sequences in blocks of the cache, in no particular order, one block left out.
-struct Paging {
-  explicit Paging(const std::vector<Sequence>& sequences) {
-    for (const Sequence& s : sequences) max_blocks = std::max(max_blocks, (s.context + kBlockSize - 1) / kBlockSize);
-    num_blocks = 1 + max_blocks * static_cast<int>(sequences.size());
-    std::vector<int> free(static_cast<size_t>(num_blocks));
-    for (int i = 0; i < num_blocks; ++i) free[static_cast<size_t>(i)] = i;
-    std::mt19937 generator(7);
-    std::ranges::shuffle(free, generator);
-    for (const Sequence& s : sequences) {
-      query_start.push_back(query_start.back() + s.queries);
-      seq_lens.push_back(s.context);
-      for (int b = 0; b < max_blocks; ++b) {
-        // What lies beyond a sequence's end must not be looked at.
-        const bool used = b * kBlockSize < s.context;
-        table.push_back(used ? free.back() : 0x7fffffff);
-        if (used) free.pop_back();
-      }
-    }
-  }
-  size_t slot(size_t sequence, int position) const {
-    const int block = table[sequence * static_cast<size_t>(max_blocks) + static_cast<size_t>(position / kBlockSize)];
-    return static_cast<size_t>(block * kBlockSize + position % kBlockSize);
-  }
-  int max_blocks = 0, num_blocks = 0;
-  std::vector<int32_t> query_start{0}, seq_lens, table;
-};
-
-template <class C>
-size_t cache_index(const Shape& s, size_t slot, int head, int channel) {
-  const gpu::KvLayer<C> layer = {nullptr, nullptr, kBlockSize, s.kv_heads, s.head_dim};
-  return static_cast<size_t>(layer.offset(static_cast<int>(slot), head) + channel);
-}
-
 template <class T, class C>
-std::string run_attention(Device& device, const Shape& s, std::vector<float>* result = nullptr) {
-  const Paging paging(s.sequences);
-  const int tokens = paging.query_start.back(), heads = s.kv_heads * s.group;
-  const auto cols = static_cast<size_t>(heads * s.head_dim);
-  const auto q = converted<T>(normal_values(static_cast<size_t>(tokens) * cols, 1));
-  const size_t cache_size = static_cast<size_t>(paging.num_blocks * kBlockSize * s.kv_heads * s.head_dim);
-  // Slots that hold no token are NaN, as memory that was never written may be.
-  std::vector<float> keys(cache_size, NAN), values(cache_size, NAN);
-  const std::vector<float> drawn = normal_values(2 * cache_size, 2);
-  size_t next = 0;
-  for (size_t seq = 0; seq < s.sequences.size(); ++seq) {
-    for (int p = 0; p < s.sequences[seq].context; ++p) {
-      for (int h = 0; h < s.kv_heads; ++h) {
-        for (int c = 0; c < s.head_dim; ++c) {
-          const size_t at = cache_index<C>(s, paging.slot(seq, p), h, c);
-          keys[at] = drawn[next++];
-          values[at] = drawn[next++];
-        }
-      }
-    }
-  }
-  const auto k = converted<C>(keys), v = converted<C>(values);
-  const int max_len = *std::ranges::max_element(paging.seq_lens);
-  const Array<T> dq(device, q, "q"), out(device, q.size(), "out");
-  const Array<C> dk(device, k, "k_cache"), dv(device, v, "v_cache");
-  const Array<int32_t> starts(device, paging.query_start, "query_start"), lengths(device, paging.seq_lens, "seq_lens"),
-      table(device, paging.table, "block_tables");
-  const Array<float> partials(device, gpu::attention_partials(tokens, heads, s.head_dim, max_len), "partials");
+std::string run_attention(Device& device, const AttentionCase<T, C>& c, std::vector<float>* result = nullptr) {
+  const Shape& s = c.shape;
+  const int max_len = *std::ranges::max_element(c.paging.seq_lens);
+  const Array<T> q(device, c.q, "q"), out(device, c.q.size(), "out");
+  const Array<C> k(device, c.k, "k_cache"), v(device, c.v, "v_cache");
+  const Array<int32_t> starts(device, c.paging.query_start, "query_start"),
+      lengths(device, c.paging.seq_lens, "seq_lens"), table(device, c.paging.table, "block_tables");
+  const Array<float> partials(device, gpu::attention_partials(c.tokens, c.heads, s.head_dim, max_len), "partials");
   gpu::AttentionArgs<T, C> args{};
-  args.q = dq.get();
+  args.q = q.get();
   args.out = out.get();
-  args.cache = {dk.get(), dv.get(), kBlockSize, s.kv_heads, s.head_dim, kKScale, kVScale};
+  args.cache = {k.get(), v.get(), kBlockSize, s.kv_heads, s.head_dim, kKScale, kVScale};
   args.query_start = starts.get();
   args.seq_lens = lengths.get();
   args.block_tables = table.get();
   args.partials = partials.get();
-  args.q_stride = args.out_stride = static_cast<int64_t>(cols);
-  args.tokens = tokens;
+  args.q_stride = args.out_stride = static_cast<int64_t>(c.cols);
+  args.tokens = c.tokens;
   args.seqs = static_cast<int>(s.sequences.size());
-  args.heads = heads;
-  args.max_blocks = paging.max_blocks;
+  args.heads = c.heads;
+  args.max_blocks = c.paging.max_blocks;
   args.max_len = max_len;
   args.window = s.window;
   args.scale = kScale;
   args.softcap = s.softcap;
   gpu::attention(args, &device);
   if (result != nullptr) *result = floats(out.values());
+  return difference(floats(out.values()), c.wanted, 3e-6, kRounding<T>);
+}
 
-  const std::vector<float> fq = floats(q), fk = floats(k), fv = floats(v);
-  std::vector<double> wanted;
-  for (size_t seq = 0; seq < s.sequences.size(); ++seq) {
-    for (int i = 0; i < s.sequences[seq].queries; ++i) {
-      const int end = s.sequences[seq].context - s.sequences[seq].queries + i + 1;
-      const int begin = s.window > 0 ? std::max(0, end - s.window) : 0;
-      const size_t token = static_cast<size_t>(paging.query_start[seq] + i);
-      for (int h = 0; h < heads; ++h) {
-        std::vector<double> weights, sums(static_cast<size_t>(s.head_dim));
-        double total = 0;
-        for (int p = begin; p < end; ++p) {
-          double score = 0;
-          for (int c = 0; c < s.head_dim; ++c) {
-            score += double{fq[token * cols + static_cast<size_t>(h * s.head_dim + c)]} *
-                     fk[cache_index<C>(s, paging.slot(seq, p), h / s.group, c)];
-          }
-          score *= double{kScale} * kKScale;
-          if (s.softcap > 0) score = s.softcap * std::tanh(score / s.softcap);
-          const double weight = std::exp(score);
-          total += weight;
-          for (int c = 0; c < s.head_dim; ++c) {
-            sums[static_cast<size_t>(c)] +=
-                weight * fv[cache_index<C>(s, paging.slot(seq, p), h / s.group, c)] * kVScale;
-          }
-        }
-        for (const double sum : sums) wanted.push_back(sum / total);
-      }
-    }
-  }
-  return difference(floats(out.values()), wanted, 3e-6, kRounding<T>);
+template <class T, class C>
+std::string run_attention(Device& device, const Shape& shape, std::vector<float>* result = nullptr) {
+  return run_attention<T, C>(device, AttentionCase<T, C>(shape), result);
 }
 
 // Several splits, a sequence that ends in the middle of a block, one of a single position, several queries of one.

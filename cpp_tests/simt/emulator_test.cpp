@@ -319,6 +319,24 @@ GPU_KERNEL(64) void dynamic(float* out) {
   out[thread_x()] = tile[63 - thread_x()];
 }
 
+GPU_KERNEL(32) void stores_elsewhere(float* out, bool shared) {
+  GPU_SHARED(gpu::Vec16, tile, [32]);
+  if (shared) {
+    gpu::store_vec(&tile[thread_x()], gpu::Vec16{});
+  } else {
+    gpu::store_shared(out, gpu::Vec16{});
+  }
+}
+
+TEST(Simt, StoresToAnotherMemoryThanTheInstructionsAreRefused) {
+  for (const bool shared : {true, false}) {
+    Device device;
+    const Array<float> out(device, 64, "out");
+    expect_error(Fault::kOutOfBounds,
+                 [&] { GPU_LAUNCH(stores_elsewhere, Dim3{1}, 32, 0, &device, out.get(), shared); });
+  }
+}
+
 TEST(Simt, LaunchesThatAGpuRefusesAreRefused) {
   Device device;
   const Array<float> out(device, 64, "out"), x(device, std::vector<float>(8), "x");

@@ -16,17 +16,20 @@
 //   GPU_PLANTED("name")                            false, but for a test that wants to see a mistake found
 //   Site::current()                                as a default argument: the caller's line, for the emulator's reports
 //   thread_x() threads_x() block_x() block_y() block_z() grid_x() lane_id() warp_id()
+//   opaque(i)                                      i; what depends on it is not computed before a loop, to save
+//                                                  registers
 //   kWarp                                          lanes of a warp, a constant of the target and never a literal
 //   block_sync() warp_sync() fence() spin()        fence orders memory for the whole device
 //   shuffle(v, lane) shuffle_xor(v, mask) shuffle_down(v, delta) ballot(p)     of a whole warp
+//   popcount(bits)
 //   atomic_add atomic_max atomic_min atomic_or atomic_exchange atomic_compare_exchange    integers; without order
 //   load_acquire(p) store_release(p, v)
-//   load_vec<V>(p) store_vec(p, v)                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned; a store is
-//   of
-//                                                  global memory
+//   load_vec<V>(p)                                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned
+//   store_vec(p, v) store_shared(p, v)             likewise, to global memory; to shared memory, of 16 bytes
 //   copy_async<16>(shared, global, valid)  copy_async_commit()  copy_async_wait<n>()      zeros where not valid
 //   GPU_HAS_MMA and, where it is 1: load_matrix(fragment, row) load_matrix_transposed mma<T>(d, a, b)   see
 //   simt/matrix.cpp
+//   GPU_HAS_FP8_MMA                                whether there is mma<e4m3>; the host asks has_fp8_mma()
 //
 // Shuffles move values and order no memory. Float atomics are left out: their sums would depend on the schedule.
 #pragma once

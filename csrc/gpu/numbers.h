@@ -113,6 +113,27 @@ GPU_HOST_DEVICE e4m3 from_float<e4m3>(float value) {
   return {static_cast<uint8_t>(sign | ((magnitude >> 20) - (120u << 3)))};
 }
 
+template <class T>
+constexpr bool kIsBf16 = false;
+template <>
+inline constexpr bool kIsBf16<bf16> = true;
+
+// Two numbers of a 16-bit type in one register, `low` in the low half.
+template <class T>
+GPU_HOST_DEVICE uint32_t pack_pair(float low, float high) {
+#if defined(__CUDA_ARCH__)
+  uint32_t pair;
+  if constexpr (kIsBf16<T>) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  }
+  return pair;
+#else
+  return from_float<T>(low).bits | static_cast<uint32_t>(from_float<T>(high).bits) << 16;
+#endif
+}
+
 // Sixteen bytes: what one lane loads or stores at once where it can.
 struct alignas(16) Vec16 {
   uint32_t words[4];

@@ -141,8 +141,10 @@ typedef struct PfKvShape {
 } PfKvShape;
 
 typedef struct PfDeviceConfig {
-  int32_t num_threads;  // 0 = all usable cores
-  const char* isa;      // "auto", "generic", "avx2", "avxvnni", "avx512", "avx512vnni"
+  int32_t num_threads;   // 0 = all usable cores
+  const char* isa;       // "auto", "generic", "avx2", "avxvnni", "avx512", "avx512vnni"
+  const int32_t* cores;  // [num_cores] processors that threads are pinned to, thread i to core i; null: none is
+  int32_t num_cores;     // 0 or the number of threads
 } PfDeviceConfig;
 
 typedef struct PfBackend {

@@ -61,9 +61,13 @@ PfFormat format_from_name(const std::string& name) {
   refuse("unknown weight format \"", name, "\", known are ", known);
 }
 
-Device::Device(const std::string& backend_path, int num_threads, const std::string& isa)
+Device::Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores)
     : backend_(load_backend(backend_path)) {
-  const PfDeviceConfig config{num_threads, isa.c_str()};
+  PfDeviceConfig config{};
+  config.num_threads = num_threads;
+  config.isa = isa.c_str();
+  config.cores = cores.data();
+  config.num_cores = static_cast<int32_t>(cores.size());
   check(backend_.device_create(&config, &handle_), "creating a device");
 }
 

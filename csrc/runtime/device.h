@@ -12,8 +12,9 @@ namespace pf {
 
 class Device {
  public:
-  // `isa` as in PfDeviceConfig. Throws BackendError (unknown backend, instruction set that the machine lacks).
-  Device(const std::string& backend_path, int num_threads, const std::string& isa);
+  // `isa` and `cores` as in PfDeviceConfig. Throws BackendError (unknown backend; an instruction set that the machine
+  // lacks, a core that this process may not use).
+  Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores = {});
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;

@@ -1,7 +1,12 @@
 #include "thread_pool.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <cstdlib>
 #include <new>
+#include <system_error>
+#include <utility>
 
 #include "errors.h"
 
@@ -47,27 +52,56 @@ class DefaultFloatMode {
 #endif
 };
 
+// Throws std::system_error for a processor that this process may not use.
+void pin(pthread_t thread, int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (core >= 0 && core < CPU_SETSIZE) CPU_SET(core, &set);
+  const int code = pthread_setaffinity_np(thread, sizeof set, &set);
+  if (code != 0) throw std::system_error(code, std::generic_category(), message("pinning a thread to core ", core));
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int threads)
+ThreadPool::ThreadPool(int threads, std::vector<int> cores)
     : size_(threads),
+      cores_(std::move(cores)),
       spins_(threads > static_cast<int>(std::thread::hardware_concurrency()) ? kSpinsOversubscribed : kSpins) {
   if (threads < 1) refuse("a thread pool needs at least one thread, not ", threads);
+  if (!cores_.empty() && cores_.size() != static_cast<size_t>(threads)) {
+    refuse(cores_.size(), " cores to pin ", threads, " threads to: give one for each");
+  }
   scratch_ = std::vector<Block>(static_cast<size_t>(threads));
   claims_ = std::vector<Claims>(static_cast<size_t>(threads));
   threads_.reserve(static_cast<size_t>(threads) - 1);
   for (int tid = 1; tid < threads; ++tid) threads_.emplace_back([this, tid] { thread_main(tid); });
+  try {
+    for (size_t i = 1; i < cores_.size(); ++i) pin(threads_[i - 1].native_handle(), cores_[i]);
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stopping_ = true;
   run_number_.fetch_add(1, std::memory_order_release);
   run_number_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
+void ThreadPool::pin_caller() const {
+  thread_local int pinned = -1;
+  if (cores_.empty() || pinned == cores_[0]) return;
+  pin(pthread_self(), cores_[0]);
+  pinned = cores_[0];
+}
+
 void ThreadPool::run(const std::function<void(Worker&)>& body) {
   const std::lock_guard<std::mutex> lock(turn_);
+  pin_caller();
   body_ = &body;
   failure_ = nullptr;
   cancelled_.store(false, std::memory_order_relaxed);

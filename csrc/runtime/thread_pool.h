@@ -23,7 +23,10 @@ namespace pf {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // std::invalid_argument unless threads >= 1
+  // With `cores`, one for each thread, thread i stays on processor cores[i]; whoever calls run() is moved to cores[0]
+  // and stays there. std::invalid_argument unless threads >= 1 and cores are none or as many; std::system_error for a
+  // processor that this process may not use.
+  explicit ThreadPool(int threads, std::vector<int> cores = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -48,10 +51,13 @@ class ThreadPool {
   void run_body(int tid);
   void finish(uint32_t goal);
   void* shared(size_t bytes);
+  void stop();
+  void pin_caller() const;
   template <class Done>
   void wait_for(std::atomic<uint32_t>& word, Done&& done);
 
   const int size_;
+  const std::vector<int> cores_;
   const int spins_;
   std::mutex turn_;  // held for the whole of run()
   const std::function<void(Worker&)>* body_ = nullptr;

@@ -21,7 +21,9 @@ from pageform import (
     RequestError,
     SamplingParams,
 )
+from pageform.platform import usable_cores
 
+CORES = usable_cores() or {0}
 SHORT = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True)
 
 
@@ -260,6 +262,13 @@ def test_an_unknown_model_says_how_to_get_one(name: str) -> None:
         ("dtype", {"dtype": "float8"}),
         ("tokenizer", {"tokenizer": 5}),
         ("max_num_batched_tokens", {"max_num_batched_tokens": 4, "max_num_seqs": 8}),
+        ("cores", {"cores": 0}),
+        ("cores", {"cores": "0"}),
+        ("cores", {"cores": []}),
+        ("cores", {"cores": [0.0]}),
+        ("cores", {"cores": [min(CORES), min(CORES)]}),
+        ("cores", {"cores": [max(CORES) + 1]}),
+        ("cores", {"cores": [min(CORES)], "threads": 2}),
     ],
 )
 def test_bad_engine_parameters_are_refused_by_name(field: str, parameters: dict[str, Any]) -> None:
@@ -272,6 +281,12 @@ def test_bad_engine_parameters_are_refused_by_name(field: str, parameters: dict[
 def test_too_little_memory_for_one_request_is_told_with_the_amount() -> None:
     with pytest.raises(CapacityError, match="kv_cache_memory"):
         Engine("smollm2", kv_cache_memory="1MB", max_model_len=2048)
+
+
+def test_pinned_threads_answer_the_same(engine: Engine) -> None:
+    with Engine("smollm2", cores=[max(CORES)], kv_cache_memory="64MB", max_model_len=128) as pinned:
+        assert pinned.generate("The sky is", SHORT).token_ids == engine.generate("The sky is", SHORT).token_ids
+        assert "1 thread" in pinned.stats().device
 
 
 def test_nan_temperature() -> None:

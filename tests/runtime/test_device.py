@@ -8,7 +8,7 @@ from harness import ISAS, make_device, pack_f32
 
 from pageform import _native
 from pageform.core.errors import BackendError
-from pageform.platform import builtin_backends
+from pageform.platform import builtin_backends, usable_cores
 
 CPU = str(builtin_backends()["cpu"])
 
@@ -43,6 +43,15 @@ def test_environment_chooses_the_instruction_set(monkeypatch: pytest.MonkeyPatch
 def test_a_device_that_cannot_be_made(path: str, isa: str, threads: int, message: str) -> None:
     with pytest.raises(BackendError, match=message):
         _native.Device(path, threads, isa)
+
+
+def test_cores_are_one_for_each_thread() -> None:
+    core = min(usable_cores() or {0})
+    assert _native.Device(CPU, 1, cores=[core]).threads == 1
+    with pytest.raises(BackendError, match="1 cores to pin 2 threads to"):
+        _native.Device(CPU, 2, cores=[core])
+    with pytest.raises(BackendError, match="pinning a thread to core 1023"):
+        _native.Device(CPU, 2, cores=[core, 1023])
 
 
 def test_f32_weights_come_back_as_packed() -> None:

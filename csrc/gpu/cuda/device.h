@@ -21,6 +21,11 @@
   } while (0)
 #define GPU_PLANTED(name) false
 #define GPU_HAS_MMA 1
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+#define GPU_HAS_FP8_MMA 1
+#else
+#define GPU_HAS_FP8_MMA 0
+#endif
 
 namespace pf::gpu {
 
@@ -44,6 +49,14 @@ inline void prepare_launch(const void* kernel, size_t bytes) {
         "shared memory of a kernel");
 }
 
+inline bool has_fp8_mma() {
+  int device = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "the current device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "compute capability");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "compute capability");
+  return major * 10 + minor >= 89;
+}
+
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
@@ -55,6 +68,11 @@ GPU_DEVICE unsigned block_z() { return blockIdx.z; }
 GPU_DEVICE unsigned grid_x() { return gridDim.x; }
 GPU_DEVICE int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
 GPU_DEVICE int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
+
+GPU_DEVICE int opaque(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
 
 GPU_DEVICE void block_sync() { __syncthreads(); }
 GPU_DEVICE void warp_sync() { __syncwarp(); }
@@ -74,6 +92,7 @@ GPU_DEVICE T shuffle_down(T value, int delta) {
   return __shfl_down_sync(kAllLanes, value, static_cast<unsigned>(delta));
 }
 GPU_DEVICE uint64_t ballot(bool predicate) { return __ballot_sync(kAllLanes, predicate); }
+GPU_DEVICE int popcount(uint64_t bits) { return __popcll(bits); }
 
 template <class T>
 GPU_DEVICE T atomic_add(T* p, T value) {
@@ -155,6 +174,16 @@ GPU_DEVICE void store_vec(void* p, V value, Site = {}) {
 
 GPU_DEVICE uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
+template <class V>
+GPU_DEVICE void store_shared(void* p, V value, Site = {}) {
+  static_assert(sizeof(V) == 16);
+  uint32_t words[4];
+  memcpy(words, &value, sizeof value);
+  asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(shared_address(p)), "r"(words[0]), "r"(words[1]),
+               "r"(words[2]), "r"(words[3])
+               : "memory");
+}
+
 template <int kBytes>
 GPU_DEVICE void copy_async(void* shared, const void* global, bool valid = true) {
   static_assert(kBytes == 16, "cp.async.cg copies 16 bytes");
@@ -218,7 +247,7 @@ struct Mma<int8_t> {
     PF_MMA("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", "+r");
   }
 };
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+#if GPU_HAS_FP8_MMA
 template <>
 struct Mma<e4m3> {
   static GPU_DEVICE void run(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -21,6 +21,7 @@
   } while (0)
 #define GPU_PLANTED(name) false
 #define GPU_HAS_MMA 0
+#define GPU_HAS_FP8_MMA 0
 
 namespace pf::gpu {
 
@@ -54,6 +55,11 @@ GPU_DEVICE unsigned grid_x() { return gridDim.x; }
 GPU_DEVICE int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
 GPU_DEVICE int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
 
+GPU_DEVICE int opaque(int value) {
+  asm volatile("" : "+v"(value));
+  return value;
+}
+
 GPU_DEVICE void block_sync() { __syncthreads(); }
 GPU_DEVICE void warp_sync() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
@@ -76,6 +82,7 @@ GPU_DEVICE T shuffle_down(T value, int delta) {
   return __shfl_down(value, static_cast<unsigned>(delta));
 }
 GPU_DEVICE uint64_t ballot(bool predicate) { return __ballot(predicate); }
+GPU_DEVICE int popcount(uint64_t bits) { return __popcll(bits); }
 
 template <class T>
 GPU_DEVICE T atomic_add(T* p, T value) {
@@ -122,6 +129,10 @@ template <class V>
 GPU_DEVICE void store_vec(void* p, V value, Site = {}) {
   *static_cast<typename NativeVec<sizeof(V)>::type*>(p) =
       __builtin_bit_cast(typename NativeVec<sizeof(V)>::type, value);
+}
+template <class V>
+GPU_DEVICE void store_shared(void* p, V value, Site at = {}) {
+  store_vec(p, value, at);
 }
 
 template <int kBytes>

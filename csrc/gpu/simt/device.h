@@ -21,6 +21,7 @@
                    bytes __VA_OPT__(, ) __VA_ARGS__)
 #define GPU_PLANTED(name) (::pf::simt::planted(name))
 #define GPU_HAS_MMA (PF_SIMT_WARP == 32)
+#define GPU_HAS_FP8_MMA GPU_HAS_MMA
 
 namespace pf::gpu {
 
@@ -39,6 +40,8 @@ inline unsigned block_z() { return simt::block_index().z; }
 inline unsigned grid_x() { return simt::grid_size().x; }
 inline int lane_id() { return static_cast<int>(simt::thread_x()) % kWarp; }
 inline int warp_id() { return static_cast<int>(simt::thread_x()) / kWarp; }
+
+inline int opaque(int value) { return value; }
 
 inline void block_sync(Site at = Site::current()) { simt::block_sync(at); }
 inline void warp_sync(Site at = Site::current()) { simt::warp_sync(at); }
@@ -61,6 +64,7 @@ T shuffle_down(T value, int delta, Site at = Site::current()) {
   return gpu::shuffle(value, lane < kWarp ? lane : lane_id(), at);
 }
 inline uint64_t ballot(bool predicate, Site at = Site::current()) { return simt::ballot(predicate, at); }
+inline int popcount(uint64_t bits) { return __builtin_popcountll(bits); }
 
 template <class T>
 T atomic_add(T* p, T value, Site at = Site::current()) {
@@ -105,6 +109,10 @@ template <class V>
 void store_vec(void* p, V value, Site at = Site::current()) {
   simt::write_vector(p, &value, sizeof value, at);
 }
+template <class V>
+void store_shared(void* p, V value, Site at = Site::current()) {
+  simt::write_shared_vector(p, &value, sizeof value, at);
+}
 
 template <int kBytes>
 void copy_async(void* shared, const void* global, bool valid = true, Site at = Site::current()) {
@@ -117,6 +125,8 @@ void copy_async_wait(Site at = Site::current()) {
 }
 
 #if GPU_HAS_MMA
+inline bool has_fp8_mma() { return true; }
+
 template <int kMatrices>
 void load_matrix(uint32_t (&fragment)[kMatrices], const void* row, Site at = Site::current()) {
   simt::load_matrix(fragment, kMatrices, false, row, at);

@@ -30,9 +30,10 @@ uint64_t ballot(bool predicate, Where at);
 void* shared_array(const void* key, size_t bytes, const char* name, Where at);
 void* dynamic_shared(Where at);
 
-// One vector access of 4, 8 or 16 bytes.
+// One vector access of 4, 8 or 16 bytes; writes to global memory and to the block's.
 void read_vector(void* to, const void* from, size_t bytes, Where at);
 void write_vector(void* to, const void* from, size_t bytes, Where at);
+void write_shared_vector(void* to, const void* from, size_t bytes, Where at);
 
 // Read-modify-write without order (T: int32_t, uint32_t, uint64_t as unsigned long long); fence() orders.
 enum class AtomicOp { kAdd, kMax, kMin, kOr, kExchange, kCompareExchange };

@@ -281,12 +281,20 @@ void vector_access(const void* p, size_t bytes, bool write, Where at) {
   Machine& machine = *self.machine;
   const void* place = machine.places.intern(at);
   check_alignment(machine, p, bytes, verb(write), place);
-  if (write && machine.is_shared(self, p)) {
-    machine.report(Fault::kOutOfBounds, "store_vec", "store_vec to shared memory at " + machine.places.describe(place));
-    machine.abandon();
-  }
   machine.access(self, p, bytes, write, false, place);
   if (machine.options.count) machine.count(self, p, bytes, write, place);
+}
+
+// The machine has one instruction for global memory and another one for a block's.
+void need_space(const void* p, bool shared, const char* word, Where at) {
+  const Inside inside;
+  Thread& self = *current();
+  Machine& machine = *self.machine;
+  if (machine.is_shared(self, p) == shared) return;
+  machine.report(Fault::kOutOfBounds, word,
+                 std::string(word) + (shared ? " to global memory at " : " to shared memory at ") +
+                     machine.places.describe(machine.places.intern(at)));
+  machine.abandon();
 }
 
 }  // namespace
@@ -297,6 +305,13 @@ void read_vector(void* to, const void* from, size_t bytes, Where at) {
 }
 
 void write_vector(void* to, const void* from, size_t bytes, Where at) {
+  need_space(to, false, "store_vec", at);
+  vector_access(to, bytes, true, at);
+  memcpy(to, from, bytes);
+}
+
+void write_shared_vector(void* to, const void* from, size_t bytes, Where at) {
+  need_space(to, true, "store_shared", at);
   vector_access(to, bytes, true, at);
   memcpy(to, from, bytes);
 }

@@ -35,7 +35,8 @@ const char* last_error() { return last_error_text.c_str(); }
 
 int device_create(const PfDeviceConfig* config, PfDevice** out) {
   return guarded([&] {
-    auto device = std::make_unique<CpuDevice>(config->num_threads, config->isa == nullptr ? "auto" : config->isa);
+    auto device = std::make_unique<CpuDevice>(config->num_threads, config->isa == nullptr ? "auto" : config->isa,
+                                              std::vector<int>(config->cores, config->cores + config->num_cores));
     *out = reinterpret_cast<PfDevice*>(device.release());
   });
 }

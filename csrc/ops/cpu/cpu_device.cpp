@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "../../runtime/errors.h"
 
@@ -100,9 +101,9 @@ void* map_pages(size_t bytes) {
 
 void unmap_pages(void* data, size_t bytes) { munmap(data, bytes); }
 
-CpuDevice::CpuDevice(int num_threads, const std::string& isa)
+CpuDevice::CpuDevice(int num_threads, const std::string& isa, std::vector<int> cores)
     : isa_(choose_isa(isa)),
-      pool_(num_threads == 0 ? usable_cores() : num_threads),
+      pool_(num_threads == 0 ? usable_cores() : num_threads, std::move(cores)),
       ops_(ops_of(isa_)),
       description_(message("cpu ", isa_name(isa_), " ", pool_.size(), pool_.size() == 1 ? " thread" : " threads")) {}
 

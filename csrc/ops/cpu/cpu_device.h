@@ -18,7 +18,8 @@ int32_t cpu_op_handle(const char* name);
 
 class CpuDevice {
  public:
-  CpuDevice(int num_threads, const std::string& isa);
+  // `cores` as in ThreadPool.
+  CpuDevice(int num_threads, const std::string& isa, std::vector<int> cores);
 
   ThreadPool& pool() { return pool_; }
   const std::string& description() const { return description_; }

@@ -56,6 +56,7 @@ def build(config: EngineConfig) -> EngineParts:
         checkpoint,
         device=config.device,
         threads=config.threads,
+        cores=config.cores,
         dtype=config.dtype,
         kv_dtype=config.kv_cache_dtype,
         num_blocks=num_blocks,

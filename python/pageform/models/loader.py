@@ -77,6 +77,7 @@ def load_model(
     *,
     device: str = "auto",
     threads: int | None = None,
+    cores: Sequence[int] = (),
     dtype: str = "auto",
     kv_dtype: str = "float16",
     num_blocks: int,
@@ -87,7 +88,8 @@ def load_model(
 ) -> LoadedModel:
     """Puts `checkpoint` on `device` for steps of at most `max_tokens` tokens of `max_seqs` sequences.
 
-    dtype "auto" keeps the file's formats, "float32" dequantizes. The file's pages are given back as they are packed.
+    `cores` pins the threads, one each. dtype "auto" keeps the file's formats, "float32" dequantizes. The
+    file's pages are given back as they are packed.
     Raises ParameterError for a device that can't be used, ModelFileError for missing or misshapen tensors.
     """
     spec = resolve_device(device)
@@ -103,7 +105,7 @@ def load_model(
     if spec.library is None:
         from ..runtime.reference import KvShape, ReferenceRunner
 
-        host = _cpu_device(threads)
+        host = _cpu_device(threads or usable_threads())
         arrays = [_pack(host, checkpoint, request, "auto").dequantize() for request in program.weights]
         kv = KvShape(*kv_shape, dtype=kv_format)
         return LoadedModel(
@@ -121,7 +123,7 @@ def load_model(
     from ..runtime.runner import NativeRunner
 
     native = _native_module()
-    unit = native.Device(str(spec.library), threads or usable_threads())
+    unit = native.Device(str(spec.library), len(cores) or threads or usable_threads(), cores=cores)
     weights = [_pack(unit, checkpoint, request, dtype) for request in program.weights]
     kv_cache = unit.kv_cache(*kv_shape, kv_format)
     try:
@@ -151,9 +153,9 @@ def _native_module() -> Any:
     return _native
 
 
-def _cpu_device(threads: int | None) -> _native.Device:
+def _cpu_device(threads: int) -> _native.Device:
     library = resolve_device("cpu").library
-    device: _native.Device = _native_module().Device(str(library), threads or usable_threads())
+    device: _native.Device = _native_module().Device(str(library), threads)
     return device
 
 

@@ -4,6 +4,6 @@ Reads the system when asked and owns nothing. May be called by anyone above; imp
 """
 
 from .backends import BackendSpec, builtin_backends, resolve_device
-from .resources import free_memory, usable_threads
+from .resources import free_memory, usable_cores, usable_threads
 
-__all__ = ["BackendSpec", "builtin_backends", "free_memory", "resolve_device", "usable_threads"]
+__all__ = ["BackendSpec", "builtin_backends", "free_memory", "resolve_device", "usable_cores", "usable_threads"]

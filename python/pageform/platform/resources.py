@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def usable_cores() -> set[int] | None:
+    """Numbers of the processors this process may run on; None on a system that can't pin threads."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+
+
 def usable_threads(root: Path = Path("/")) -> int:
     """Cores this process may run on: its affinity, capped by the CPU quota of its cgroups (rounded up), at least 1.
 
     `root` is where /sys and /proc are looked for.
     """
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cores = os.cpu_count() or 1
+    allowed = usable_cores()
+    cores = (os.cpu_count() or 1) if allowed is None else len(allowed)
     quotas = [quota for folder in _cgroup_folders(root, "cpu") if (quota := _cpu_quota(folder)) is not None]
     return max(1, min([cores, *(math.ceil(quota) for quota in quotas)]))
 

@@ -1,5 +1,5 @@
 // Attention over the paged KV cache on a GPU (contract: ops/attention/attention.h), made for decoding: few query tokens
-// a sequence. It is right for any number, so that it serves prefill until a kernel with tensor cores does.
+// a sequence. It is right for any number of them, as float needs, and GPUs without tensor-core tiles; see prefill.h.
 #pragma once
 #include "cache.h"
 

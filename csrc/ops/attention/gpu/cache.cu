@@ -66,6 +66,7 @@ void copy_blocks_kernel(const char* from_k, const char* from_v, const int32_t* f
                         const int32_t* to_blocks, int64_t block_bytes) {
   const int64_t at = (int64_t{block_z()} * kThreads + thread_x()) * 16;
   if (at >= block_bytes && !GPU_PLANTED("copy_blocks: no guard")) return;
+  if (to_blocks[block_x()] < 0) return;
   const char* from = (block_y() == 0 ? from_k : from_v) + from_blocks[block_x()] * block_bytes;
   char* to = (block_y() == 0 ? to_k : to_v) + to_blocks[block_x()] * block_bytes;
   store_vec(to + at, load_vec<Vec16>(from + at));

@@ -25,7 +25,8 @@ struct KvLayer {
 
 // Block to_blocks[i] of `to` becomes block from_blocks[i] of `from`, keys and values, for i < count. Within one cache
 // this is copy on write; with a dense layer of `count` blocks on one side it is a gather or a scatter for a transfer.
-// Layers differ in their memory alone; no block that is written occurs twice or is read.
+// Layers differ in their memory alone; no block that is written occurs twice or is read. Pairs with a negative
+// to_blocks are skipped, as extend_tables() in blocks.h writes them.
 template <class C>
 void copy_blocks(const KvLayer<C>& from, const int32_t* from_blocks, const KvLayer<C>& to, const int32_t* to_blocks,
                  int count, Stream stream);

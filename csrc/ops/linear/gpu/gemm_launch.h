@@ -1,0 +1,90 @@
+// Chooses a kernel and launches it. Each file of a type instantiates what it needs.
+#pragma once
+#include <type_traits>
+
+#include "gemm_ffma.h"
+#include "gemm_mma.h"
+
+namespace pf::gpu {
+
+namespace detail {
+
+// Whether `p` and the distance of its rows suit accesses of four elements, or of two.
+template <class E>
+bool rows_of_few(const E* p, int64_t stride, int count) {
+  return p == nullptr ||
+         (reinterpret_cast<uintptr_t>(p) % (static_cast<size_t>(count) * sizeof(E)) == 0 && stride % count == 0);
+}
+
+template <class T>
+GemmCall<T> plan(const LinearArgs<T>& args) {
+  const GemmWeight& w = args.weight;
+  GemmCall<T> call{};
+  call.args = args;
+  call.x_vectors = rows_are_vectors<T>(args.x, w.k, args.x_stride);
+  if (w.layout.format == WeightFormat::kPlain) {
+    call.w_vectors = rows_are_vectors<T>(w.data, w.k, w.stride);
+    call.expert_bytes = w.n * w.stride * static_cast<int64_t>(sizeof(T));
+  } else {
+    if (reinterpret_cast<uintptr_t>(w.data) % 16 != 0) refuse_gemm("a packed weight is not aligned to 16 bytes");
+    if (w.layout.group != 0 && w.k % w.layout.group != 0) {
+      refuse_gemm("K is " + std::to_string(w.k) + ", no multiple of the weight's groups of " +
+                  std::to_string(w.layout.group));
+    }
+    call.record_bytes = w.layout.record_bytes();
+    call.groups = w.layout.groups();
+    call.panels = packed_panels(w.n);
+    call.expert_bytes = static_cast<int64_t>(packed_bytes(w.layout, w.n, w.k));
+  }
+  if (args.silu_mul && w.n % 2 != 0) refuse_gemm("silu_mul of " + std::to_string(w.n) + " columns, an odd number");
+  const int few = args.silu_mul ? 2 : 4;
+  call.y_vectors = w.n % 4 == 0 && rows_of_few(args.y, args.y_stride, few) &&
+                   rows_of_few(args.y_float, args.y_stride, few) &&
+                   rows_of_few(args.residual, args.residual_stride, few) && rows_of_few(args.bias, w.n, 4) &&
+                   rows_of_few(w.column_scale, w.n, 4);
+  return call;
+}
+
+template <class T, WeightFormat kFormat>
+void launch_ffma(const GemmCall<T>& call, Stream stream) {
+  if (call.args.experts.rows > FfmaTile::kRows) refuse_gemm("blocks of more than 64 rows need tensor cores");
+  GPU_LAUNCH((gemm_ffma_kernel<T, kFormat>), (gemm_grid(call.args, FfmaTile::kRows, FfmaTile::kColumns)),
+             FfmaTile::kThreads, 0, stream, call);
+}
+
+}  // namespace detail
+
+template <class T>
+void linear(const LinearArgs<T>& args, Stream stream) {
+  using detail::launch_ffma;
+  if (args.weight.n == 0 || (args.experts.expert == nullptr ? args.rows == 0 : args.experts.blocks == 0)) return;
+  const GemmCall<T> call = detail::plan(args);
+#if GPU_HAS_MMA
+  if constexpr (!std::is_same_v<T, float>) {
+    if (detail::launch_mma(call, stream)) return;
+  }
+#endif
+  if constexpr (std::is_same_v<T, e4m3>) {
+    detail::refuse_gemm("e4m3 activations need plain weights of e4m3, rows of whole 16 bytes, and sm_89 or later");
+  } else {
+    switch (args.weight.layout.format) {
+      case WeightFormat::kPlain:
+        return launch_ffma<T, WeightFormat::kPlain>(call, stream);
+      case WeightFormat::kInt8:
+        if constexpr (std::is_same_v<T, float> || !GPU_HAS_MMA)
+          return launch_ffma<T, WeightFormat::kInt8>(call, stream);
+        break;
+      case WeightFormat::kInt4:
+        if constexpr (std::is_same_v<T, float> || !GPU_HAS_MMA)
+          return launch_ffma<T, WeightFormat::kInt4>(call, stream);
+        break;
+      case WeightFormat::kE4m3:
+        if constexpr (std::is_same_v<T, float> || !GPU_HAS_MMA)
+          return launch_ffma<T, WeightFormat::kE4m3>(call, stream);
+        break;
+    }
+    detail::refuse_gemm("rows of x beside a packed weight must be whole vectors of 16 bytes");
+  }
+}
+
+}  // namespace pf::gpu
