@@ -37,13 +37,11 @@ GPU_HOST_DEVICE float unpacked(const uint8_t* packed, const WeightLayout& layout
   if (layout.group == 0) return value;
   const int width = layout.scale_width(),
             group = layout.group < kTileK ? static_cast<int>(k % kTileK) / layout.group : 0;
-  const uint8_t* scales = record + WeightLayout::code_bytes(layout.format) +
-                          (group * kPanelRows + static_cast<int>(row % kPanelRows)) * width * 2;
-  f16 numbers[2] = {};
-  memcpy(numbers, scales, static_cast<size_t>(width) * 2);
-  const float d = to_float(numbers[0]);
-  if (layout.offset == Offset::kMinimum) return value * d + to_float(numbers[1]);
-  if (layout.offset == Offset::kZero) return (value - to_float(numbers[1])) * d;
+  const f16* scales = reinterpret_cast<const f16*>(record + WeightLayout::code_bytes(layout.format)) +
+                      (group * kPanelRows + static_cast<int>(row % kPanelRows)) * width;
+  const float d = to_float(scales[0]);
+  if (layout.offset == Offset::kMinimum) return value * d + to_float(scales[1]);
+  if (layout.offset == Offset::kZero) return (value - to_float(scales[1])) * d;
   return value * d;
 }
 
