@@ -30,7 +30,7 @@ struct OpTable {
   const OpTable& family##_ops();  \
   }
 
-PF_DECLARE_FAMILY(linear)     // linear, lm_head, embed
+PF_DECLARE_FAMILY(linear)     // linear, linear with its neighbours, lm_head, embed
 PF_DECLARE_FAMILY(attention)  // attention, rope_angles, rope, cache_write
 namespace avxvnni {           // only dot products of integers differ with VNNI
 const OpTable& linear_ops();
