@@ -90,6 +90,9 @@ constexpr PfBackend kBackend = {
     .kv_block_bytes = kv_block_bytes,
     .find_op = cpu_op_handle,
     .execute = execute,
+    .copy_in = nullptr,
+    .copy_out = nullptr,
+    .release_program = nullptr,
 };
 
 }  // namespace

@@ -106,7 +106,7 @@ def load_model(
         from ..runtime.reference import KvShape, ReferenceRunner
 
         host = _cpu_device(threads or usable_threads())
-        arrays = [_pack(host, checkpoint, request, "auto").dequantize() for request in program.weights]
+        arrays = [_pack(host, checkpoint, request, "auto", host).dequantize() for request in program.weights]
         kv = KvShape(*kv_shape, dtype=kv_format)
         return LoadedModel(
             config=config,
@@ -123,8 +123,11 @@ def load_model(
     from ..runtime.runner import NativeRunner
 
     native = _native_module()
-    unit = native.Device(str(spec.library), len(cores) or threads or usable_threads(), cores=cores)
-    weights = [_pack(unit, checkpoint, request, dtype) for request in program.weights]
+    which = {"index": spec.index} if spec.index != 0 else {}
+    unit = native.Device(str(spec.library), len(cores) or threads or usable_threads(), cores=cores, **which)
+    # The CPU backend knows every format; where another backend wants float32, it dequantizes.
+    reader = unit if spec.name == "cpu" or dtype != "float32" else _cpu_device(threads or usable_threads())
+    weights = [_pack(unit, checkpoint, request, dtype, reader) for request in program.weights]
     kv_cache = unit.kv_cache(*kv_shape, kv_format)
     try:
         runner = NativeRunner(
@@ -165,8 +168,11 @@ def _sampler_program(vocab_size: int) -> Program:
     return recorder.program
 
 
-def _pack(device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dtype: str) -> _native.Weight:
-    """One packed weight: the request's tensors, concatenated along rows."""
+def _pack(
+    device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dtype: str, reader: _native.Device
+) -> _native.Weight:
+    """One packed weight: the request's tensors, concatenated along rows. Where `dtype` wants float32 of a
+    file in another format, `reader` dequantizes it."""
     refs = [checkpoint.require(name) for name in request]
     parts = []
     for ref in refs:
@@ -178,10 +184,11 @@ def _pack(device: _native.Device, checkpoint: Checkpoint, request: WeightRequest
             )
         rows, cols = ref.shape
         parts.append((ref.buffer, ref.offset, ref.nbytes, rows, cols, ref.format.lower()))
-    weight = device.pack(parts)
     if dtype == "float32" and any(ref.format != "F32" for ref in refs):
-        values = weight.dequantize()
+        values = reader.pack(parts).dequantize()
         weight = device.pack([(values, 0, values.nbytes, *values.shape, "f32")])
+    else:
+        weight = device.pack(parts)
     for ref in refs:
         ref.drop()
     return weight
