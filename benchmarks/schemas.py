@@ -206,7 +206,7 @@ def make_compiler(model: str) -> GrammarCompiler:
         model = str(next(Path(spec.origin).parent.glob("*.gguf")))
     tokenizer = load_tokenizer(open_checkpoint(model))
     assert tokenizer is not None
-    return GrammarCompiler(tokenizer.to_json(), tokenizer.vocab_size, sorted(tokenizer.eos_ids))
+    return GrammarCompiler(tokenizer.to_json, tokenizer.vocab_size, sorted(tokenizer.eos_ids))
 
 
 def main() -> int:

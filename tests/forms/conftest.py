@@ -20,7 +20,7 @@ def make_compiler(smollm2_path: Path) -> Callable[[GrammarLimits | None], Gramma
     tokenizer = load_tokenizer(open_checkpoint(str(smollm2_path)))
     assert tokenizer is not None
     text, size, eos_ids = tokenizer.to_json(), tokenizer.vocab_size + SURPLUS, sorted(tokenizer.eos_ids)
-    return lambda limits: GrammarCompiler(text, size, eos_ids, limits)
+    return lambda limits: GrammarCompiler(lambda: text, size, eos_ids, limits)
 
 
 @pytest.fixture(scope="session")

@@ -256,11 +256,11 @@ def test_threads_share_grammars(compiler: GrammarCompiler) -> None:
 def test_a_compiler_needs_tokens_that_end_a_text() -> None:
     for eos in ([], [-1], [100]):
         with pytest.raises(ParameterError) as caught:
-            GrammarCompiler("{}", 100, eos)
+            GrammarCompiler(lambda: "{}", 100, eos)
         assert caught.value.field == "eos_ids"
 
 
 def test_a_broken_tokenizer_is_named() -> None:
     with pytest.raises(ParameterError) as caught:
-        GrammarCompiler("{}", 100, [1]).compile_regex("a")
+        GrammarCompiler(lambda: "{}", 100, [1]).compile_regex("a")
     assert caught.value.field == "tokenizer"

@@ -33,7 +33,7 @@ def vocabulary() -> tuple[GrammarCompiler, TokenTexts]:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
-    compiler = GrammarCompiler(tokenizer.to_str(), len(tokens), [EOS])
+    compiler = GrammarCompiler(tokenizer.to_str, len(tokens), [EOS])
     texts = [b"" if i < 3 else bytes(compiler.tokenizer.decode_bytes([i])) for i in range(len(tokens))]
     return compiler, TokenTexts(texts)
 

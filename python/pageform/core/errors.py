@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+FIELD = "response_model"
+"""How errors name the parameter that a response type is given as."""
+
 
 class PageformError(Exception):
     """Base of all errors raised by pageform."""

@@ -14,14 +14,16 @@ from ..text.tool_formats import ToolFormat
 from .answer_stream import AsyncAnswerStream, Ending, ending_of
 from .base import Sampling, is_conversation, outcome
 from .feed import Change
-from .growing import Partials, StreamOptions, TypedStream
+from .growing import TypedStream
 from .history import Moment
+from .options import Partials, StreamOptions, ToolOptions, TypedOptions, tool_options
 from .prepare import Messages, Prompt, is_single_prompt
 from .resume import Given, load
+from .start import start_answers
 from .sync import Engine, deliver
 from .ticket import Ticket
-from .tools import ToolOptions, ToolStream, tool_options
-from .typed import TypedCall, TypedOptions, start_answers
+from .tools import ToolStream
+from .typed import TypedCall
 
 D = TypeVar("D")
 _END = object()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.completion import Completion
 from ..core.errors import RequestError
 from .base import outcome
 from .ticket import Ticket
-from .typed import TypedCall
+
+if TYPE_CHECKING:
+    from .typed import TypedCall
 
 Ending = Callable[[], Completion | None]
 """The completion of an answer that has ended."""
@@ -17,9 +19,9 @@ Ending = Callable[[], Completion | None]
 
 def ending_of(source: TypedCall[Any] | Ticket) -> Ending:
     """How an answer ends: a typed one with its last attempt, a text with its only request."""
-    if isinstance(source, TypedCall):
-        return lambda: getattr(source, "completion", None)
-    return lambda: outcome(source) if source.future.done() else None
+    if isinstance(source, Ticket):
+        return lambda: outcome(source) if source.future.done() else None
+    return lambda: getattr(source, "completion", None)
 
 
 class _Stream:

@@ -16,14 +16,11 @@ from ..core.completion import Completion, FinishReason
 from ..core.confidence import ConfidenceOptions
 from ..core.errors import EngineClosedError, ParameterError, RequestError, SnapshotError
 from ..core.params import SamplingParams
-from .background import BackgroundLoop
 from .build import EngineParts, build
 from .config import EngineConfig
-from .history import Moment, moments
 from .loop import EngineLoop
 from .prepare import Messages, Prompt
 from .sink import OnDelta
-from .suspend import save
 from .ticket import Ticket
 
 if TYPE_CHECKING:
@@ -32,6 +29,8 @@ if TYPE_CHECKING:
     from ..forms.grammar import Grammar
     from ..forms.plan import Guarantee
     from ..text.tokenizer import Tokenizer
+    from .background import BackgroundLoop
+    from .history import Moment
 
 Sampling = SamplingParams | Sequence[SamplingParams] | None
 
@@ -107,6 +106,8 @@ class BaseEngine:
     @cached_property
     def background(self) -> BackgroundLoop:
         """For coroutines of callers without a loop: async slow validators."""
+        from .background import BackgroundLoop
+
         loop = BackgroundLoop()
         weakref.finalize(self, loop.close)
         return loop
@@ -153,6 +154,8 @@ class BaseEngine:
         request_id = request if isinstance(request, str) else request.request_id
         numerics, drafts = self._parts.numerics(), self.config.drafts.mode
 
+        from .suspend import save
+
         def save_it(ticket: Ticket) -> bytes:
             return save(ticket, numerics, drafts, self._parts.core.clock())
 
@@ -174,12 +177,15 @@ class BaseEngine:
 
         It shows what a model wrote before a value was rejected, and what came in its place. Nothing is computed.
         """
+        from .history import moments
+
         return moments(answer, self.tokenizer)
 
     def close(self) -> None:
         """Ends running requests with EngineClosedError and frees weights, cache and threads. Idempotent."""
         self._loop.close()
-        self.background.close()
+        if "background" in self.__dict__:  # somebody wanted it
+            self.background.close()
 
     def __enter__(self) -> Self:
         return self

@@ -85,7 +85,7 @@ def build(config: EngineConfig) -> EngineParts:
     )
     vocab = model_config.vocab_size
     eos_ids = frozenset(tokenizer.eos_ids if tokenizer is not None else ()) | frozenset(model_config.eos_ids)
-    compiler = GrammarCompiler(tokenizer.to_json(), vocab, sorted(eos_ids)) if tokenizer is not None else None
+    compiler = GrammarCompiler(tokenizer.to_json, vocab, sorted(eos_ids)) if tokenizer is not None else None
     core = EngineCore(scheduler, InProcessExecutor(model), fill_masks, vocab, config.check_invariants)
     preparer = Preparer(
         tokenizer=tokenizer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.completion import FinishReason
@@ -11,6 +12,16 @@ from ..core.completion import FinishReason
 if TYPE_CHECKING:
     from ..core.request import Request
     from ..scheduler import Scheduler
+
+
+class Verdict(Enum):
+    """What became of the values that a token closed."""
+
+    FINE = "fine"
+    REWOUND = "rewound"
+    WAITING = "waiting"
+    """The request is held until verdicts have come."""
+    GIVEN_UP = "given up"
 
 
 class RequestControl(Protocol):

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from ..core.errors import ParameterError
 from ..forms.events import FieldRetracted
 from ..structured.revocable import RevocablePartial
 from .feed import Change, FeedOptions, Piece, Retraction
+from .options import StreamOptions
 
 if TYPE_CHECKING:
     from .ticket import Ticket
     from .typed import TypedCall
-
-Partials = Literal["text", "fields"]
-"""When a partial object is given. "text": also while a string grows; "fields": once for each value that is complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """What a stream shows; see `Engine.stream`."""
-
-    events: bool = False
-    stable: bool = False
-    partials: Partials = "text"
-
-    def __post_init__(self) -> None:
-        if self.partials not in get_args(Partials):
-            names = ", ".join(map(repr, get_args(Partials)))
-            raise ParameterError("partials", self.partials, "is unknown", f"Use one of {names}.")
 
 
 class TypedStream:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +17,7 @@ from ..core.log import AwaitEntry, LogEntry, TokenEntry, TokenOrigin
 from ..core.states import RequestState
 from ..forms.rewind import Cut, FieldJudge, GivenUp, Rewinder, RewindOptions
 from ..structured.diagnose import path as written
+from .control import Verdict
 
 if TYPE_CHECKING:
     from ..core.drafts import Drafter
@@ -31,16 +31,6 @@ if TYPE_CHECKING:
     from .control import RequestControl
     from .sink import OutputSink
     from .verdicts import Verdicts
-
-
-class Verdict(Enum):
-    """What became of the values that a token closed."""
-
-    FINE = "fine"
-    REWOUND = "rewound"
-    WAITING = "waiting"
-    """The request is held until verdicts have come."""
-    GIVEN_UP = "given up"
 
 
 @dataclass(frozen=True, slots=True)

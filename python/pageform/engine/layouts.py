@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -46,18 +45,21 @@ def opened(prompt_ids: list[int], tags: Reasoning | None, tokenizer: Tokenizer |
 
 def layout_of(grammar: Grammar | None, tags: Reasoning | None) -> Layout | None:
     """The parts of an answer under a grammar, None if it is of one piece."""
-    from ..forms.laid_out import LaidOutGrammar
+    if grammar is not None:
+        from ..forms.laid_out import LaidOutGrammar
 
-    if isinstance(grammar, LaidOutGrammar):
-        return grammar.answer.layout
+        if isinstance(grammar, LaidOutGrammar):
+            return grammar.answer.layout
     return None if tags is None else Layout(tags.end.encode())
 
 
 def after_thoughts(grammar: Grammar | None, layout: Layout | None, compiler: GrammarCompiler | None) -> Grammar | None:
     """The grammar with thoughts before it, where the layout has them and it hasn't."""
+    if grammar is None or layout is None:
+        return grammar
     from ..forms.laid_out import Answer, LaidOutGrammar, compile_answer
 
-    if grammar is None or layout is None or isinstance(grammar, LaidOutGrammar):
+    if isinstance(grammar, LaidOutGrammar):
         return grammar
     assert compiler is not None
     return compile_answer(compiler, Answer(layout, form=grammar))
@@ -115,4 +117,6 @@ def tool_call(request_id: str, written: WrittenCall) -> ToolCall:
 
 def call_id(request_id: str, number: int) -> str:
     """An id for one call of a request: nine letters and digits, as Mistral's templates want it."""
+    import hashlib
+
     return hashlib.sha256(f"{request_id}:{number}".encode()).hexdigest()[:9]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +23,8 @@ and reading all of a large model would take as long as loading it."""
 
 def weights_digest(checkpoint: Checkpoint, max_model_len: int) -> str:
     """Tells models apart, and the rotary frequencies that one has for a context of that length."""
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(checkpoint.tensors):
         try:
@@ -59,15 +59,21 @@ def numerics_id(
 
 
 def _of_file(path: Path) -> str:
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _of_text(text: str) -> str:
+    import hashlib
+
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -20,9 +20,6 @@ from ..forms.segmenter import Segmenter
 from ..sampling import ModelLimits, Odds, RequestDrafter, RowState, check_against_model, resolve, token_bitmask
 from ..sampling.rows import bad_word_ids, derive_seed
 from ..text.detokenizer import IncrementalDetokenizer
-from .confidence import Scorer, Submit, Weights
-from .feed import FeedOptions, FieldFeed
-from .guard import FieldGuard, GuardOptions
 from .layouts import after_thoughts, layout_of, limit_of, opened, segmenter_of, tags_of
 from .sink import OnDelta, OnPart, OutputSink
 from .ticket import Ticket
@@ -40,6 +37,9 @@ if TYPE_CHECKING:
     from ..forms.tracker import FieldTracker
     from ..text.tokenizer import Tokenizer
     from .calls_guard import CallOptions
+    from .confidence import Scorer, Submit
+    from .feed import FeedOptions, FieldFeed
+    from .guard import FieldGuard, GuardOptions
 
 Messages = Sequence[Mapping[str, Any]]
 Prompt = str | Sequence[int] | Messages
@@ -223,10 +223,12 @@ class Preparer:
         self, grammar: Grammar | None, matcher: Matcher | None, params: SamplingParams, max_tokens: int
     ) -> Finisher | None:
         """Who ends a text in time. Nobody where the caller forbids tokens that its end may need."""
+        if grammar is None or self.compiler is None:
+            return None
         from ..forms.finisher import Finisher
         from ..forms.matcher import LlgMatcher
 
-        if grammar is None or self.compiler is None or not isinstance(matcher, LlgMatcher):
+        if not isinstance(matcher, LlgMatcher):
             return None
         banned = any(bias == -math.inf for bias in (params.logit_bias or {}).values())
         if banned or params.allowed_token_ids is not None or params.bad_words:
@@ -246,6 +248,8 @@ class Preparer:
             return None
         if self.tokenizer is None or self.submit is None:
             raise ParameterError("confidence", params.confidence, "needs a tokenizer", "Make the engine with one.")
+        from .confidence import Scorer, Weights
+
         if self._texts is None:
             from ..forms.options import token_texts
 
@@ -267,13 +271,14 @@ class Preparer:
         self, guard: GuardOptions | None, kept: KeptText | None, feed: FeedOptions | None, matcher: Matcher | None
     ) -> tuple[FieldTracker | None, FieldGuard | None, Keeper | None, FieldFeed | None]:
         """Who follows the fields of an answer, through one tracker."""
-        from ..forms.kept import Keeper
-        from ..forms.tracker import FieldTracker
-
         check = guard.form.check if guard is not None else kept.check if kept is not None else None
         check = feed.form.check if feed is not None else check
         if check is None or matcher is None:
             return None, None, None, None
+        from ..forms.kept import Keeper
+        from ..forms.tracker import FieldTracker
+        from .feed import FieldFeed
+
         tracker = FieldTracker(check, keeps_log=feed is not None)
         judge = (
             None if guard is None else guard.guard(tracker, matcher, self.prefixes, self.limits.vocab_size, self.spell)

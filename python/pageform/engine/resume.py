@@ -37,13 +37,14 @@ from ..structured.loop import Earlier
 from ..text.tool_formats import ToolFormat
 from .child import Child
 from .feed import Change
-from .growing import StreamOptions, TypedStream
+from .growing import TypedStream
+from .options import StreamOptions, ToolOptions, TypedOptions
 from .replay import replay
 from .sink import OnDelta, OutputSink
 from .suspend import schema_text
 from .ticket import Ticket
-from .tools import ToolOptions, ToolsCall, ToolSet, ToolStream
-from .typed import TypedCall, TypedOptions
+from .tools import ToolsCall, ToolSet, ToolStream
+from .typed import TypedCall
 
 if TYPE_CHECKING:
     from ..forms.grammar import Grammar

@@ -18,9 +18,7 @@ from ..core.plan import RowResult
 from ..forms.segmenter import Segmenter
 from ..sampling import RowState, ends_in_repetition
 from ..text.stop import StopStrings
-from .control import RequestControl
-from .feed import FieldFeed
-from .guard import FieldGuard, Verdict
+from .control import RequestControl, Verdict
 from .layouts import tool_call
 
 if TYPE_CHECKING:
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from ..text.detokenizer import IncrementalDetokenizer
     from .calls_guard import CallFollower
     from .confidence import Weights
+    from .feed import FieldFeed
+    from .guard import FieldGuard
     from .verdicts import Verdicts
 
 OnDelta = Callable[[str, int], None]

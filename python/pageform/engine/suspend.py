@@ -28,8 +28,8 @@ from .ticket import Ticket
 
 if TYPE_CHECKING:
     from ..forms.form import Form
+    from .options import TypedOptions
     from .tools import ToolSet
-    from .typed import TypedOptions
 
 
 def save(ticket: Ticket, numerics: NumericsId, drafts: str, now: float) -> bytes:

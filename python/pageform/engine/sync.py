@@ -6,26 +6,28 @@ import contextlib
 import queue
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..core.completion import Completion
 from ..core.confidence import ConfidenceOptions
 from ..core.params import LogitsProcessor, SamplingParams
-from ..forms.plan import Guarantee
-from ..forms.rewind import RewindOptions
-from ..structured.errors import BatchFailed
-from ..text.tool_formats import ToolFormat
 from .answer_stream import AnswerStream, ending_of
 from .base import BaseEngine, Sampling, is_conversation, outcome
 from .deltas import D, Deltas
-from .feed import Change
-from .growing import Partials, StreamOptions, TypedStream
+from .options import OnInvalid, Partials, StreamOptions, ToolOptions, TypedOptions, tool_options
 from .prepare import Messages, Prompt, is_single_prompt
 from .progress import Progress
-from .resume import Given, load
+from .start import start_answers
 from .ticket import Ticket
-from .tools import ToolOptions, ToolStream, tool_options
-from .typed import OnInvalid, TypedCall, TypedOptions, start_answers
+
+if TYPE_CHECKING:
+    from ..forms.plan import Guarantee
+    from ..forms.rewind import RewindOptions
+    from ..text.tool_formats import ToolFormat
+    from .feed import Change
+    from .growing import TypedStream
+    from .tools import ToolStream
+    from .typed import TypedCall
 
 T = TypeVar("T")
 
@@ -244,11 +246,16 @@ class Engine(BaseEngine):
         options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
         offered = tool_options(tools, tool_choice, parallel_tool_calls, tool_format, response_model)
         if offered is not None:
+            from .tools import ToolStream
+
             parts: Deltas[Any] = Deltas()
             asked, told = ToolStream.of(self, offered, prompt, sampling, options, request_id, parts)
             return AnswerStream(self._stream_typed(asked, told, told.next_ticket(), parts), ending_of(asked))
         [params] = self.sampling_list(sampling, 1, response_model is not None, confidence)
         if response_model is not None:
+            from .growing import TypedStream
+            from .typed import TypedCall
+
             form = self.form(response_model, guarantee)
             call: TypedCall[Any] = TypedCall(self, form, prompt, params, options, request_id)
             changes: Deltas[Change] = Deltas()
@@ -280,6 +287,8 @@ class Engine(BaseEngine):
         between doesn't count. Raises SnapshotError before any work starts if the data is damaged or of another format,
         or if model, formats, kernels or the schema are not those of the suspended request.
         """
+        from .resume import Given, load
+
         given = Given(response_model, context, hooks, max_retries, logits_processors, request_id, tools)
         resumed = load(self, data, given)
         [pair] = self._finish_all([(resumed.call, resumed.ticket)], None)
@@ -298,6 +307,8 @@ class Engine(BaseEngine):
         tools: Any = None,
     ) -> AnswerStream:
         """Like `resume`, but yields what `stream` would have yielded from there on."""
+        from .resume import Given, load
+
         deltas: Deltas[Any] = Deltas()
         given = Given(response_model, context, hooks, max_retries, logits_processors, request_id, tools)
         resumed = load(self, data, given, deltas.put_text, deltas.put)
@@ -389,5 +400,7 @@ def deliver(results: list[Any], single: bool, return_exceptions: bool) -> Any:
     """One result or the list; failures are raised (one as it is, several as BatchFailed) unless asked for in place."""
     errors = {i: result for i, result in enumerate(results) if isinstance(result, Exception)}
     if errors and not return_exceptions:
+        from ..structured.errors import BatchFailed
+
         raise errors[0] if single else BatchFailed(results, errors)
     return results[0] if single else results

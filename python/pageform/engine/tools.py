@@ -22,53 +22,24 @@ from ..structured.judge import AttemptInfo, Judge, Verdict
 from ..structured.loop import Earlier, Rejection, retry
 from ..structured.spec import Spec
 from ..structured.tools import Choice, Tool, chosen, tools_of
-from ..text.tool_formats import ToolFormat, tool_format
+from ..text.tool_formats import tool_format
 from ..text.tool_prompt import as_text, definition, for_template
 from .base import BaseEngine, Sampling
 from .calls_guard import CallOptions
 from .feed import FeedOptions
 from .layouts import tags_of, tool_call
+from .options import ToolOptions, TypedOptions
 from .prepare import Messages, is_messages
 from .sink import OnDelta, OnPart
 from .suspend import calls_snapshot, schema_text
 from .ticket import Ticket
-from .typed import TypedCall, TypedOptions, refuse_second_grammar, verdict_on
+from .typed import TypedCall, refuse_second_grammar, verdict_on
 
 if TYPE_CHECKING:
     from ..core.snapshot import TypedSnapshot
     from ..forms.grammar import Grammar
     from ..forms.laid_out import LaidOutGrammar
     from ..forms.segmenter import WrittenCall
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOptions:
-    """The tools of a call, and whether they must be called; see `Engine.chat`."""
-
-    tools: Any
-    tool_choice: Any = "auto"
-    parallel_tool_calls: bool = True
-    tool_format: str | ToolFormat = "auto"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.parallel_tool_calls, bool):
-            raise ParameterError(
-                "parallel_tool_calls", self.parallel_tool_calls, "must be True or False", "Give a bool."
-            )
-
-
-def tool_options(
-    tools: Any, tool_choice: Any, parallel: bool, form: str | ToolFormat, response_model: Any = None
-) -> ToolOptions | None:
-    """What a caller says of tools, None if there are none. Raises ParameterError for what makes no sense then."""
-    if tools is None:
-        if tool_choice not in ("auto", "none"):
-            raise ParameterError("tool_choice", tool_choice, "there are no tools", "Give tools, or leave it out.")
-        return None
-    if response_model is not None:
-        remedy = "Give one of them; Iterable[A | B] as response_model is a list of calls."
-        raise ParameterError("tools", tools, "can't be combined with response_model", remedy)
-    return ToolOptions(tools, tool_choice, parallel, form)
 
 
 class ToolSet:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..core.completion import Completion, FinishReason
-from ..core.confidence import ConfidenceOptions, Fields
+from ..core.confidence import Fields
 from ..core.errors import ParameterError, RequestSuspended
 from ..core.params import SamplingParams
 from ..forms.form import Form
 from ..forms.kept import KeptText
-from ..forms.plan import Guarantee
 from ..forms.rewind import RewindOptions
 from ..forms.verdicts import Board
 from ..structured.answer import Answer
@@ -23,10 +22,11 @@ from ..structured.observe import Observer
 from ..structured.policy import policy_of
 from ..structured.prompt import add_to_messages, add_to_prompt, instructions, reask_messages, reask_suffix
 from ..structured.spec import Spec
-from .base import BaseEngine, Sampling, checked
+from .base import BaseEngine, checked
 from .child import Child, child_of
 from .feed import FeedOptions
 from .guard import GuardOptions
+from .options import TypedOptions
 from .prepare import Prompt, is_messages
 from .sink import OnPart
 from .suspend import typed_snapshot
@@ -35,42 +35,8 @@ from .ticket import Ticket
 if TYPE_CHECKING:
     from ..core.snapshot import TypedSnapshot
     from ..forms.grammar import Grammar
-    from .tools import ToolOptions
 
 T = TypeVar("T")
-
-OnInvalid = Literal["rewind", "reask", "raise"]
-"""What becomes of a value that is not valid. "rewind": it alone is decoded again, the moment it closes, and the answer
-is asked for again only when that doesn't help; "reask": the answer is asked for again, with what was wrong with it;
-"raise": neither. An answer that is asked for again keeps its valid values."""
-
-
-@dataclass(frozen=True, slots=True)
-class TypedOptions:
-    """How answers are validated and asked for again; see `Engine.generate`."""
-
-    max_retries: int = 3
-    context: Any = None
-    strict: bool | None = None
-    hooks: Any = None
-    on_invalid: OnInvalid = "rewind"
-    rewind: RewindOptions | None = None
-    guarantee: Guarantee | None = None
-    confidence: bool | ConfidenceOptions = False
-    asynchronous: bool = False
-
-    def __post_init__(self) -> None:
-        if self.on_invalid not in get_args(OnInvalid):
-            names = ", ".join(map(repr, get_args(OnInvalid)))
-            raise ParameterError("on_invalid", self.on_invalid, "is unknown", f"Use one of {names}.")
-        if self.guarantee is not None and self.guarantee not in get_args(Guarantee):
-            raise ParameterError("guarantee", self.guarantee, "is unknown", 'Use "full", or None.')
-
-    def refuse_unseen_confidence(self, response_model: Any) -> None:
-        """Raises ParameterError where a call gives back the value alone, and nobody would see the confidence in it."""
-        if self.confidence is not False and response_model is not None and self.hooks is None:
-            remedy = "Call generate_with_completion: its Completion has `fields`."
-            raise ParameterError("confidence", self.confidence, "would be lost: only the value is returned", remedy)
 
 
 class TypedCall(Generic[T]):
@@ -278,34 +244,6 @@ class TypedCall(Generic[T]):
         except Exception as error:
             raise self.fail(error) from error.__cause__
         return self.take(completion)
-
-
-def start_answers(
-    engine: BaseEngine,
-    items: Sequence[Any],
-    sampling: Sampling,
-    response_model: Any,
-    options: TypedOptions,
-    request_id: str | None,
-    tools: ToolOptions | None = None,
-) -> list[tuple[TypedCall[Any] | None, Ticket]]:
-    """The call (None for plain text) and first ticket of each item, all checked and none submitted."""
-    if tools is not None:
-        from .tools import start_tools
-
-        return start_tools(engine, items, sampling, options, request_id, tools)
-    params = engine.sampling_list(sampling, len(items), response_model is not None, options.confidence)
-    if request_id is not None and len(items) != 1:
-        raise ParameterError("request_id", request_id, "names one request, not a list", "Leave it out for lists.")
-    if response_model is None:
-        for one in params:
-            engine.parts.preparer.promise(one, options.guarantee)
-        return [(None, engine.ticket(i, p, request_id=request_id)) for i, p in zip(items, params, strict=True)]
-    form = engine.form(response_model, options.guarantee)
-    calls: list[TypedCall[Any]] = [
-        TypedCall(engine, form, i, p, options, request_id) for i, p in zip(items, params, strict=True)
-    ]
-    return [(call, call.next_ticket()) for call in calls]
 
 
 def _running_loop() -> Callable[[], asyncio.AbstractEventLoop]:

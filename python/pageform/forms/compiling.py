@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +55,8 @@ def _compiler(tokenizer: Any, eos_ids: Sequence[int] | None) -> GrammarCompiler:
     return _compilers.get(key, make)[1]
 
 
-def _described(tokenizer: Any, eos_ids: Sequence[int] | None) -> tuple[str, int, Sequence[int]]:
-    """(the text of its tokenizer.json, number of tokens, tokens that end a text)."""
+def _described(tokenizer: Any, eos_ids: Sequence[int] | None) -> tuple[Callable[[], str], int, Sequence[int]]:
+    """(what gives the text of its tokenizer.json, number of tokens, tokens that end a text)."""
     if isinstance(tokenizer, (str, Path)):
         tokenizer = _loaded(Path(tokenizer))
     bare = getattr(tokenizer, "hf", getattr(tokenizer, "backend_tokenizer", tokenizer))  # ours, or transformers'
@@ -67,7 +67,7 @@ def _described(tokenizer: Any, eos_ids: Sequence[int] | None) -> tuple[str, int,
     if eos_ids is None:
         eos_id = getattr(tokenizer, "eos_token_id", None)
         eos_ids = getattr(tokenizer, "eos_ids", None) or ([eos_id] if isinstance(eos_id, int) else _likely_ends(bare))
-    return str(bare.to_str()), size, eos_ids
+    return bare.to_str, size, eos_ids
 
 
 def _loaded(path: Path) -> Any:

@@ -112,14 +112,14 @@ def _plain(start: LlgMatcher, source: str) -> Grammar:
 class GrammarCompiler:
     """Compiles grammars for one tokenizer and keeps the last ones.
 
-    `tokenizer_json` is the text of a `tokenizer.json`; `vocab_size` is the width of the model's logits, which may
-    exceed the tokenizer's (surplus ids are never allowed); `eos_ids` end a text. All methods may be called from any
-    thread. Faults of a grammar raise `SchemaError` naming the caller's parameter.
+    `tokenizer_json` gives the text of a `tokenizer.json`, once a grammar is compiled; `vocab_size` is the width of the
+    model's logits, which may exceed the tokenizer's (surplus ids are never allowed); `eos_ids` end a text. All methods
+    may be called from any thread. Faults of a grammar raise `SchemaError` naming the caller's parameter.
     """
 
     def __init__(
         self,
-        tokenizer_json: str,
+        tokenizer_json: Callable[[], str],
         vocab_size: int,
         eos_ids: Sequence[int],
         limits: GrammarLimits | None = None,
@@ -150,12 +150,11 @@ class GrammarCompiler:
     def _tokenizer(self) -> LLTokenizer:
         from llguidance import LLTokenizer
 
-        text, self._tokenizer_json = self._tokenizer_json, ""
+        text = self._tokenizer_json()
         try:
             slices = LLTokenizer.json_slices()
             return LLTokenizer(text, n_vocab=self.vocab_size, eos_token=self.eos_ids, slices=slices)
         except ValueError as error:
-            self._tokenizer_json = text
             shown = f"{len(text)} characters of JSON"
             remedy = "Grammars need a tokenizer.json of the tokenizers library."
             raise ParameterError("tokenizer", shown, one_line(str(error)), remedy) from error

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from ..core.errors import ParameterError, SchemaError
-from ..structured.spec import FIELD, Spec
+from ..core.errors import FIELD, ParameterError, SchemaError
 from .shortest import ShortestTexts
 
 Guarantee = Literal["full"]
@@ -107,6 +106,8 @@ def plan(source: Any, limits: PlanLimits | None = None, promote: bool | None = N
     chosen = limits or PlanLimits()
     if isinstance(source, (Mapping, bool)):
         return Planner(source, "json_schema", chosen, bool(promote)).plan(source)
+    from ..structured.spec import Spec
+
     spec = Spec.of(source)
     schema = decode_schema(spec)
     return Planner(schema, FIELD, chosen, True if promote is None else promote).plan(spec)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,8 @@ def builtin_backends() -> dict[str, Path]:
 
 def plugin_backends() -> dict[str, Any]:
     """Entry points of installed plugin packages, by backend name; their code is not loaded."""
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
@@ -60,12 +61,12 @@ def resolve_device(device: str) -> BackendSpec:
     if name == "reference":
         _require_torch(device)
         return BackendSpec("reference", None)
+    builtin = builtin_backends()
+    if name in builtin:  # asked first, since looking through all installed packages takes a while
+        return BackendSpec(name, builtin[name], index)
     plugins = plugin_backends()
     if name in plugins:
         return BackendSpec(name, _plugin_library(device, plugins[name]), index)
-    builtin = builtin_backends()
-    if name in builtin:
-        return BackendSpec(name, builtin[name], index)
     if name == "cpu":
         raise ParameterError(
             "device",

@@ -9,10 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ..core.errors import FIELD as FIELD
 from ..core.errors import SchemaError
-
-FIELD = "response_model"
-"""How errors name the caller's parameter."""
 
 
 def refuse_values(response_type: Any) -> None:

@@ -17,6 +17,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic_core import InitErrorDetails
 from typing_extensions import TypedDict
 
+from ..core.errors import FIELD as FIELD
 from ..core.errors import SchemaError
 from .annotations import (
     ALIASES,
@@ -32,7 +33,6 @@ from .annotations import (
 from .describe import DescribedSchema
 from .faults import failed, fault, relocated
 from .markers import Partial
-from .refusals import FIELD as FIELD
 from .refusals import refuse_async_validators, refuse_values
 from .shape import Shape, shape_of
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelFileError
-from .token_bytes import SPACE_MARK
-from .tokenizer import Tokenizer, TokenizerSettings
+from .token_bytes import SPACE_MARK, byte_level_bytes, sentencepiece_bytes
+from .tokenizer import Tokenizer, TokenizerSettings, Vocabulary
 
 if TYPE_CHECKING:
     import tokenizers
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PREFIX = "tokenizer.ggml."
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
 """Kinds of tokens in `token_type`."""
+_ADDED = (_CONTROL, _UNKNOWN, _USER_DEFINED)
 
 # Contractions, letters with one leading symbol, up to three digits, symbols, blank lines, spaces.
 _LLAMA3_SPLIT = (
@@ -48,17 +49,20 @@ _SUPPORTED_RULES = ("default", "gpt-2", "smollm", *_SPLITS)
 
 
 def tokenizer_from_gguf(path: str, metadata: Mapping[str, Any], eos_ids: tuple[int, ...]) -> Tokenizer:
-    """Builds the tokenizer that GGUF `metadata` describes. Raises ModelFileError."""
+    """The tokenizer that GGUF `metadata` describes. Raises ModelFileError; so may the first encoding, for its merges."""
     source = _Source(path, metadata)
     model = source.value("model", str)
-    if model == "gpt2":
-        hf = _byte_level(source)
-    elif model == "llama":
-        hf = _sentencepiece(source)
-    else:
+    if model not in _MODELS:
         raise source.error("model", model, 'is not supported ("gpt2" and "llama" are)')
-    _add_special_tokens(hf, source)
-    _add_bos_eos(hf, source)
+    make_model, spelling = _MODELS[model]
+    has_prefix = model == "llama" and source.has_space_prefix
+
+    def make() -> tokenizers.Tokenizer:
+        hf = make_model(source)
+        _add_special_tokens(hf, source)
+        _add_bos_eos(hf, source)
+        return hf
+
     template = metadata.get("tokenizer.chat_template")
     settings = TokenizerSettings(
         bos_id=source.token_id("bos_token_id"),
@@ -66,7 +70,9 @@ def tokenizer_from_gguf(path: str, metadata: Mapping[str, Any], eos_ids: tuple[i
         chat_template=template if isinstance(template, str) else None,
         special_tokens=source.special_tokens(),
     )
-    return Tokenizer(hf, settings)
+    added = {i: (source.tokens[i], source.kinds[i] != _USER_DEFINED) for i in source.of_kind(*_ADDED)}
+    vocabulary = Vocabulary(source.token, source.vocab.get, len(source.vocab), added, spelling, has_prefix)
+    return Tokenizer(make, settings, vocabulary)
 
 
 class _Source:
@@ -84,6 +90,16 @@ class _Source:
             raise self.error("token_type", f"{len(self.kinds)} kinds", f"does not fit {len(self.tokens)} tokens")
         for i in self.of_kind(_UNUSED):  # padding of the vocabulary, which the model never learned
             del self.vocab[self.tokens[i]]
+
+    @property
+    def has_space_prefix(self) -> bool:
+        """Whether each run of text between special tokens starts with a space, which decoding takes away again."""
+        return bool(self.value("add_space_prefix", bool, True))
+
+    def token(self, token_id: int) -> str | None:
+        """The spelling of an id, None for those that stand for nothing."""
+        is_one = token_id < len(self.tokens) and self.kinds[token_id] != _UNUSED
+        return self.tokens[token_id] if is_one else None
 
     def value(self, key: str, kind: type, default: Any = None) -> Any:
         value = self._metadata.get(_PREFIX + key, default)
@@ -158,13 +174,16 @@ def _sentencepiece(source: _Source) -> tokenizers.Tokenizer:
             unk_token=source.tokens[unknown[0]] if unknown else None,
         )
     )
-    # Each run of text between special tokens starts with a space, which decoding takes away again.
-    has_prefix = source.value("add_space_prefix", bool, True)
+    has_prefix = source.has_space_prefix
     mark_spaces = normalizers.Replace(" ", SPACE_MARK)
     hf.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE_MARK), mark_spaces]) if has_prefix else mark_spaces
     steps = [decoders.Replace(SPACE_MARK, " "), decoders.ByteFallback(), decoders.Fuse()]
     hf.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if has_prefix else steps)
     return hf
+
+
+_MODELS = {"gpt2": (_byte_level, byte_level_bytes), "llama": (_sentencepiece, sentencepiece_bytes)}
+"""What makes a tokenizer of each kind, and how its tokens are spelled."""
 
 
 def _merges_by_score(source: _Source) -> list[tuple[str, str]]:

@@ -33,18 +33,24 @@ class TokenizerSource(Protocol):
     def config(self) -> ConfigSource: ...
 
 
-def load_tokenizer(checkpoint: TokenizerSource, tokenizer: str | Path | None = "auto") -> Tokenizer | None:
+def load_tokenizer(
+    checkpoint: TokenizerSource, tokenizer: str | Path | None = "auto", is_known: bool = False
+) -> Tokenizer | None:
     """The tokenizer of a model: its own ("auto"), the one of another folder or tokenizer.json, or none at all (None).
 
     Ids that end an answer are always those of the model's config and, if it has any, of the tokenizer's.
-    Raises ModelNotFoundError or ModelFileError.
+    What splits text into tokens is made at once, so that a damaged file is found out, unless the file `is_known` to be
+    sound: then it is made for the first text. Raises ModelNotFoundError or ModelFileError.
     """
     if tokenizer is None:
         return None
     eos_ids, bos_id = checkpoint.config.eos_ids, checkpoint.config.bos_id
     if tokenizer == "auto":
         if checkpoint.kind == "gguf":
-            return tokenizer_from_gguf(str(checkpoint.path), checkpoint.metadata, eos_ids)
+            found = tokenizer_from_gguf(str(checkpoint.path), checkpoint.metadata, eos_ids)
+            if not is_known:
+                _ = found.hf
+            return found
         return _from_folder(checkpoint.path, eos_ids, bos_id)
     return read_tokenizer(Path(tokenizer), eos_ids, bos_id)
 
@@ -82,7 +88,7 @@ def _from_folder(path: Path, eos_ids: tuple[int, ...], bos_id: int | None) -> To
         chat_template=_chat_template(folder, config),
         special_tokens=special,
     )
-    return Tokenizer(hf, settings)
+    return Tokenizer.of(hf, settings)
 
 
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,33 +31,67 @@ class TokenizerSettings:
     special_tokens: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Token ids and what they stand for: all that is needed of a tokenizer to decode.
+
+    `token` gives the spelling of an id, `id` the other way round, each None for what the vocabulary lacks; `added` are
+    the tokens that are plain text whatever the `spelling` of the others, with whether they are control tokens.
+    """
+
+    token: Callable[[int], str | None]
+    id: Callable[[str], int | None]
+    size: int
+    added: Mapping[int, tuple[str, bool]]
+    spelling: Spelling
+    strips_leading_space: bool
+
+    @staticmethod
+    def of(hf: tokenizers.Tokenizer) -> Vocabulary:
+        """That of a tokenizer that exists."""
+        added = {i: (token.content, token.special) for i, token in hf.get_added_tokens_decoder().items()}
+        return Vocabulary(
+            hf.id_to_token, hf.token_to_id, hf.get_vocab_size(with_added_tokens=True), added, *_decoding_rules(hf)
+        )
+
+
 class Tokenizer:
     """Text ↔ token ids of one model. Immutable and thread-safe.
 
     Decoding goes through bytes: the bytes of all tokens are joined, then read as UTF-8 with U+FFFD for what is invalid.
-    It equals the detokenizer's streamed output for any ids at all.
+    It equals the detokenizer's streamed output for any ids at all. `make_hf` is called when a text is encoded for the
+    first time: token ids need the `vocabulary` alone.
     """
 
-    def __init__(self, hf: tokenizers.Tokenizer, settings: TokenizerSettings) -> None:
-        self._hf = hf
+    def __init__(
+        self, make_hf: Callable[[], tokenizers.Tokenizer], settings: TokenizerSettings, vocabulary: Vocabulary
+    ) -> None:
+        self._make_hf = make_hf
+        self._hf_lock = threading.Lock()
+        self._hf: tokenizers.Tokenizer | None = None
         self._settings = settings
-        added = hf.get_added_tokens_decoder()
-        self._special_ids = frozenset(i for i, token in added.items() if token.special)
-        self._vocab_size: int = hf.get_vocab_size(with_added_tokens=True)
-        self._spelling, self._strips_leading_space = _decoding_rules(hf)
-        # Added tokens are plain text, whatever the vocabulary's spelling.
-        self._bytes: dict[int, bytes] = {i: token.content.encode() for i, token in added.items()}
+        self._vocabulary = vocabulary
+        self._special_ids = frozenset(i for i, (_, is_special) in vocabulary.added.items() if is_special)
+        self._bytes: dict[int, bytes] = {i: text.encode() for i, (text, _) in vocabulary.added.items()}
         self._bare: dict[int, int] = {}
+
+    @staticmethod
+    def of(hf: tokenizers.Tokenizer, settings: TokenizerSettings) -> Tokenizer:
+        """Around a tokenizer that exists."""
+        return Tokenizer(lambda: hf, settings, Vocabulary.of(hf))
 
     @property
     def hf(self) -> tokenizers.Tokenizer:
         """The underlying `tokenizers.Tokenizer`. Don't change it."""
-        return self._hf
+        with self._hf_lock:
+            if self._hf is None:
+                self._hf = self._make_hf()
+            return self._hf
 
     @property
     def vocab_size(self) -> int:
         """Number of tokens that the tokenizer knows; a model's embedding may have more rows."""
-        return self._vocab_size
+        return self._vocabulary.size
 
     @property
     def bos_id(self) -> int | None:
@@ -85,7 +120,7 @@ class Tokenizer:
     @property
     def strips_leading_space(self) -> bool:
         """Whether a text's first space is an artefact of the vocabulary (SentencePiece) and is dropped in decoding."""
-        return self._strips_leading_space
+        return self._vocabulary.strips_leading_space
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text. `add_special_tokens` adds BOS or EOS where the model's files ask for it.
@@ -94,7 +129,7 @@ class Tokenizer:
         Unicode.
         """
         try:
-            ids: list[int] = self._hf.encode(text, add_special_tokens=add_special_tokens).ids
+            ids: list[int] = self.hf.encode(text, add_special_tokens=add_special_tokens).ids
         except (TypeError, UnicodeEncodeError) as error:
             reason = "is not text, or has a lone surrogate and so is no valid Unicode"
             raise ParameterError("text", text, reason, "Pass a str that can be encoded as UTF-8.") from error
@@ -104,7 +139,7 @@ class Tokenizer:
         """The text of some tokens. Bytes that are no valid UTF-8 become U+FFFD; unknown ids stand for nothing."""
         skipped = self._special_ids if skip_special_tokens else frozenset()
         data = b"".join([self.token_bytes(i) for i in ids if i not in skipped])
-        if self._strips_leading_space and data.startswith(b" "):
+        if self._vocabulary.strips_leading_space and data.startswith(b" "):
             data = data[1:]
         return data.decode("utf-8", "replace")
 
@@ -112,8 +147,8 @@ class Tokenizer:
         """The exact bytes of a token; empty for ids that stand for nothing (padding of the vocabulary)."""
         known = self._bytes.get(token_id)
         if known is None:
-            token = self._hf.id_to_token(token_id) if 0 <= token_id < 2**32 else None
-            known = b"" if token is None else self._spelling(token)
+            token = self._vocabulary.token(token_id) if 0 <= token_id < 2**32 else None
+            known = b"" if token is None else self._vocabulary.spelling(token)
             self._bytes[token_id] = known
         return known
 
@@ -121,16 +156,16 @@ class Tokenizer:
         """The token for the same text without a space before it, if there is one; else the token itself."""
         known = self._bare.get(token_id)
         if known is None:
-            token = self._hf.id_to_token(token_id) if 0 <= token_id < 2**32 else None
+            token = self._vocabulary.token(token_id) if 0 <= token_id < 2**32 else None
             other = None
             if token is not None and len(token) > 1 and token[0] in _SPACES and token_id not in self._special_ids:
-                other = self._hf.token_to_id(token[1:])
+                other = self._vocabulary.id(token[1:])
             known = self._bare[token_id] = token_id if other is None else other
         return known
 
     def to_json(self) -> str:
         """The tokenizer in the format of tokenizer.json."""
-        return str(self._hf.to_str())
+        return str(self.hf.to_str())
 
 
 def _decoding_rules(hf: tokenizers.Tokenizer) -> tuple[Spelling, bool]:
