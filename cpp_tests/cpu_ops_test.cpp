@@ -21,7 +21,9 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 class Ops {
  public:
   Ops(const std::string& isa, int threads) : backend_(pf::load_backend(PF_CPU_BACKEND_PATH)) {
-    const PfDeviceConfig config = {threads, isa.c_str()};
+    PfDeviceConfig config{};
+    config.num_threads = threads;
+    config.isa = isa.c_str();
     usable_ = backend_.device_create(&config, &device_) == 0;
   }
   ~Ops() {

@@ -27,6 +27,10 @@ GemmCall<T> plan(const LinearArgs<T>& args) {
     call.expert_bytes = w.n * w.stride * static_cast<int64_t>(sizeof(T));
   } else {
     if (reinterpret_cast<uintptr_t>(w.data) % 16 != 0) refuse_gemm("a packed weight is not aligned to 16 bytes");
+    if (w.layout.group != 0 && w.k % w.layout.group != 0) {
+      refuse_gemm("K is " + std::to_string(w.k) + ", no multiple of the weight's groups of " +
+                  std::to_string(w.layout.group));
+    }
     call.record_bytes = w.layout.record_bytes();
     call.groups = w.layout.groups();
     call.panels = packed_panels(w.n);

@@ -53,7 +53,10 @@ struct BlockRows {
     if (args.experts.slots != nullptr) return args.experts.slots[first + row];
     return first + row < args.rows || GPU_PLANTED("gemm: rows past the end") ? first + row : -1;
   }
-  GPU_DEVICE static int64_t x_row(const LinearArgs<T>& args, int64_t slot) { return slot / args.experts.slots_per_row; }
+  GPU_DEVICE static int64_t x_row(const LinearArgs<T>& args, int64_t slot) {
+    const int per_row = args.experts.slots_per_row;
+    return per_row == 1 ? slot : static_cast<uint32_t>(slot) / static_cast<uint32_t>(per_row);
+  }
 };
 
 // w = fma(q, d, c), exact in fp32 but for kMinimum, whose sum is rounded once.

@@ -102,11 +102,12 @@ inline std::vector<uint8_t> pack_weight(const QuantizedMatrix& m, const WeightLa
   const auto record_of = [&](int64_t row, int64_t k) {
     return packed.data() + (k / kTileK * packed_panels(m.n) + row / kPanelRows) * layout.record_bytes();
   };
+  uint8_t* record = nullptr;
   for (int64_t row = 0; row < m.n; ++row) {
     for (int64_t k = 0; k < m.k; ++k) {
+      if (k % kTileK == 0) record = record_of(row, k);
       const int64_t s = k % kTileK / 16, j = k % 16 / 8 * 2 + k % 2, lane = row % kPanelRows * 4 + k % 8 / 2;
       const uint8_t code = m.codes[static_cast<size_t>(row * m.k + k)];
-      uint8_t* record = record_of(row, k);
       if (layout.format == WeightFormat::kInt4) {
         if (code > 15) refuse("a code of int4 is " + std::to_string(code));
         const int64_t bit = 4 * (2 * (s % 2) + j / 2) + 16 * (j % 2);
@@ -118,7 +119,7 @@ inline std::vector<uint8_t> pack_weight(const QuantizedMatrix& m, const WeightLa
     }
     // A tile holds the scales of its groups, or the one of the group that it lies in.
     for (int64_t k = 0; layout.group != 0 && k < m.k; k += layout.group < kTileK ? layout.group : kTileK) {
-      uint8_t* record = record_of(row, k) + WeightLayout::code_bytes(layout.format);
+      record = record_of(row, k) + WeightLayout::code_bytes(layout.format);
       const int64_t inside = k % kTileK / layout.group, width = layout.scale_width();
       const auto from = static_cast<size_t>(row * groups + k / layout.group);
       memcpy(record + ((inside * kPanelRows + row % kPanelRows) * width) * 2, &m.scales[from], 2);
