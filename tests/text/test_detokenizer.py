@@ -22,7 +22,7 @@ PIECES = ["▁", "▁a", "b", "▁▁", "é", "🙂", "\n"]
 def with_special(hf: HfTokenizer) -> Tokenizer:
     hf.add_special_tokens([AddedToken("<s>", special=True), AddedToken("é<e>", special=True)])
     hf.add_tokens([AddedToken(" x ", normalized=False)])
-    return Tokenizer(hf, TokenizerSettings())
+    return Tokenizer.of(hf, TokenizerSettings())
 
 
 def byte_level() -> Tokenizer:
@@ -133,6 +133,6 @@ def test_a_tokenizer_without_exact_bytes_is_refused() -> None:
     hf = HfTokenizer(models.WordPiece({"a": 0, "[UNK]": 1}))
     hf.decoder = decoders.WordPiece()
     with pytest.raises(ParameterError, match=r"WordPiece.*no exact bytes"):
-        Tokenizer(hf, TokenizerSettings())
+        Tokenizer.of(hf, TokenizerSettings())
     with pytest.raises(ParameterError, match="no exact bytes"):
-        Tokenizer(HfTokenizer(models.BPE({"a": 0}, [])), TokenizerSettings())
+        Tokenizer.of(HfTokenizer(models.BPE({"a": 0}, [])), TokenizerSettings())

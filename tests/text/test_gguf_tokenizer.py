@@ -14,6 +14,8 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from pageform.core.errors import ModelFileError
 from pageform.text.gguf_tokenizer import tokenizer_from_gguf
+from pageform.text.tokenizer import Tokenizer as OurTokenizer
+from pageform.text.tokenizer import TokenizerSettings
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, isn't it? HelloWorld and camelCaseWords in McDonald's.",
@@ -163,7 +165,7 @@ def test_qwen2_composes_characters() -> None:
 )
 def test_bad_metadata_is_named(more: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
-        tokenizer_from_gguf("m.gguf", metadata_of(trained("gpt-2"), "gpt-2", **more), ())
+        _ = tokenizer_from_gguf("m.gguf", metadata_of(trained("gpt-2"), "gpt-2", **more), ()).hf
 
 
 @pytest.fixture(scope="module")
@@ -243,4 +245,29 @@ def test_sentencepiece_without_prefix_space(spm: sentencepiece.SentencePieceProc
 
 def test_sentencepiece_scores_must_fit(spm: sentencepiece.SentencePieceProcessor) -> None:
     with pytest.raises(ModelFileError, match=r"1 scores.* does not fit"):
-        tokenizer_from_gguf("m.gguf", spm_metadata(spm, scores=[0.0]), ())
+        _ = tokenizer_from_gguf("m.gguf", spm_metadata(spm, scores=[0.0]), ()).hf
+
+
+@pytest.mark.parametrize("rule", ["gpt-2", "llama-bpe", "qwen2"])
+def test_ids_are_decoded_by_the_metadata_alone(rule: str) -> None:
+    """What decoding takes of the vocabulary is what the library's tokenizer would have told."""
+    hf = trained(rule)
+    told = tokenizer_from_gguf("m.gguf", metadata_of(hf, rule), ())
+    made = OurTokenizer.of(told.hf, TokenizerSettings())
+    ids = range(hf.get_vocab_size() + 5)
+    assert told.vocab_size == made.vocab_size
+    assert told.special_ids == made.special_ids != frozenset()
+    assert [told.token_bytes(i) for i in ids] == [made.token_bytes(i) for i in ids]
+    assert [told.bare(i) for i in ids] == [made.bare(i) for i in ids]
+    assert told.strips_leading_space == made.strips_leading_space
+
+
+def test_sentencepiece_ids_are_decoded_by_the_metadata_alone(spm: sentencepiece.SentencePieceProcessor) -> None:
+    for more in ({}, {"add_space_prefix": False}):
+        told = tokenizer_from_gguf("m.gguf", spm_metadata(spm, **more), ())
+        made = OurTokenizer.of(told.hf, TokenizerSettings())
+        ids = range(spm.vocab_size() + 2)
+        assert [told.token_bytes(i) for i in ids] == [made.token_bytes(i) for i in ids]
+        assert [told.bare(i) for i in ids] == [made.bare(i) for i in ids]
+        assert told.special_ids == made.special_ids
+        assert told.strips_leading_space == made.strips_leading_space

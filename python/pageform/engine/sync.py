@@ -50,6 +50,11 @@ class Engine(BaseEngine):
     each as far as it pays) or "none". Answers are the same in every mode. `speculative_config` is the same under vLLM's
     name: {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 2, "prompt_lookup_max": 4}.
 
+    The first start packs the weights for the processor's kernels and keeps them in a file, so that the next start need
+    only read it. `packed_cache` is "auto" (beside the model, or in ~/.cache/pageform where that can't be written), a
+    folder, or None for no such file; the environment's PAGEFORM_PACKED_CACHE, "off" or a folder, says what "auto" is.
+    The file may be deleted at any time.
+
     Use it as a context manager, or call `close`. All methods may be called from any thread.
     """
 
@@ -74,6 +79,7 @@ class Engine(BaseEngine):
         max_queued_tokens: int | None = None,
         drafts: Any = "auto",
         speculative_config: Any = None,
+        packed_cache: str | Path | None = "auto",
         check_invariants: bool = False,
     ) -> None:
         parameters = {k: v for k, v in locals().items() if k not in ("self", "model", "__class__")}

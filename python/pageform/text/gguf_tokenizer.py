@@ -49,7 +49,7 @@ _SUPPORTED_RULES = ("default", "gpt-2", "smollm", *_SPLITS)
 
 
 def tokenizer_from_gguf(path: str, metadata: Mapping[str, Any], eos_ids: tuple[int, ...]) -> Tokenizer:
-    """The tokenizer that GGUF `metadata` describes. Raises ModelFileError; so may the first encoding, for its merges."""
+    """The tokenizer that GGUF `metadata` describes. Raises ModelFileError; so may encoding, for its merges."""
     source = _Source(path, metadata)
     model = source.value("model", str)
     if model not in _MODELS:
