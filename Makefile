@@ -116,6 +116,8 @@ dev: $(STAMPS)/package $(STAMPS)/model $(STAMPS)/test-deps $(STAMPS)/dev-deps $(
 demo: $(STAMPS)/package $(STAMPS)/model
 	@$(BIN)/python -m examples.extract $(DEMO)
 
+# Backends that no wheel holds: the GPU's on the emulator.
+test: export PAGEFORM_BACKEND_PATH := $(CURDIR)/$(BUILD)/backends
 # Fast tests first, so that most mistakes show within a minute. Exit code 5 of pytest is "no test matched".
 test: $(STAMPS)/package $(STAMPS)/model $(STAMPS)/test-deps $(STAMPS)/cpp-tests
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(CPUS) | tee build/ctest.log

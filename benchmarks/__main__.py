@@ -38,8 +38,10 @@ def main() -> int:
     parser.add_argument("--workloads", type=_names, default=Options().workloads, help="compare: of W1,W2,W3,W4,W5,W6")
     parser.add_argument("--peers-dir", type=Path, help="compare: where peers are installed (~/.cache/pageform/peers)")
     parser.add_argument("--rounds", type=int, help="compare: how often each engine runs each workload (3)")
-    parser.add_argument("--full", action="store_true", help="throughput: transformers runs all requests (minutes)")
-    parser.add_argument("--minutes", type=float, default=10.0, help="length of a soak (10)")
+    parser.add_argument(
+        "--full", action="store_true", help="throughput: transformers runs all requests; compare: all BFCL and wnut17"
+    )
+    parser.add_argument("--minutes", type=float, help="length of a soak (10); compare: after them no new rounds (30)")
     parser.add_argument("--seed", type=int, default=0, help="of lengths, prompts and random load (0)")
     parser.add_argument("--smoke", action="store_true", help="only show that everything works; timings are not judged")
     parser.add_argument("--save", action="store_true", help="write results to benchmarks/results/")

@@ -16,7 +16,7 @@ class Options:
     full: bool = False
     smoke: bool = False
     seed: int = 0
-    minutes: float = 10.0
+    minutes: float | None = None
     peers: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ("W1", "W2", "W3", "W4", "W5", "W6")
     peers_dir: Path | None = None

@@ -59,6 +59,8 @@ class Report:
     tables: list[list[list[str]]] = field(default_factory=list)
     records: list[Figure] = field(default_factory=list)
     pictures: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
+    began: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+    """Names the files, so that a report can be saved again as it grows."""
 
     def add(self, name: str, unit: str, samples: float | Sequence[float]) -> Figure:
         """Adds a figure with one sample or several, and returns it."""
@@ -100,16 +102,15 @@ class Report:
     def save(self, folder: Path = RESULTS) -> Path:
         """Writes `<date>-<name>.json` and `.md`; returns the path without suffix."""
         folder.mkdir(parents=True, exist_ok=True)
-        now = datetime.datetime.now(datetime.UTC)
-        stem = folder / f"{now:%Y%m%d-%H%M%S}-{self.name}"
+        stem = folder / f"{self.began:%Y%m%d-%H%M%S}-{self.name}"
         for name, contents in self.pictures.items():
             for suffix, data in contents.items():
                 (folder / f"{stem.name}-{name}{suffix}").write_bytes(data)
-        plain = {key: value for key, value in asdict(self).items() if key != "pictures"}
-        content = {"time": now.isoformat(timespec="seconds"), "machine": machine(), **plain}
+        plain = {key: value for key, value in asdict(self).items() if key not in ("pictures", "began")}
+        content = {"time": self.began.isoformat(timespec="seconds"), "machine": machine(), **plain}
         stem.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shown = "".join(f"\n![{name}]({stem.name}-{name}.png)\n" for name in self.pictures)
-        heading = f"# {now:%Y-%m-%d %H:%M} UTC\n\n{', '.join(f'{k} {v}' for k, v in machine().items())}\n\n"
+        heading = f"# {self.began:%Y-%m-%d %H:%M} UTC\n\n{', '.join(f'{k} {v}' for k, v in machine().items())}\n\n"
         stem.with_suffix(".md").write_text(heading + self.markdown() + shown, encoding="utf-8")
         return stem
 

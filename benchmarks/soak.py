@@ -21,6 +21,7 @@ from .options import Options
 from .report import Report
 
 IN_FLIGHT = 24
+MINUTES = 10.0
 CANARY = "Write one sentence about the sea."
 GROWTH_ALLOWED = 32e6
 """Bytes of resident memory that may come after the warm-up: caches of grammars and fragmentation, not leaks."""
@@ -28,7 +29,7 @@ GROWTH_ALLOWED = 32e6
 
 def run(options: Options) -> Report:
     """Counts how requests ended, and checks what must hold."""
-    seconds = 10.0 if options.smoke else options.minutes * 60
+    seconds = 10.0 if options.smoke else (options.minutes or MINUTES) * 60
     report = Report("soak", {"model": options.model, "threads": options.threads, "seconds": seconds})
     asyncio.run(_soak(options, seconds, report))
     return report

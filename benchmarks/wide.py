@@ -19,8 +19,9 @@ from safetensors.numpy import save_file
 from pageform import Engine, SamplingParams
 from pageform.core.request import Request
 from pageform.core.states import RequestState
-from pageform.engine.growing import StreamOptions, TypedStream
-from pageform.engine.typed import TypedCall, TypedOptions
+from pageform.engine.growing import TypedStream
+from pageform.engine.options import StreamOptions, TypedOptions
+from pageform.engine.typed import TypedCall
 from pageform.text import load_tokenizer
 from pageform.weights import open_checkpoint
 

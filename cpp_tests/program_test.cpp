@@ -194,4 +194,67 @@ TEST(Lowering, NeedsTheFusedOpInTheBackend) {
   EXPECT_EQ(names(pf::lower(b.program, [](const std::string&) { return false; })), names(b.program));
 }
 
+// --- linear with its neighbours; weight 0 is [100, 32], vector 0 has 32 elements -------------------------------------
+
+TEST(Lowering, FusesWhatStandsAroundALinear) {
+  pf::Bindings layer = bindings();
+  layer.weights = {{32, 32}, {64, 32}};
+  ProgramBuilder b;
+  const View x = b.input("x", 32);
+  const View attended = b.op("linear", {b.norm(x)}, {b.tokens(32)}, 0);
+  const View sum = b.add(x, b.op("linear", {attended}, {b.tokens(32)}, 0));
+  const View gate_up = b.op("linear", {b.norm(sum)}, {b.tokens(64)}, 1);
+  const View gated = b.op("silu_mul", {gate_up}, {b.tokens(32)});
+  const View last = b.add(b.op("linear", {gated}, {b.tokens(32)}, 0), sum);
+  b.program.outputs["last"] = last;
+  ASSERT_NO_THROW(pf::validate(b.program, layer));
+  const pf::Program lowered = pf::lower(b.program, has_all);
+  ASSERT_EQ(names(lowered),
+            (std::vector<std::string>{"rms_norm_linear", "linear_add", "rms_norm_linear_silu_mul", "linear_add"}));
+  EXPECT_EQ(lowered.ops[0].inputs, (std::vector<View>{x}));
+  EXPECT_EQ(lowered.ops[1].inputs, (std::vector<View>{attended, x}));
+  EXPECT_EQ(lowered.ops[2].inputs, (std::vector<View>{sum}));
+  EXPECT_EQ(lowered.ops[2].floats, std::vector<double>{1e-6});
+  EXPECT_EQ(lowered.ops[3].inputs, (std::vector<View>{gated, sum}));
+  EXPECT_EQ(lowered.ops[3].outputs, (std::vector<View>{last}));
+  EXPECT_NO_THROW(pf::validate(lowered, layer));
+}
+
+TEST(Lowering, TheSumWaitsForWhatIsAdded) {
+  ProgramBuilder b;
+  const View x = b.input("x", 32);
+  const View product = b.op("linear", {x}, {b.tokens(32)}, 0);
+  const View later = b.norm(x);
+  b.program.outputs["sum"] = b.add(product, later);
+  EXPECT_EQ(names(pf::lower(b.program, has_all)), (std::vector<std::string>{"rms_norm", "linear_add"}));
+}
+
+TEST(Lowering, LeavesALinearAloneWhoseNeighboursAreReadElsewhere) {
+  const auto lowered = [](const std::function<void(ProgramBuilder&, View, View, View)>& more, int32_t bias) {
+    ProgramBuilder b;
+    const View x = b.input("x", 32);
+    const View h = b.norm(x);
+    const View y = b.op("linear", {h}, {b.tokens(32)}, 0, bias);
+    more(b, x, h, y);
+    return names(pf::lower(b.program, has_all));
+  };
+  using Names = std::vector<std::string>;
+  const auto nothing = [](ProgramBuilder&, View, View, View) {};
+  EXPECT_EQ(lowered(nothing, -1), Names{"rms_norm_linear"});
+  EXPECT_EQ(lowered(nothing, 0), (Names{"rms_norm", "linear"}));  // one vector an op
+  EXPECT_EQ(lowered([](ProgramBuilder& b, View, View h, View) { b.program.outputs["h"] = h; }, -1),
+            (Names{"rms_norm", "linear"}));
+  EXPECT_EQ(lowered([](ProgramBuilder& b, View x, View h, View) { b.add(x, h); }, -1),
+            (Names{"rms_norm", "linear", "add"}));
+  EXPECT_EQ(lowered([](ProgramBuilder& b, View x, View, View y) { b.add(x, y), b.add(y, x); }, -1),
+            (Names{"rms_norm_linear", "add", "add"}));
+  EXPECT_EQ(lowered([](ProgramBuilder& b, View, View, View y) { b.add(y, y); }, -1), (Names{"rms_norm_linear", "add"}));
+  EXPECT_EQ(lowered(
+                [](ProgramBuilder& b, View, View, View y) {
+                  b.op("silu_mul", {{y.buffer, 0, 16}}, {b.tokens(8)});  // of a part of the product
+                },
+                -1),
+            (Names{"rms_norm_linear", "silu_mul"}));
+}
+
 }  // namespace

@@ -15,6 +15,8 @@ from .workloads import Batches, Material, Workload
 BFCL, WNUT, WNUT_SCHEMA, GSM8K = "bfcl_simple_150.jsonl", "wnut17_150.jsonl", "wnut17_schema.json", "gsm8k_100.jsonl"
 LIMITS = {"BFCL": 256, "wnut17": 128}
 """Tokens of an answer."""
+SAMPLE = 60
+"""Of each set, unless all are asked for."""
 
 Pairs = Sequence[tuple[Job, Answer]]
 Score = Callable[[Pairs, Decode], float]
@@ -22,15 +24,18 @@ Score = Callable[[Pairs, Decode], float]
 NamedScore = tuple[str, Score]
 
 
-def workloads(material: Material, folder: Path) -> dict[str, tuple[Workload, NamedScore]]:
-    """By name, each with its score: those whose files `folder` has."""
+def workloads(material: Material, folder: Path | None, everything: bool) -> dict[str, tuple[Workload, NamedScore]]:
+    """By name, each with its score: those whose files `folder` has. Without `everything` each is a sample."""
     found: dict[str, tuple[Workload, NamedScore]] = {}
+    if folder is None:
+        return found
+    count = 2 if material.smoke else None if everything else SAMPLE
     if (folder / BFCL).exists():
-        calls = _calls(material, _lines(folder / BFCL, material.smoke))
+        calls = _calls(material, _lines(folder / BFCL, count))
         found["BFCL"] = (_workload("BFCL", f"{len(calls)} function calls", calls), (EXACT, _exact(calls)))
     if (folder / WNUT).exists() and (folder / WNUT_SCHEMA).exists():
         schema = json.loads((folder / WNUT_SCHEMA).read_text(encoding="utf-8"))
-        texts = _texts(material, _lines(folder / WNUT, material.smoke), schema)
+        texts = _texts(material, _lines(folder / WNUT, count), schema)
         found["wnut17"] = (_workload("wnut17", f"entities of {len(texts)} texts", texts), (F1, _f1(texts)))
     return found
 
@@ -38,7 +43,7 @@ def workloads(material: Material, folder: Path) -> dict[str, tuple[Workload, Nam
 def gsm8k(folder: Path) -> list[str]:
     """Questions and answers, or nothing where the file is not."""
     path = folder / GSM8K
-    lines = _lines(path, False) if path.exists() else []
+    lines = _lines(path) if path.exists() else []
     return [f"{line['question']}\n{line['answer']}" for line in lines]
 
 
@@ -144,6 +149,7 @@ def _workload(name: str, title: str, expected: Expected) -> Workload:
     return Workload(name, title, 16, max(len(job.prompt) + job.output_tokens for job in jobs), lambda _: batches)
 
 
-def _lines(path: Path, smoke: bool) -> list[dict[str, Any]]:
+def _lines(path: Path, count: int | None = None) -> list[dict[str, Any]]:
+    """All lines of a file, or `count` of them, spread over it."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return lines[:2] if smoke else lines
+    return lines if count is None or count >= len(lines) else [lines[i * len(lines) // count] for i in range(count)]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import random
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from pageform.weights.gguf import GgufCheckpoint
 
 from ..job import Job
 from ..peers.install import Environment
@@ -19,9 +23,12 @@ from ..peers.own_tools import NoTool, Shape, llama_bench_decode, own_rate
 from ..peers.worker import Variant, Worker
 from ..report import Report
 from .measure import decode_rate, first_token_seconds, short
+from .pool import Pool
+from .variants import SLOTS
 
 PROBE = Path(__file__).resolve().parents[1] / "kernels" / "probe.cpp"
 REQUIRED_OWN = 0.9
+BANDWIDTH = "share of the bandwidth"
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (64, 256, 512, 1024, 1900)
 
@@ -45,18 +52,19 @@ def first_token(variant: Variant, log: Path) -> float:
         return loading + (time.perf_counter() - asked if worker.is_engine else run.seconds)
 
 
-def against_own_tool(report: Report, environment: Environment, variant: Variant, threads: int, log: Path) -> None:
+def against_own_tool(report: Report, environment: Environment, variant: Variant, threads: int, pool: Pool) -> None:
     """The peer's own program and our worker on the same shape, in turn; the better of each, since both only lose by
-    what else the machine does."""
+    what else the machine does. Of a peer that takes long to start, once each."""
     shape = Shape()
     own: list[float] = []
     driven: list[float] = []
-    variant = replace(variant, settings=_room_for(variant, shape))
-    with Worker(variant, log) as worker:
-        worker.start()
+    [variant] = with_room(variant, shape.requests, 256)[:1]
+    with pool.worker(variant) as worker:
+        if not worker.is_ready:
+            worker.start()
         worker.run(random_jobs(2, 16, 4, 0))
         worker.pause()
-        for number in range(2):
+        for number in range(1 if variant.keeps else 2):
             try:
                 name, rate = own_rate(environment, variant, shape, threads)
             except NoTool as reason:
@@ -76,10 +84,16 @@ def against_own_tool(report: Report, environment: Environment, variant: Variant,
     )
 
 
-def _room_for(variant: Variant, shape: Shape) -> dict[str, object]:
-    """Settings with as many slots as the shape has requests, where the peer has slots."""
-    room = {"slots": shape.requests, "context": 256} if "slots" in variant.settings else {}
-    return {**variant.settings, **room}
+def with_room(variant: Variant, requests: int, context: int) -> list[Variant]:
+    """The variant as it does best with so many requests at once, each within `context` tokens. Of a peer with slots, as
+    many as there are requests; or, where those are more than are good at once, that number too: both must be tried."""
+    settings = dict(variant.settings)
+    if "batch" in settings:
+        settings["batch"] = max(BATCHES)
+    if "slots" not in settings:
+        return [replace(variant, settings=settings)]
+    counts = [requests] if requests <= SLOTS else [requests, SLOTS]
+    return [replace(variant, settings={**settings, "slots": count, "context": context}) for count in counts]
 
 
 def against_llama_bench(
@@ -97,13 +111,20 @@ def against_llama_bench(
 Curve = list[tuple[float, float]]
 
 
-def by_batch(worker: Worker, batches: Sequence[int], seed: int) -> Curve:
+def by_batch(pool: Pool, lone: Variant, many: Variant, batches: Sequence[int], seed: int) -> Curve:
     """(requests at once, output tokens a second): 32 tokens in, 32 out."""
-    points = []
-    for count in batches:
-        run = worker.run(random_jobs(count, 32, 32, seed))
-        points.append((float(count), sum(answer.count for answer in run.answers) / run.seconds))
-    return points
+    best: dict[float, float] = {}
+    for variants, counts in itertools.groupby(
+        batches, lambda count: with_room(lone if count == 1 else many, count, 128)
+    ):
+        points = list(counts)
+        for variant in variants:
+            with _warm(pool, variant, seed) as worker:
+                for count in points:
+                    run = worker.run(random_jobs(count, 32, 32, seed))
+                    rate = sum(answer.count for answer in run.answers) / run.seconds
+                    best[count] = max(rate, best.get(count, 0.0))
+    return list(best.items())
 
 
 def by_context(worker: Worker, contexts: Sequence[int], seed: int) -> tuple[Curve, Curve]:
@@ -117,15 +138,22 @@ def by_context(worker: Worker, contexts: Sequence[int], seed: int) -> tuple[Curv
     return rates, firsts
 
 
-def curves(variant: Variant, log: Path, seed: int) -> dict[str, Curve]:
+def curves(pool: Pool, lone: Variant, many: Variant, seed: int) -> dict[str, Curve]:
     """The three curves of an engine, by its name of each; prompts and answers differ from run to run."""
-    batches = [count for count in BATCHES if variant.most_jobs is None or count <= variant.most_jobs]
-    settings = {**variant.settings, **({"context": 2048} if "context" in variant.settings else {})}
-    with Worker(replace(variant, settings=settings), log) as worker:
-        worker.start()
-        worker.run(random_jobs(2, 16, 4, seed))
+    batches = [count for count in BATCHES if many.most_jobs is None or count <= many.most_jobs]
+    [variant] = with_room(lone, 1, 2048)
+    with _warm(pool, variant, seed) as worker:
         rates, firsts = by_context(worker, CONTEXTS, seed)
-        return {"batch": by_batch(worker, batches, seed), "context": rates, "first token": firsts}
+    return {"batch": by_batch(pool, lone, many, batches, seed), "context": rates, "first token": firsts}
+
+
+@contextlib.contextmanager
+def _warm(pool: Pool, variant: Variant, seed: int) -> Iterator[Worker]:
+    with pool.worker(variant) as worker:
+        if not worker.is_ready:
+            worker.start()
+        worker.run(random_jobs(2, 16, 4, seed))
+        yield worker
 
 
 def tell_curves(report: Report, found: dict[str, dict[str, Curve]]) -> None:
@@ -158,13 +186,42 @@ def machine_limits(threads: int) -> dict[str, float] | None:
 
 def tell_roofline(
     report: Report, limits: dict[str, float], model_bytes: dict[str, int], lone: dict[str, list[float]]
-) -> None:
-    """How far lone requests are from the memory's bandwidth: each token reads all weights once."""
-    rows = []
+) -> dict[str, dict[str, list[float]]]:
+    """How far lone requests are from the memory's bandwidth: each token reads all weights once. Returns the shares, in
+    percent, by engine."""
+    rows, shares = [], {}
     for name, samples in lone.items():
         if model_bytes.get(name):
-            gbps = statistics.median(samples) * model_bytes[name] / 1e9
-            rows.append([name, short(model_bytes[name] / 1e6), short(gbps), f"{gbps / limits['read_gbps']:.0%}"])
-    report.add("memory, read by all threads", "GB/s", limits["read_gbps"])
-    report.add("int8 arithmetic (vpmaddubsw + vpaddw) of all threads", "GOP/s", limits["int8_gops"])
+            gbps = [rate * model_bytes[name] / 1e9 for rate in samples]
+            share = [100 * value / limits["read_gbps"] for value in gbps]
+            shares[name] = {BANDWIDTH: share}
+            row = (model_bytes[name] / 1e6, statistics.median(gbps))
+            rows.append([name, *map(short, row), f"{statistics.median(share):.0f}%"])
     report.table(["W1, distance from the roofline", "weights, MB", "weights read, GB/s", "of the bandwidth"], rows)
+    return shares
+
+
+def tell_arithmetic(
+    report: Report,
+    limits: dict[str, float],
+    macs: tuple[int, int],
+    tokens: tuple[int, int],
+    walls: dict[str, list[float]],
+) -> None:
+    """How far many requests at once are from the arithmetic: each token is multiplied by all linear weights, and by the
+    output matrix only if the next one is wanted. `macs` and `tokens` are of the two kinds."""
+    operations = 2 * sum(each * count for each, count in zip(macs, tokens, strict=True)) / 1e9
+    rows = []
+    for name, seconds in walls.items():
+        rate = operations / statistics.median(seconds)
+        rows.append([name, short(rate), f"{rate / limits['int8_gops']:.0%}"])
+    report.table(["W2, distance from the roofline", "products of linear layers, GOP/s", "of int8 arithmetic"], rows)
+
+
+def linear_sizes(file: Path) -> tuple[int, int]:
+    """Weights of a GGUF file's layers, and of its output matrix, which may be its embedding table."""
+    shapes = {name: ref.shape for name, ref in GgufCheckpoint(file).tensors.items()}
+    tables = ("lm_head.weight", "model.embed_tokens.weight")
+    output = next(math.prod(shapes[name]) for name in tables if name in shapes)
+    layers = sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 2 and name not in tables)
+    return layers, output

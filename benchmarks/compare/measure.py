@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..job import Answer
 from ..peers.worker import Run
 
+OURS = "pageform"
 TTFT_LIMIT, GAP_LIMIT = 2.0, 0.2
 """Goodput counts answers whose first token came within the one and whose tokens came at least this often on average."""
 
@@ -57,9 +58,10 @@ def output_rate(runs: Sequence[Run]) -> float:
 
 
 def decode_rate(runs: Sequence[Run]) -> float:
-    """Tokens a second from the first token to the last, of requests that ran alone."""
+    """Tokens a second from the first token to the last, of requests that ran alone; NaN when all came at once."""
     answers = [a for run in runs for a in run.answers if len(a.times) > 1]
-    return sum(a.count - 1 for a in answers) / sum(a.times[-1] - a.times[0] for a in answers)
+    seconds = sum(a.times[-1] - a.times[0] for a in answers)
+    return sum(a.count - 1 for a in answers) / seconds if seconds else math.nan
 
 
 def goodput(runs: Sequence[Run]) -> float:
@@ -110,9 +112,34 @@ UNITS = {m.name: m.unit for of_workload in METRICS.values() for m in of_workload
 }
 
 
+FAR = 1.5
+"""Times that an engine may be behind the best peer and still be thought to win another round."""
+
+
+def in_contest(workload: str, rounds: Mapping[str, Sequence[Sequence[Run]]]) -> list[str]:
+    """Of those that have done all rounds so far: pageform as it is judged, and each peer that is not far behind the
+    best one in what decides the workload. The others need no further round."""
+    metrics = {"W1": (DECODE, TTFT), "W6": (GOODPUT,)}.get(workload, (OUTPUT,))
+    most = max(map(len, rounds.values()))
+    peers = {name: each for name, each in rounds.items() if len(each) == most and not name.startswith(OURS)}
+    found = {name for name in (OURS,) if len(rounds.get(name, ())) == most}
+    for metric in metrics:
+        behind = {name: _behind(metric, each[-1]) for name, each in peers.items()}
+        found |= {name for name, value in behind.items() if value <= FAR * min(behind.values())}
+    return [name for name in rounds if name in found]
+
+
+def _behind(metric: Metric, runs: Sequence[Run]) -> float:
+    """The figure as a time: less is better."""
+    value = metric.of(runs)
+    if not metric.is_rate:
+        return value
+    return 1 / value if value else math.inf
+
+
 def paired_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Ours to theirs, round by round, since rounds of both lie beside each other in time."""
-    return [a / b for a, b in zip(ours, theirs, strict=True)]
+    """Ours to theirs, round by round, since rounds of both lie beside each other in time; as many as both have."""
+    return [a / b if b else math.inf for a, b in zip(ours, theirs, strict=False)]
 
 
 def spread(values: Sequence[float]) -> str:

@@ -7,12 +7,17 @@ from importlib.util import find_spec
 
 from ..report import Report
 from . import plots
-from .extras import Curve
+from .extras import BANDWIDTH, Curve
 from .measure import METRICS, UNITS, VALID
 from .tell import Figures
 
-FIRST = {"W1": ("decode", "TTFT p50"), "W2": ("output", "TTFT p50", "between tokens p99", "peak memory")}
-"""What is drawn of a workload; of the others the first of its metrics, and of W5 its valid objects."""
+BESIDE = {"cold start": ("seconds", "s", False), "roofline": (BANDWIDTH, "%", True)}
+"""Figures that belong to no workload: their name, unit, and whether more is better."""
+CURVES = {
+    "batch": ("Tokens a second by requests at once (32 in, 32 out)", "requests at once", "output tok/s"),
+    "context": ("Decoding by length of context, one request", "tokens of the prompt", "tok/s"),
+    "first token": ("Time to the first token, one request", "tokens of the prompt", "s"),
+}
 
 
 def draw(report: Report, figures: Mapping[str, Figures], curves: Mapping[str, Mapping[str, Curve]]) -> None:
@@ -22,18 +27,20 @@ def draw(report: Report, figures: Mapping[str, Figures], curves: Mapping[str, Ma
         return
     rates = {metric.name for of_workload in METRICS.values() for metric in of_workload if metric.is_rate} | {VALID}
     for workload, of_engines in figures.items():
-        names = FIRST.get(workload, (VALID,) if workload == "W5" else ("seconds",) if workload not in METRICS else ())
-        for name in names or (METRICS[workload][0].name,):
+        if workload in BESIDE:
+            kinds = [BESIDE[workload]]
+        else:
+            names = dict.fromkeys(name for by_figure in of_engines.values() for name in by_figure)
+            ordered = sorted(names, key=lambda name: name != VALID)  # W5 is about these
+            kinds = [(name, UNITS[name], name in rates or UNITS[name] == "%") for name in ordered]
+        drawn = []
+        for name, unit, is_rate in kinds:
             samples = {engine: by_figure[name] for engine, by_figure in of_engines.items() if name in by_figure}
             if samples:
-                unit = UNITS.get(name, "s")
-                report.picture(f"{workload}-{name}", plots.bars(f"{workload}: {name}", unit, samples, name in rates))
-    drawn = {
-        "batch": ("Tokens a second by requests at once", "requests at once", "output tok/s"),
-        "context": ("Decoding by length of context", "tokens of the prompt", "tok/s, one request"),
-        "first token": ("Time to the first token", "tokens of the prompt", "s"),
-    }
-    for kind, (title, across, up) in drawn.items():
-        points = {engine: by_kind[kind] for engine, by_kind in curves.items()}
+                drawn.append(plots.Panel(name, unit, samples, is_rate))
+        if drawn:
+            report.picture(workload, plots.panels(workload, drawn))
+    for kind, (title, across, up) in CURVES.items():
+        points = {engine: by_kind[kind] for engine, by_kind in curves.items() if by_kind.get(kind)}
         if points:
             report.picture(f"by-{kind}", plots.lines(title, across, up, points))

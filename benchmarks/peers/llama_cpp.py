@@ -1,21 +1,25 @@
-"""Worker of llama.cpp: a `llama-server` of its own, asked over HTTP on 127.0.0.1 with streamed answers."""
+"""Worker of llama.cpp: a `llama-server` of its own, asked over HTTP on 127.0.0.1 with streamed answers.
+
+The server and this process share the machine's cores, so a token must cost this side next to nothing: while requests
+run, pieces of the answers are only put away with their moments. They are read when all requests are done.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import bisect
 import json
+import selectors
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import aiohttp
 
 from ..job import Answer, Job
 from .protocol import serve
 
 START_SECONDS = 120
+PIECE = 1 << 16
 
 
 class LlamaCpp:
@@ -25,36 +29,50 @@ class LlamaCpp:
         self, binary: str, model: str, threads: int, slots: int, context: int, flags: list[str] | None = None
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        self._url = f"http://127.0.0.1:{port}"
-        command = [binary, "-m", model, "--host", "127.0.0.1", "--port", str(port)]
+            self._port = probe.getsockname()[1]
+        command = [binary, "-m", model, "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["-t", str(threads), "-tb", str(threads), "-np", str(slots), "-c", str(slots * context)]
         self._server = subprocess.Popen([*command, *(flags or [])], stdin=subprocess.DEVNULL)
-        asyncio.run(self._ready())
+        self._wait_until_ready()
 
-    async def _ready(self) -> None:
+    def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        async with aiohttp.ClientSession() as session:
-            while self._server.poll() is None and time.monotonic() < deadline:
-                try:
-                    async with session.get(f"{self._url}/health") as response:
-                        if response.status == 200:
-                            return
-                except aiohttp.ClientConnectionError:
-                    pass
-                await asyncio.sleep(0.005)
+        request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        while self._server.poll() is None and time.monotonic() < deadline:
+            try:
+                with socket.create_connection(("127.0.0.1", self._port), timeout=5) as connection:
+                    connection.sendall(request)
+                    if b" 200 " in connection.recv(PIECE).split(b"\r\n")[0]:
+                        return
+            except OSError:
+                pass
+            time.sleep(0.005)
         raise RuntimeError(f"llama-server did not start (exit code {self._server.poll()})")
 
     def run(self, jobs: list[Job], clock: Callable[[], float]) -> list[Answer]:
-        return asyncio.run(self._run(jobs, clock))
+        exchanges = [Exchange(self._port, job) for job in jobs]
+        waiting = sorted(exchanges, key=lambda exchange: exchange.job.at, reverse=True)
+        with selectors.DefaultSelector() as selector:
+            while waiting or selector.get_map():
+                while waiting and waiting[-1].job.at <= clock():
+                    exchange = waiting.pop()
+                    selector.register(exchange.open(), selectors.EVENT_READ, exchange)
+                for key, _ in selector.select(waiting[-1].job.at - clock() if waiting else None):
+                    if not key.data.take(clock):
+                        selector.unregister(key.fileobj)
+        return [exchange.answer() for exchange in exchanges]
 
-    async def _run(self, jobs: list[Job], clock: Callable[[], float]) -> list[Answer]:
-        timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-            return await asyncio.gather(*(self._ask(session, job, clock) for job in jobs))
+    def close(self) -> None:
+        self._server.terminate()
+        self._server.wait()
 
-    async def _ask(self, session: aiohttp.ClientSession, job: Job, clock: Callable[[], float]) -> Answer:
-        await asyncio.sleep(max(0.0, job.at - clock()))
+
+class Exchange:
+    """One request on a connection of its own, and what came back."""
+
+    def __init__(self, port: int, job: Job) -> None:
+        self.job = job
+        self._port = port
         body: dict[str, Any] = {
             "prompt": job.prompt,
             "n_predict": job.output_tokens,
@@ -65,25 +83,60 @@ class LlamaCpp:
             "cache_prompt": True,
         }
         body |= {"ignore_eos": True} if job.schema is None else {"json_schema": job.schema}
+        content = json.dumps(body).encode()
+        head = f"POST /completion HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        self._request = f"{head}Connection: close\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+        self._pieces: list[bytes] = []
+        self._moments: list[float] = []
+
+    def open(self) -> socket.socket:
+        """Sends the request."""
+        self._socket = socket.create_connection(("127.0.0.1", self._port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(self._request)
+        return self._socket
+
+    def take(self, clock: Callable[[], float]) -> bool:
+        """Puts away what has come; False, and the connection is closed, when that was all."""
+        piece = self._socket.recv(PIECE)
+        if not piece:
+            self._socket.close()
+            return False
+        self._pieces.append(piece)
+        self._moments.append(clock())
+        return True
+
+    def answer(self) -> Answer:
+        """Reads what came. Raises RuntimeError when it is no whole answer."""
         answer = Answer()
-        async with session.post(f"{self._url}/completion", json=body) as response:
-            if response.status != 200:
-                raise RuntimeError(f"llama-server: {response.status} {(await response.text())[:300]}")
-            async for line in response.content:
-                if not line.startswith(b"data: "):
-                    continue
-                event = json.loads(line[6:])
-                answer.text += event["content"]
-                if event["stop"]:
-                    # Tokens that end inside a character are not sent, so only the last event knows how many there were.
-                    answer.count = event["tokens_predicted"]
-                    return answer
-                answer.times.append(clock())
+        for moment, event in self._events():
+            answer.text += event["content"]
+            if event["stop"]:
+                # Tokens that end inside a character are not sent, so only the last event knows how many there were.
+                answer.count = event["tokens_predicted"]
+                return answer
+            answer.times.append(moment)
         raise RuntimeError(f"llama-server ended a stream early, after {len(answer.times)} tokens")
 
-    def close(self) -> None:
-        self._server.terminate()
-        self._server.wait()
+    def _events(self) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Each event with the moment at which the last of it came."""
+        raw = b"".join(self._pieces)
+        ends = [0]
+        for piece in self._pieces:
+            ends.append(ends[-1] + len(piece))
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            status = head.split(b"\r\n")[0].decode(errors="replace")
+            raise RuntimeError(f"llama-server: {status} {rest[:300].decode(errors='replace')}")
+        place, text = len(head) + 4, b""
+        while size := int(raw[place : (start := raw.find(b"\r\n", place))] or b"0", 16):
+            end = start + 2 + size
+            moment = self._moments[min(bisect.bisect_left(ends, end), len(self._pieces)) - 1]
+            place = end + 2
+            *lines, text = (text + raw[start + 2 : end]).split(b"\n")
+            for line in lines:
+                if line.startswith(b"data: "):
+                    yield moment, json.loads(line[6:])
 
 
 if __name__ == "__main__":

@@ -45,6 +45,17 @@ class Models:
 
         return self.made("safetensors", make)
 
+    def int8(self) -> Path:
+        """A folder like `safetensors`, its linear layers in int8, for vLLM."""
+        source = self.safetensors()
+
+        def make(target: Path) -> None:
+            environment = install("transformers", self.peers_dir)
+            module = "benchmarks.peers.quantize"
+            _run([str(environment.python), "-m", module, str(source), str(target)], environment.variables)
+
+        return self.made("safetensors-int8", make)
+
     def openvino(self, environment: Environment, kind: str) -> Path:
         """A folder with OpenVINO's model and tokenizer, its weights "int4", "int8" or "fp32"."""
         source = self.safetensors()

@@ -100,7 +100,9 @@ def _vllm(environment: Environment, variant: Variant, shape: Shape, threads: int
             "--dtype",
             str(variant.settings["dtype"]),
             "--max-model-len",
-            "2048",
+            str(variant.settings["max_model_len"]),
+            "--max-num-seqs",  # as in our worker, so that what was compiled for it serves here too
+            str(variant.settings["max_num_seqs"]),
         ]
         command += ["--random-input-len", str(shape.input), "--random-output-len", str(shape.output)]
         command += ["--num-prompts", str(shape.requests), "--output-json", str(result)]

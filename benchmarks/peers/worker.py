@@ -23,6 +23,10 @@ class PeerError(Exception):
     """A worker failed, fell silent or died; the message ends with the last lines of its log."""
 
 
+class PeerHangs(PeerError):
+    """A worker fell silent; it has been killed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A peer with particular settings: `module` is its worker, run by `python` with `variables` in its environment."""
@@ -37,6 +41,8 @@ class Variant:
     """Weights that each token of a lone request reads, for the distance from the memory's bandwidth."""
     most_jobs: int | None = None
     """A slow peer gets a sample of so many jobs of a batch; its rates then stand for all."""
+    keeps: bool = False
+    """Starting takes so long that one worker serves all workloads."""
 
     @property
     def name(self) -> str:
@@ -55,7 +61,7 @@ class Run:
 class Worker:
     """A process group that holds one engine. Use as a context manager: it is killed at the end, whatever happened."""
 
-    def __init__(self, variant: Variant, log: Path, timeout: float = 1200.0) -> None:
+    def __init__(self, variant: Variant, log: Path, timeout: float = 300.0) -> None:
         self.variant = variant
         self.timeout = timeout
         self._log = log
@@ -78,11 +84,14 @@ class Worker:
         self._ready.register(self._process.stdout, selectors.EVENT_READ)
         self._buffer = b""
         self.is_engine = True
+        self.is_ready = False
+        """Started, and alive as far as is known."""
 
     def start(self) -> float:
         """Loads the model. Returns the seconds it took from the engine's process being born."""
         reply = self._ask({"do": "start", "settings": self.variant.settings})
         self.is_engine = reply["self"]
+        self.is_ready = True
         return time.perf_counter() - self.born if self.is_engine else float(reply["seconds"])
 
     def run(self, jobs: Sequence[Job]) -> Run:
@@ -144,7 +153,7 @@ class Worker:
         while b"\n" not in self._buffer:
             if not self._ready.select(max(0.0, deadline - time.monotonic())):
                 self._signal(signal.SIGKILL)
-                raise self._failure(f"said nothing for {self.timeout:.0f} s")
+                raise PeerHangs(str(self._failure(f"said nothing for {self.timeout:.0f} s")))
             piece = os.read(self._process.stdout.fileno(), 1 << 20)
             if not piece:
                 raise self._failure("died")
@@ -153,6 +162,7 @@ class Worker:
         return line
 
     def _failure(self, what: str) -> PeerError:
+        self.is_ready = False
         lines = self._log.read_text(errors="replace").splitlines()[-5:]
         return PeerError(f"{self.variant.name}: the worker {what}: {' '.join(' '.join(lines).split())[-500:]}")
 

@@ -54,6 +54,7 @@ TEST(SimtAttention, EveryHeadDimAndType) {
   for (const int head_dim : {64, 80, 96, 128, 256}) {
     const Shape shape = {head_dim, 1, 2, 0, 0.0f, {{530, 1}, {21, 2}}};
     expect_right([&](Device& d) { return run_attention<float, float>(d, shape); });
+    expect_right([&](Device& d) { return run_attention<float, f16>(d, shape); });
     expect_right([&](Device& d) { return run_attention<f16, f16>(d, shape); });
     expect_right([&](Device& d) { return run_attention<bf16, bf16>(d, shape); });
     expect_right([&](Device& d) { return run_attention<bf16, e4m3>(d, shape); });

@@ -12,17 +12,18 @@ using gpu::f16;
 using simt::Device;
 
 std::string run_angles(Device& device) {
-  constexpr size_t kHalf = 150;
+  constexpr size_t kHalf = 150, kStride = 2 * kHalf + 4;
   const std::vector<int32_t> positions = {0, 7, 100'000};
   std::vector<float> inv_freq;
   for (size_t i = 0; i < kHalf; ++i) inv_freq.push_back(std::pow(10000.0f, -static_cast<float>(i) / kHalf));
   const Array<int32_t> dp(device, positions, "positions");
-  const Array<float> df(device, inv_freq, "inv_freq"), cs(device, 3 * 2 * kHalf, "cs");
-  gpu::rope_angles(dp.get(), df.get(), cs.get(), 3, kHalf, 1.5, &device);
+  const Array<float> df(device, inv_freq, "inv_freq"), cs(device, std::vector<float>(3 * kStride, 0.0f), "cs");
+  gpu::rope_angles(dp.get(), df.get(), cs.get(), kStride, 3, kHalf, 1.5, &device);
   std::vector<double> wanted;
   for (const int32_t p : positions) {
     for (const float f : inv_freq) wanted.push_back(std::cos(static_cast<double>(p) * f) * 1.5);
     for (const float f : inv_freq) wanted.push_back(std::sin(static_cast<double>(p) * f) * 1.5);
+    wanted.insert(wanted.end(), 4, 0.0);
   }
   return difference(cs.values(), wanted, 1e-12, 1e-7);
 }
@@ -62,6 +63,7 @@ std::string run_rope_cache(Device& device, const Shape& s) {
   args.q_out = out.get();
   args.cache = {k.get(), v.get(), kBlockSize, s.kv_heads, s.head_dim, 0.5f, 2.0f};
   args.q_stride = args.k_stride = args.v_stride = static_cast<int64_t>(stride);
+  args.cs_stride = s.rot_dim;
   args.q_out_stride = static_cast<int64_t>(q_cols);
   args.tokens = kTokens;
   args.heads = s.heads;
@@ -107,12 +109,13 @@ std::string run_rope_cache(Device& device, const Shape& s) {
 }
 
 TEST(SimtCache, RopeAndCacheWrite) {
-  for (const Shape& s :
-       {Shape{6, 2, 64, 64, false}, Shape{3, 3, 80, 32, false}, Shape{4, 1, 96, 96, true}, Shape{2, 2, 20, 12, true}}) {
+  for (const Shape& s : {Shape{6, 2, 64, 64, false}, Shape{3, 3, 80, 32, false}, Shape{4, 1, 96, 96, true},
+                         Shape{2, 2, 20, 12, true}, Shape{2, 0, 64, 64, false}, Shape{0, 2, 64, 0, false}}) {
     expect_right([&](Device& d) { return run_rope_cache<float, float>(d, s); });
     expect_right([&](Device& d) { return run_rope_cache<f16, f16>(d, s); });
     expect_right([&](Device& d) { return run_rope_cache<bf16, bf16>(d, s); });
     expect_right([&](Device& d) { return run_rope_cache<bf16, e4m3>(d, s); });
+    expect_right([&](Device& d) { return run_rope_cache<float, f16>(d, s); });
   }
   expect_mutants_caught([](Device& d) { return run_rope_cache<bf16, bf16>(d, {6, 2, 64, 64, false}); },
                         {.plants = {"cache: any slot", "rope: wrong partner"}});

@@ -9,6 +9,27 @@ namespace pf {
 using gpu::WeightFormat;
 using gpu::WeightLayout;
 
+// Numbers of T for a test: about 1, or of the whole range of int8.
+template <class T>
+std::vector<T> drawn_values(size_t n, unsigned seed) {
+  if constexpr (std::is_same_v<T, int8_t>) {
+    std::vector<int8_t> values;
+    for (const float v : normal_values(n, seed, 60.0f)) {
+      values.push_back(static_cast<int8_t>(std::lround(std::clamp(v, -128.0f, 127.0f))));
+    }
+    return values;
+  } else {
+    return converted<T>(normal_values(n, seed));
+  }
+}
+template <class T>
+double number_of(T value) {
+  if constexpr (std::is_same_v<T, int8_t>)
+    return value;
+  else
+    return gpu::to_float(value);
+}
+
 struct Drawn {
   std::vector<uint8_t> data;    // as the kernel reads them, experts back to back
   std::vector<double> numbers;  // [experts][n][k]: what they stand for beside activations of T
@@ -34,10 +55,10 @@ Drawn drawn_weight(const WeightLayout& layout, int experts, int64_t n, int64_t k
   Drawn drawn;
   std::mt19937 generator(seed);
   if (layout.format == WeightFormat::kPlain) {
-    const auto values = converted<T>(normal_values(static_cast<size_t>(experts * n * k), seed));
+    const auto values = drawn_values<T>(static_cast<size_t>(experts * n * k), seed);
     drawn.data.resize(values.size() * sizeof(T));
     memcpy(drawn.data.data(), values.data(), drawn.data.size());
-    for (const T v : values) drawn.numbers.push_back(gpu::to_float(v));
+    for (const T v : values) drawn.numbers.push_back(number_of(v));
     return drawn;
   }
   using Rounded = std::conditional_t<sizeof(T) == 1, gpu::bf16, T>;
@@ -91,11 +112,13 @@ template <class T>
 std::string run_linear(simt::Device& device, const LinearCase& c, std::vector<float>* result = nullptr) {
   using Out = gpu::Output<T>;
   const int64_t x_stride = c.k + c.padding, columns = c.silu_mul ? c.n / 2 : c.n, y_stride = columns + c.padding;
-  const auto x = converted<T>(normal_values(static_cast<size_t>(c.m * x_stride), 1));
+  const auto x = drawn_values<T>(static_cast<size_t>(c.m * x_stride), 1);
   const Drawn w = drawn_weight<T>(c.layout, 1, c.n, c.k, 2);
   const auto residual = converted<Out>(normal_values(static_cast<size_t>(c.m * y_stride), 3));
   // Codes without scales of their own are large.
-  const float unit = c.layout.format != WeightFormat::kPlain && c.layout.group == 0 ? 0.01f : 1.0f;
+  const float unit = std::is_same_v<T, int8_t>                                        ? 0.0003f
+                     : c.layout.format != WeightFormat::kPlain && c.layout.group == 0 ? 0.01f
+                                                                                      : 1.0f;
   const std::vector<float> bias = normal_values(static_cast<size_t>(c.n), 4),
                            column_scale = normal_values(static_cast<size_t>(c.n), 5, unit),
                            x_scale = normal_values(static_cast<size_t>(c.m), 6);
@@ -132,7 +155,7 @@ std::string run_linear(simt::Device& device, const LinearCase& c, std::vector<fl
     for (int64_t n = 0; n < c.n; ++n) {
       double sum = 0;
       for (int64_t k = 0; k < c.k; ++k) {
-        sum += gpu::to_float(x[static_cast<size_t>(row * x_stride + k)]) * w.numbers[static_cast<size_t>(n * c.k + k)];
+        sum += number_of(x[static_cast<size_t>(row * x_stride + k)]) * w.numbers[static_cast<size_t>(n * c.k + k)];
       }
       if (c.scales) sum *= double{x_scale[static_cast<size_t>(row)]} * column_scale[static_cast<size_t>(n)];
       sums.push_back(sum + (c.bias ? bias[static_cast<size_t>(n)] : 0.0f));

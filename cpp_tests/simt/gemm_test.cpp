@@ -11,7 +11,7 @@ using simt::Device;
 
 // Ragged in every direction, with several blocks of rows and of columns.
 TEST(SimtGemm, FloatOfAnyShape) {
-  expect_right([](Device& d) { return run_linear<float>(d, {.m = 130, .n = 72, .k = 100}); });
+  expect_right([](Device& d) { return run_linear<float>(d, {.m = 66, .n = 72, .k = 44}); });
   expect_right([](Device& d) { return run_linear<float>(d, {.m = 3, .n = 133, .k = 37}); });
   expect_right([](Device& d) { return run_linear<float>(d, {.m = 1, .n = 1, .k = 1}); });
 }
@@ -39,7 +39,7 @@ TEST(SimtGemm, FloatAccessesAreFull) {
 
 // Rows choose the tile: small, medium, large; columns and k are ragged in each.
 TEST(SimtGemm, TensorCoresInEveryTile) {
-  for (const LinearCase& c : {LinearCase{.m = 21, .n = 72, .k = 200},
+  for (const LinearCase& c : {LinearCase{.m = 21, .n = 72, .k = 456},
                               {.m = 70, .n = 264, .k = 72, .bias = true},
                               {.m = 150, .n = 136, .k = 136, .residual = true, .padding = 8}}) {
     expect_right([&](Device& d) { return run_linear<bf16>(d, c); });
@@ -60,6 +60,18 @@ TEST(SimtGemm, EightBitFloats) {
   expect_right([](Device& d) {
     return run_linear<e4m3>(d, {.m = 130, .n = 130, .k = 128, .float_output = true, .scales = true, .padding = 16});
   });
+}
+
+TEST(SimtGemm, EightBitIntegers) {
+  expect_right([](Device& d) { return run_linear<int8_t>(d, {.m = 21, .n = 72, .k = 208, .scales = true}); });
+  expect_right([](Device& d) {
+    return run_linear<int8_t>(d, {.m = 130, .n = 130, .k = 144, .bias = true, .scales = true, .padding = 16});
+  });
+  // Whole numbers come out as they are.
+  Device device;
+  std::vector<float> values;
+  EXPECT_EQ((run_linear<int8_t>(device, {.m = 3, .n = 8, .k = 48, .float_output = true}, &values)), "");
+  for (const float value : values) EXPECT_EQ(value, std::round(value));
 }
 
 // Rows that are no whole vectors go without tensor cores.

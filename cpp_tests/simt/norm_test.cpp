@@ -65,6 +65,31 @@ TEST(SimtNorm, MutantsAreNoticed) {
                         {.block_syncs = 1, .plants = {"norm: past the row"}});
 }
 
+template <class T>
+std::string run_add(Device& device, int64_t rows, int64_t cols, int64_t padding) {
+  const int64_t stride = cols + padding;
+  const auto size = static_cast<size_t>(rows * stride);
+  const auto a = converted<T>(normal_values(size, 1)), b = converted<T>(normal_values(size, 2));
+  const Array<T> da(device, a, "a"), db(device, b, "b"), y(device, std::vector<T>(size), "y");
+  gpu::add<T>(da.get(), stride, db.get(), stride, y.get(), stride, rows, cols, &device);
+  const std::vector<float> fa = floats(a), fb = floats(b);
+  std::vector<double> wanted(size);
+  for (size_t i = 0; i < size; ++i) {
+    if (static_cast<int64_t>(i) % stride < cols) wanted[i] = gpu::to_float(gpu::from_float<T>(fa[i] + fb[i]));
+  }
+  return difference(floats(y.values()), wanted, 0, 0);
+}
+
+TEST(SimtNorm, Add) {
+  for (const int64_t cols : {8, 21, 1032}) {
+    expect_right([&](Device& d) { return run_add<float>(d, 3, cols, 0); });
+    expect_right([&](Device& d) { return run_add<f16>(d, 3, cols, 8); });
+    expect_right([&](Device& d) { return run_add<bf16>(d, 3, cols, 3); });
+  }
+  expect_mutants_caught([](Device& d) { return run_add<bf16>(d, 3, 1032, 0); }, {.plants = {"add: no guard"}});
+  expect_full_accesses([](Device& d) { return run_add<bf16>(d, 2, 512, 0); });
+}
+
 TEST(SimtNorm, RowsAreReadAndWrittenInWholeSectors) {
   // The weight is float: a lane's eight values are two vectors, each half a sector, which the L1 cache joins.
   expect_full_accesses([](Device& d) { return run_norm<bf16>(d, {2, 1, 4096, 0, true}); }, 1, 2.0);

@@ -1,8 +1,11 @@
 // The host's interface to a device, on the emulator.
 #include "gpu/runtime.h"
 
+#include <csignal>
+
 #include "harness.h"
 #include "ops/activation/gpu/activation.h"
+#include "ops/norm/gpu/norm.h"
 
 namespace pf {
 namespace {
@@ -33,6 +36,48 @@ TEST(SimtRuntime, MemoryStreamsAndEvents) {
   EXPECT_TRUE(std::equal(gathered.begin() + 8, gathered.end(), values.begin()));
   for (void* memory : {static_cast<void*>(x), static_cast<void*>(y), static_cast<void*>(rows)}) runtime.release(memory);
 }
+
+TEST(SimtRuntime, AGraphRunsItsLaunchesEachTimeItIsLaunched) {
+  gpu::Runtime runtime(0);
+  const gpu::Stream stream = runtime.create_stream();
+  auto* x = static_cast<float*>(runtime.allocate(8 * sizeof(float), "x"));
+  auto* y = static_cast<float*>(runtime.allocate(4 * sizeof(float), "y"));
+  const std::vector<float> first = {1, 2, 3, 4, 10, 20, 30, 40}, second = {-1, -2, -3, -4, 10, 20, 30, 40};
+  const auto result = [&] {
+    std::vector<float> values(4);
+    runtime.copy_out(values.data(), y, 4 * sizeof(float), stream);
+    return values;
+  };
+  runtime.copy_in(x, first.data(), 8 * sizeof(float), stream);
+  runtime.fill(y, 0, 4 * sizeof(float), stream);
+  runtime.begin_capture(stream);
+  gpu::add<float>(x, 4, x + 4, 4, y, 4, 1, 4, stream);
+  gpu::add<float>(y, 4, x + 4, 4, y, 4, 1, 4, stream);
+  EXPECT_THROW(runtime.fill(y, 0, 4, stream), std::logic_error) << "only launches can be captured";
+  gpu::Graph* graph = runtime.end_capture(stream);
+  EXPECT_EQ(result(), (std::vector<float>{0, 0, 0, 0})) << "nothing has run yet";
+  runtime.launch(graph, stream);
+  EXPECT_EQ(result(), (std::vector<float>{21, 42, 63, 84}));
+  runtime.copy_in(x, second.data(), 8 * sizeof(float), stream);
+  runtime.launch(graph, stream);
+  EXPECT_EQ(result(), (std::vector<float>{19, 38, 57, 76})) << "the same addresses, other values";
+  runtime.destroy(graph);
+  EXPECT_THROW(runtime.end_capture(stream), std::logic_error);
+  runtime.release(x);
+  runtime.release(y);
+}
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(SimtRuntimeDeathTest, TheHostCannotTouchMemoryOfTheDevice) {
+  gpu::Runtime runtime(0);
+  const gpu::Stream stream = runtime.create_stream();
+  auto* x = static_cast<volatile float*>(runtime.allocate(sizeof(float), "x"));
+  const float value = 3.0f;
+  runtime.copy_in(const_cast<float*>(x), &value, sizeof value, stream);
+  EXPECT_EXIT(static_cast<void>(*x), testing::KilledBySignal(SIGSEGV), "");
+  EXPECT_EXIT(*x = 1.0f, testing::KilledBySignal(SIGSEGV), "");
+}
+#endif
 
 }  // namespace
 }  // namespace pf

@@ -222,8 +222,9 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("block_size", [](const pf::KvCache& kv) { return kv.shape().block_size; });
 
   py::class_<pf::Device, std::shared_ptr<pf::Device>>(m, "Device", "Threads and kernels of one backend.")
-      .def(py::init<const std::string&, int, const std::string&, const std::vector<int>&>(), py::arg("backend_path"),
-           py::arg("threads") = 0, py::arg("isa") = "auto", py::arg("cores") = std::vector<int>())
+      .def(py::init<const std::string&, int, const std::string&, const std::vector<int>&, int>(),
+           py::arg("backend_path"), py::arg("threads") = 0, py::arg("isa") = "auto",
+           py::arg("cores") = std::vector<int>(), py::arg("index") = 0)
       .def_property_readonly("name", [](const pf::Device& d) { return d.backend().name; })
       .def_property_readonly("threads", [](const pf::Device& d) { return d.backend().device_threads(d.handle()); })
       .def_property_readonly("describe", [](const pf::Device& d) { return d.backend().device_describe(d.handle()); })

@@ -18,17 +18,22 @@ struct Max {
   }
 };
 
-template <int kThreads, class Op, class T>
-GPU_DEVICE T block_reduce(T value, Op op) {
-  constexpr int kWarps = kThreads / kWarp;
-  GPU_SHARED(T, parts, [kWarps]);
+// By way of `parts`, which nobody uses any more.
+template <class Op, class T, size_t kWarps>
+GPU_DEVICE T block_reduce(T value, Op op, T (&parts)[kWarps]) {
   GPU_UNROLL for (int mask = kWarp / 2; mask > 0; mask /= 2) value = op(value, shuffle_xor(value, mask));
-  block_sync();  // somebody may still read the parts of the last call
   if (lane_id() == 0) parts[warp_id()] = value;
   block_sync();
   T result = parts[0];
-  for (int w = 1; w < kWarps; ++w) result = op(result, parts[w]);
+  for (size_t w = 1; w < kWarps; ++w) result = op(result, parts[w]);
   return result;
+}
+
+template <int kThreads, class Op, class T>
+GPU_DEVICE T block_reduce(T value, Op op) {
+  GPU_SHARED(T, parts, [kThreads / kWarp]);
+  block_sync();  // somebody may still read the parts of the last call
+  return block_reduce(value, op, parts);
 }
 
 // The sum of the values of this thread and of those before it; `total` becomes that of all.

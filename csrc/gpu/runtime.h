@@ -7,9 +7,9 @@
 //   runtime.copy_out(values, x, bytes, stream);
 //   runtime.synchronize(stream);
 //
-// Owns its streams and events; memory is released by whoever allocated it. One runtime per device, used by one thread
-// at a time. Every failure is a std::runtime_error with the driver's words. The emulator runs what is asked for at
-// once, which every order of streams allows: it does not find a wait that is missing between streams.
+// Owns its streams and events; memory and graphs are released by whoever made them. One runtime per device, used by one
+// thread at a time. Every failure is a std::runtime_error with the driver's words. The emulator runs what is asked for
+// at once, which every order of streams allows: it does not find a wait that is missing between streams.
 #pragma once
 #include <stddef.h>
 
@@ -21,6 +21,7 @@
 namespace pf::gpu {
 
 struct Event;  // a point in a stream; owned by the runtime
+struct Graph;  // launches that were captured, with their arguments
 
 class Runtime {
  public:
@@ -32,11 +33,18 @@ class Runtime {
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
+  // Makes the device the calling thread's; to be called first by every thread that comes to use this runtime.
+  void use() const;
+
   std::string describe() const;  // for example "NVIDIA H100, compute capability 9.0"
 
   // Aligned to 256 bytes; `name` is what reports of the emulator call it.
   void* allocate(size_t bytes, const char* name);
   void release(void* memory);
+
+  // Memory of the host that the device copies from and to without a stop in between.
+  void* allocate_host(size_t bytes);
+  void release_host(void* memory);
 
   Stream create_stream();
   Event* create_event();
@@ -48,6 +56,13 @@ class Runtime {
   void record(Event* event, Stream stream);
   void wait(Stream stream, Event* event);  // what comes next in `stream` waits for `event`
   void synchronize(Stream stream);         // the host waits for all of `stream`
+
+  // Kernels launched in `stream` between the two run when the graph is launched, and each time it is. Nothing is
+  // allocated or copied meanwhile.
+  void begin_capture(Stream stream);
+  Graph* end_capture(Stream stream);
+  void launch(const Graph* graph, Stream stream);
+  void destroy(Graph* graph);
 
  private:
   struct Impl;

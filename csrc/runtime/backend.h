@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define PF_BACKEND_ABI 3u
+#define PF_BACKEND_ABI 4u
 #define PF_MAX_INPUTS 4
 #define PF_MAX_OUTPUTS 2
 #define PF_MAX_INTS 8
@@ -112,6 +112,14 @@ typedef struct PfSampled {
   float* allowed_logprobs;  // [num_rows] log-probability of ids among what the mask allows, where weigh is set
 } PfSampled;
 
+// The program of a step: a number that no other program of this process has or had, and the sizes of its largest step.
+// The calls of its steps differ in their rows only, so a backend may keep what it prepared for them (launch graphs,
+// memory) until release_program.
+typedef struct PfProgram {
+  uint64_t id;
+  int32_t max_tokens, max_seqs, max_rows;
+} PfProgram;
+
 // Everything dynamic of a step, at fixed addresses for its duration. T tokens, S sequences, R rows of logits.
 typedef struct PfStep {
   int32_t num_tokens, num_seqs, num_rows;
@@ -133,6 +141,7 @@ typedef struct PfStep {
   int (*masks_ready)(void* ctx);  // whether wait_masks would return at once; null: always
   void* wait_ctx;
   PfKvCache* kv;
+  const PfProgram* program;
 } PfStep;
 
 typedef struct PfKvShape {
@@ -150,6 +159,7 @@ typedef struct PfDeviceConfig {
   const char* isa;       // "auto", "generic", "avx2", "avxvnni", "avx512", "avx512vnni"
   const int32_t* cores;  // [num_cores] processors that threads are pinned to, thread i to core i; null: none is
   int32_t num_cores;     // 0 or the number of threads
+  int32_t index;         // which of several devices
 } PfDeviceConfig;
 
 typedef struct PfBackend {
@@ -179,6 +189,12 @@ typedef struct PfBackend {
   int32_t (*find_op)(const char* name);  // -1 when the backend lacks it
   // Runs a bound program: one call a step. Blocks until done.
   int (*execute)(PfDevice* device, const PfCall* calls, int32_t num_calls, const PfStep* step);
+
+  // Between the host's memory and what alloc gave; done when they return. Null: alloc gives memory of the host.
+  int (*copy_in)(PfDevice* device, void* to, const void* from, size_t bytes);
+  int (*copy_out)(PfDevice* device, void* to, const void* from, size_t bytes);
+  // The program runs no more. May be null.
+  void (*release_program)(PfDevice* device, uint64_t program);
 
   // Packed weights as bytes, for a cache on disk. All three are null where a backend has none. `packed_layout` names
   // the layout of all weights: another name, other bytes. weight_restore makes of the bytes that weight_save wrote what

@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <cstring>
 #include <string_view>
 
 #include "backend_loader.h"
@@ -61,13 +62,15 @@ PfFormat format_from_name(const std::string& name) {
   refuse("unknown weight format \"", name, "\", known are ", known);
 }
 
-Device::Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores)
+Device::Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores,
+               int index)
     : backend_(load_backend(backend_path)) {
   PfDeviceConfig config{};
   config.num_threads = num_threads;
   config.isa = isa.c_str();
   config.cores = cores.data();
   config.num_cores = static_cast<int32_t>(cores.size());
+  config.index = index;
   check(backend_.device_create(&config, &handle_), "creating a device");
 }
 
@@ -82,6 +85,24 @@ DeviceMemory::DeviceMemory(std::shared_ptr<Device> device, size_t bytes) : devic
 }
 
 DeviceMemory::~DeviceMemory() { device_->backend().free(device_->handle(), data_, bytes_); }
+
+void DeviceMemory::write(void* to, const void* from, size_t bytes) const {
+  const PfBackend& backend = device_->backend();
+  if (backend.copy_in == nullptr) {
+    std::memcpy(to, from, bytes);
+  } else {
+    device_->check(backend.copy_in(device_->handle(), to, from, bytes), "copying to the device");
+  }
+}
+
+void DeviceMemory::read(void* to, const void* from, size_t bytes) const {
+  const PfBackend& backend = device_->backend();
+  if (backend.copy_out == nullptr) {
+    std::memcpy(to, from, bytes);
+  } else {
+    device_->check(backend.copy_out(device_->handle(), to, from, bytes), "copying from the device");
+  }
+}
 
 Weight::Weight(std::shared_ptr<Device> device, const std::vector<PfWeightPart>& parts)
     : device_(std::move(device)), shape_(check_parts(parts)) {

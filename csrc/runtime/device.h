@@ -12,9 +12,10 @@ namespace pf {
 
 class Device {
  public:
-  // `isa` and `cores` as in PfDeviceConfig. Throws BackendError (unknown backend; an instruction set that the machine
-  // lacks, a core that this process may not use).
-  Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores = {});
+  // `isa`, `cores` and `index` as in PfDeviceConfig. Throws BackendError (unknown backend; an instruction set that the
+  // machine lacks, a core that this process may not use, no such device).
+  Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores = {},
+         int index = 0);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -37,7 +38,12 @@ class DeviceMemory {
   ~DeviceMemory();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
+  // Of the device: only it may look there.
   char* data() const { return static_cast<char*>(data_); }
+
+  // Copies to and from an address within this memory.
+  void write(void* to, const void* from, size_t bytes) const;
+  void read(void* to, const void* from, size_t bytes) const;
 
  private:
   std::shared_ptr<Device> device_;

@@ -11,7 +11,8 @@ namespace pf {
 
 using HasOp = std::function<bool(const std::string& name)>;
 
-// `program` must be valid. Fusions known now: add + rms_norm of the sum → add_rms_norm.
+// `program` must be valid. Fusions known now: linear with the add, silu_mul or sample that reads it, or the rms_norm
+// that it reads; add with the rms_norm of its sum.
 Program lower(Program program, const HasOp& has_op);
 
 }  // namespace pf

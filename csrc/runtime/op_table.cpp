@@ -61,10 +61,16 @@ void check_rms_norm(const OpShapes& s) {
   s.expect("groups times the length of the vector", s.integer("groups") * s.vector_len(), s.in(0));
 }
 
-void check_linear(const OpShapes& s) {
+// Of an op that makes one column of `factors` columns of the product.
+void check_product(const OpShapes& s, int64_t factors) {
   s.expect_rows("output", s.out_rows(0), s.in_rows(0));
   s.expect("input columns", s.in(0), s.weight().cols);
-  s.expect("output columns", s.out(0), s.weight().rows);
+  if (s.weight().rows % factors != 0) s.fail(message("the weight has ", s.weight().rows, " rows, must be even"));
+  s.expect("output columns", s.out(0), s.weight().rows / factors);
+}
+
+void check_linear(const OpShapes& s) {
+  check_product(s, 1);
   if (s.op.vector >= 0) s.expect("length of the bias", s.vector_len(), s.out(0));
 }
 
@@ -153,6 +159,29 @@ void check_add_rms_norm(const OpShapes& s) {
   s.expect("groups times the length of the vector", s.integer("groups") * s.vector_len(), s.in(0));
 }
 
+void check_linear_add(const OpShapes& s) {
+  check_linear(s);
+  s.expect_rows("input 1", s.in_rows(1), s.in_rows(0));
+  s.expect("columns of input 1", s.in(1), s.out(0));
+}
+
+void check_linear_silu_mul(const OpShapes& s) {
+  check_product(s, 2);
+  if (s.op.vector >= 0) s.expect("length of the bias", s.vector_len(), s.weight().rows);
+}
+
+void check_rms_norm_linear(const OpShapes& s) {
+  finite(s);
+  check_product(s, 1);
+  s.expect("length of the vector", s.vector_len(), s.in(0));
+}
+
+void check_rms_norm_linear_silu_mul(const OpShapes& s) {
+  finite(s);
+  check_product(s, 2);
+  s.expect("length of the vector", s.vector_len(), s.in(0));
+}
+
 }  // namespace
 
 const std::vector<OpSignature>& op_signatures() {
@@ -176,6 +205,10 @@ const std::vector<OpSignature>& op_signatures() {
       {"gather_rows", 1, 1, {}, {}, Need::no, Need::no, check_gather_rows},
       {"sample", 1, 0, {}, {}, Need::no, Need::no, check_sample},
       {"lm_head", 1, 1, {}, {}, Need::yes, Need::optional, check_lm_head},
+      {"linear_add", 2, 1, {}, {}, Need::yes, Need::optional, check_linear_add},
+      {"linear_silu_mul", 1, 1, {}, {}, Need::yes, Need::optional, check_linear_silu_mul},
+      {"rms_norm_linear", 1, 1, {}, {"eps"}, Need::yes, Need::yes, check_rms_norm_linear},
+      {"rms_norm_linear_silu_mul", 1, 1, {}, {"eps"}, Need::yes, Need::yes, check_rms_norm_linear_silu_mul},
       {"add_rms_norm", 2, 2, {"groups"}, {"eps"}, Need::no, Need::yes, check_add_rms_norm},
   };
   return table;

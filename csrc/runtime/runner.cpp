@@ -1,7 +1,7 @@
 #include "runner.h"
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
 
 #include "errors.h"
 #include "lower.h"
@@ -28,6 +28,11 @@ void require_ops(const Program& program, const Device& device) {
           message("the ", device.backend().name, " backend has no op \"", op.name, "\", which the program needs"));
     }
   }
+}
+
+uint64_t new_program_id() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
 }
 
 const View& find_external(const std::map<std::string, View>& externals, const std::string& name, const char* kind) {
@@ -60,13 +65,15 @@ Runner::Runner(std::shared_ptr<Device> device, Program program, std::vector<std:
   vector_memory_ = std::make_unique<DeviceMemory>(device_, vector_bytes);
   char* next = vector_memory_->data();
   for (const auto& vector : vectors) {
-    std::copy(vector.begin(), vector.end(), reinterpret_cast<float*>(next));
+    vector_memory_->write(next, vector.data(), vector.size() * sizeof(float));
     vectors_.push_back(reinterpret_cast<const float*>(next));
     vector_lens_.push_back(static_cast<int64_t>(vector.size()));
     next += aligned(vector.size());
   }
 
   limits_.maxima = options.maxima;
+  identity_ = {new_program_id(), static_cast<int32_t>(options.maxima.tokens), static_cast<int32_t>(options.maxima.seqs),
+               static_cast<int32_t>(options.maxima.logits)};
   limits_.kv = kv_ == nullptr ? nullptr : &kv_->shape();
   for (const Op& op : program_.ops) {
     if (op.name == "embed") {
@@ -77,6 +84,11 @@ Runner::Runner(std::shared_ptr<Device> device, Program program, std::vector<std:
     }
   }
   bind_calls();
+}
+
+Runner::~Runner() {
+  const PfBackend& backend = device_->backend();
+  if (backend.release_program != nullptr) backend.release_program(device_->handle(), identity_.id);
 }
 
 PfTensor Runner::tensor(const View& view) const {
@@ -133,8 +145,8 @@ void Runner::place_inputs() const {
     if (fed.rows != rows) refuse("input \"", name, "\" was fed ", fed.rows, " rows, the step has ", rows);
     const PfTensor target = tensor(view);
     for (int64_t row = 0; row < rows; ++row) {
-      std::memcpy(static_cast<float*>(target.data) + row * target.stride, fed.values.data() + row * view.cols,
-                  static_cast<size_t>(view.cols) * sizeof(float));
+      arena_->write(static_cast<float*>(target.data) + row * target.stride, fed.values.data() + row * view.cols,
+                    static_cast<size_t>(view.cols) * sizeof(float));
     }
   }
 }
@@ -145,6 +157,7 @@ void Runner::run(PfStep step) {
   set_rows({step.num_tokens, step.num_seqs, step.num_rows});
   place_inputs();
   step.kv = kv_ == nullptr ? nullptr : kv_->handle();
+  step.program = &identity_;
   const auto count = static_cast<int32_t>(calls_.size());
   device_->check(device_->backend().execute(device_->handle(), calls_.data(), count, &step), "running a step");
 }
@@ -163,8 +176,8 @@ Matrix Runner::fetch(const std::string& name) const {
   Matrix out{sizes_.of(program_.buffers[static_cast<size_t>(view.buffer)].rows), view.cols, {}};
   out.values.resize(static_cast<size_t>(out.rows * out.cols));
   for (int64_t row = 0; row < out.rows; ++row) {
-    std::memcpy(out.values.data() + row * out.cols, static_cast<const float*>(source.data) + row * source.stride,
-                static_cast<size_t>(out.cols) * sizeof(float));
+    arena_->read(out.values.data() + row * out.cols, static_cast<const float*>(source.data) + row * source.stride,
+                 static_cast<size_t>(out.cols) * sizeof(float));
   }
   return out;
 }

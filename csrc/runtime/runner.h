@@ -34,9 +34,12 @@ class Runner {
   // BackendError for one with an op that the backend lacks.
   Runner(std::shared_ptr<Device> device, Program program, std::vector<std::shared_ptr<Weight>> weights,
          std::vector<std::vector<float>> vectors, std::shared_ptr<KvCache> kv, const RunnerOptions& options);
+  ~Runner();
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
 
-  // Checks the step, runs it, blocks until done. `step.kv` is set here. std::invalid_argument for a bad step, in which
-  // case nothing has happened; BackendError when the backend fails.
+  // Checks the step, runs it, blocks until done. `step.kv` and `step.program` are set here. std::invalid_argument for a
+  // bad step, in which case nothing has happened; BackendError when the backend fails.
   void run(PfStep step);
 
   // Values of an external input, used by every following run; their rows must be those of the step.
@@ -61,6 +64,7 @@ class Runner {
   std::shared_ptr<KvCache> kv_;
   ArenaPlan plan_;
   StepLimits limits_;
+  PfProgram identity_;
   std::unique_ptr<DeviceMemory> arena_;
   std::unique_ptr<DeviceMemory> vector_memory_;
   std::vector<const float*> vectors_;

@@ -80,7 +80,9 @@ class KvCache:
 
 @final
 class Device:
-    def __init__(self, backend_path: str, threads: int = 0, isa: str = "auto", cores: Sequence[int] = ()) -> None: ...
+    def __init__(
+        self, backend_path: str, threads: int = 0, isa: str = "auto", cores: Sequence[int] = (), index: int = 0
+    ) -> None: ...
     @property
     def name(self) -> str: ...
     @property

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BaseModel, Field
 from stepped import SteppedEngine
 
 from pageform import RepetitionDetection, RewindOptions, SamplingParams
+from pageform.engine.options import TypedOptions
 from pageform.engine.ticket import Ticket
-from pageform.engine.typed import TypedCall, TypedOptions
+from pageform.engine.typed import TypedCall
 
 
 def even(value: int) -> int:

@@ -11,7 +11,8 @@ from tiny import write_tiny_llama
 
 from pageform import Completion, Engine, RequestSuspended, SamplingParams
 from pageform.core.log import TokenEntry
-from pageform.engine.typed import TypedCall, TypedOptions
+from pageform.engine.options import TypedOptions
+from pageform.engine.typed import TypedCall
 
 SETTINGS: dict[str, Any] = {"threads": 1, "max_model_len": 1024, "kv_cache_memory": "1MB"}
 LONG = SamplingParams(temperature=0.7, seed=3, max_tokens=180, ignore_eos=True)

@@ -15,8 +15,9 @@ from test_drafts import REQUESTS
 
 from pageform import Completion, Engine, RequestError, RewindOptions, SamplingParams
 from pageform.core.log import TokenEntry, TokenOrigin
+from pageform.engine.options import TypedOptions
 from pageform.engine.resume import Given, load
-from pageform.engine.typed import TypedCall, TypedOptions
+from pageform.engine.typed import TypedCall
 from pageform.scheduler.draft_budget import StepCost
 
 MODES = ("forced", "ngram", "auto")

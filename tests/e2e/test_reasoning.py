@@ -13,8 +13,9 @@ from stepped import SteppedEngine
 from tiny import write_tiny_llama
 
 from pageform import Engine, FinishReason, IncompleteOutput, ParameterError, Reasoning, SamplingParams
+from pageform.engine.options import TypedOptions
 from pageform.engine.resume import Given, load
-from pageform.engine.typed import TypedCall, TypedOptions
+from pageform.engine.typed import TypedCall
 
 ASK = [{"role": "user", "content": "Rex is a dog of 7 years. Who is it?"}]
 

@@ -36,8 +36,9 @@ from pageform import (
 )
 from pageform.core.log import RewindEntry, TokenEntry
 from pageform.core.snapshot import decode, encode
+from pageform.engine.options import TypedOptions
 from pageform.engine.resume import Given, load
-from pageform.engine.typed import TypedCall, TypedOptions
+from pageform.engine.typed import TypedCall
 
 
 @pytest.fixture(scope="module")

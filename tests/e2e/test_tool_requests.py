@@ -14,9 +14,9 @@ from tool_kit import ASK, TEMPLATE, TOOLS, Weather, add, check, write_tiny_chat
 
 from pageform import Engine, IncompleteOutput, RewindOptions, SamplingParams, ToolCall
 from pageform.core.errors import SchemaMismatchError
+from pageform.engine.options import ToolOptions, TypedOptions
 from pageform.engine.resume import Given, load
-from pageform.engine.tools import ToolOptions, ToolsCall, ToolSet
-from pageform.engine.typed import TypedOptions
+from pageform.engine.tools import ToolsCall, ToolSet
 from pageform.text.tool_formats import FORMATS
 
 

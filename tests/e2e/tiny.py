@@ -11,10 +11,17 @@ import numpy as np
 
 
 def write_tiny_llama(
-    folder: Path, layers: int = 2, hidden: int = 32, seed: int = 0, positions: int = 512, words: Sequence[str] = ()
+    folder: Path,
+    layers: int = 2,
+    hidden: int = 32,
+    seed: int = 0,
+    positions: int = 512,
+    words: Sequence[str] = (),
+    head_dim: int | None = None,
 ) -> Path:
     """Writes config.json, model.safetensors and tokenizer.json (256 bytes, three special tokens, and `words`, which
-    decoding may use and encoding doesn't)."""
+    decoding may use and encoding doesn't). There are four heads and two KV heads, of hidden / 4 channels if `head_dim`
+    says nothing else."""
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
@@ -29,7 +36,7 @@ def write_tiny_llama(
     tokenizer.save(str(folder / "tokenizer.json"))
 
     size, heads, kv_heads, inner = len(vocab), 4, 2, 2 * hidden
-    dim = hidden // heads
+    dim = head_dim or hidden // heads
     config: dict[str, Any] = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -39,6 +46,7 @@ def write_tiny_llama(
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
+        "head_dim": dim,
         "max_position_embeddings": positions,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
@@ -62,13 +70,58 @@ def write_tiny_llama(
         tensors |= {
             prefix + "input_layernorm.weight": np.ones(hidden, np.float32),
             prefix + "post_attention_layernorm.weight": np.ones(hidden, np.float32),
-            prefix + "self_attn.q_proj.weight": matrix(hidden, hidden),
+            prefix + "self_attn.q_proj.weight": matrix(heads * dim, hidden),
             prefix + "self_attn.k_proj.weight": matrix(kv_heads * dim, hidden),
             prefix + "self_attn.v_proj.weight": matrix(kv_heads * dim, hidden),
-            prefix + "self_attn.o_proj.weight": matrix(hidden, hidden),
+            prefix + "self_attn.o_proj.weight": matrix(hidden, heads * dim),
             prefix + "mlp.gate_proj.weight": matrix(inner, hidden),
             prefix + "mlp.up_proj.weight": matrix(inner, hidden),
             prefix + "mlp.down_proj.weight": matrix(hidden, inner),
         }
     save_file(tensors, str(folder / "model.safetensors"))
     return folder
+
+
+def write_tiny_gguf(
+    path: Path, kind: str, layers: int = 1, hidden: int = 64, head_dim: int = 64, seed: int = 0
+) -> Path:
+    """A random Llama of four heads and two KV heads whose matrices are of one quantized kind, such as "Q8_0". It has
+    256 tokens and no tokenizer."""
+    import gguf
+
+    heads, kv_heads, inner, vocab = 4, 2, 2 * hidden, 256
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(layers)
+    writer.add_context_length(512)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_vocab_size(vocab)
+    writer.add_layer_norm_rms_eps(1e-5)
+    rng = np.random.default_rng(seed)
+    shapes = {"token_embd": (vocab, hidden), "output": (vocab, hidden)}
+    for i in range(layers):
+        shapes |= {
+            f"blk.{i}.attn_q": (heads * head_dim, hidden),
+            f"blk.{i}.attn_k": (kv_heads * head_dim, hidden),
+            f"blk.{i}.attn_v": (kv_heads * head_dim, hidden),
+            f"blk.{i}.attn_output": (hidden, heads * head_dim),
+            f"blk.{i}.ffn_gate": (inner, hidden),
+            f"blk.{i}.ffn_up": (inner, hidden),
+            f"blk.{i}.ffn_down": (hidden, inner),
+        }
+    quantized = gguf.GGMLQuantizationType[kind]
+    for name, (rows, cols) in shapes.items():
+        values = (rng.standard_normal((rows, cols)) * 2.0 / np.sqrt(cols)).astype(np.float32)
+        writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, quantized), raw_dtype=quantized)
+    for name in ["output_norm", *(f"blk.{i}.{part}_norm" for i in range(layers) for part in ("attn", "ffn"))]:
+        writer.add_tensor(f"{name}.weight", np.ones(hidden, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -23,7 +23,7 @@ class Shape:
 
     heads: int = 6
     kv_heads: int = 2
-    head_dim: int = 32
+    head_dim: int = 64
     window: int = 0
     softcap: float = 0.0
     dtype: str = "f16"

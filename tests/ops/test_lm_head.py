@@ -99,6 +99,7 @@ def assert_sampled(one: Sampled, other: Sampled) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.cpu_only(reason="on a GPU linear stands for lm_head")
 @settings(max_examples=20, deadline=None)
 @given(matrix=st.one_of(quantized_matrices(), float_matrices()), rows=st.integers(1, 150), seed=SEED)
 def test_entries_that_are_read_have_the_bits_of_linear(
@@ -150,6 +151,7 @@ def test_bits_depend_neither_on_threads_nor_on_neighbours(isa: str) -> None:
         assert alone.native_sampled.ids[0] == results[0].native_sampled.ids[row]
 
 
+@pytest.mark.cpu_only(reason="on a GPU linear stands for lm_head")
 def test_columns_that_no_row_wants_are_not_computed(device: _native.Device) -> None:
     matrix = stored_matrix([("q8_0", 640)], 64, 2)
     sampling = SamplingInputs.greedy(

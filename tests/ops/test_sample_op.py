@@ -146,6 +146,11 @@ def test_equal_tokens_fill_top_k_by_id(device: _native.Device) -> None:
     assert set(sample(device, logits, rows).native_sampled.ids.tolist()) == {30, 0, 1}
 
 
+def test_top_p_leaves_out_the_equal_tokens_that_top_k_did(device: _native.Device) -> None:
+    rows = SamplingInputs.greedy(20, temperature=1.0, top_k=2, top_p=0.9, seed=np.arange(20, dtype=np.uint64))
+    assert set(sample(device, np.zeros((20, 40), np.float32), rows).native_sampled.ids.tolist()) == {0, 1}
+
+
 def test_a_scored_row_ignores_masks_and_penalties(device: _native.Device) -> None:
     logits = real_logits(2, 1, 100)
     rows = SamplingInputs.greedy(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,11 +35,20 @@ def test_the_reference_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("device", "parts"),
     [
-        ("cuda", ["device='cuda'", "not installed", "NVIDIA", 'pip install "pageform[cuda]"']),
+        (
+            "cuda",
+            [
+                "device='cuda'",
+                "not installed",
+                "NVIDIA",
+                "libpageform_cuda.so",
+                "'pageform.backends' entry point",
+                'pip install "pageform[cuda]"',
+            ],
+        ),
         ("cuda:1", ["device='cuda:1'", "NVIDIA"]),
         ("rocm", ["AMD", 'pip install "pageform[rocm]"']),
         ("hip", ["AMD", 'pip install "pageform[rocm]"']),
-        ("simt", ['pip install "pageform[simt]"']),
         ("tpu", ["no backend of that name", "auto, cpu, reference"]),
         ("", ["not the name of a device"]),
         (0, ["not the name of a device"]),
@@ -55,6 +66,30 @@ def test_devices_that_cannot_be_used_say_why(device: str, parts: list[str]) -> N
     assert caught.value.field == "device"
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_the_emulator_is_built_from_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "builtin_backends", dict)
+    with pytest.raises(ParameterError, match=r"libpageform_simt.so.*PAGEFORM_SIMT=ON"):
+        resolve_device("simt")
+
+
+def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for driver, told in ((tmp_path / "missing", True), (tmp_path, False)):
+        plugins = {"cuda": replace(backends._PLUGINS["cuda"], driver=(str(driver),))}
+        monkeypatch.setattr(backends, "_PLUGINS", plugins)
+        with pytest.raises(ParameterError) as caught:
+            resolve_device("cuda")
+        assert ("nor is there a driver for an NVIDIA GPU" in str(caught.value)) == told
+
+
+def test_further_folders_hold_backends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library = tmp_path / "libpageform_rocm.so"
+    library.touch()
+    (tmp_path / "libpageform_cpu.so").touch()
+    monkeypatch.setenv(backends.BACKEND_PATH, f"/nowhere{os.pathsep}{tmp_path}")
+    assert resolve_device("hip:1") == BackendSpec("rocm", library, 1)
+    assert builtin_backends()["cpu"].parent != tmp_path  # the package's own goes first
 
 
 def test_without_native_library(monkeypatch: pytest.MonkeyPatch) -> None:

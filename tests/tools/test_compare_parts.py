@@ -210,7 +210,8 @@ def test_json_is_validated_by_the_schema() -> None:
 def test_pictures_are_written_beside_the_report(tmp_path: Path) -> None:
     report = Report("demo", {})
     samples = {"pageform": [3.0, 4.0, 5.0], "llama.cpp q4_0": [1.0, 1.5, 1.2]}
-    report.picture("W1 decode", plots.bars("W1: decode", "tok/s", samples, True))
+    panel = plots.Panel("decode", "tok/s", samples, True)
+    report.picture("W1 decode", plots.panels("W1", [panel, plots.Panel("TTFT p50", "ms", {"pageform": [7.0]}, False)]))
     report.picture("by batch", plots.lines("By batch", "requests", "tok/s", {"pageform": [(1.0, 2.0), (2.0, 3.0)]}))
     stem = report.save(tmp_path)
     png, svg = (stem.with_name(f"{stem.name}-W1-decode{suffix}") for suffix in (".png", ".svg"))
@@ -251,7 +252,7 @@ def test_calls_and_entities_are_scored(tmp_path: Path, material: Material) -> No
     lines = [{"text": "Ann in Rome", "entities": {"person": ["Ann"], "location": ["Rome"]}}]
     (tmp_path / accuracy.WNUT).write_text(json.dumps(lines[0]) + "\n")
     (tmp_path / accuracy.WNUT_SCHEMA).write_text(json.dumps({"type": "object", "properties": {"person": {}}}))
-    made = accuracy.workloads(material, tmp_path)
+    made = accuracy.workloads(material, tmp_path, everything=False)
 
     calls, (_, exact) = made["BFCL"]
     [[job]] = calls.make(0)

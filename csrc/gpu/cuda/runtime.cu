@@ -5,9 +5,11 @@
 
 #if defined(__HIPCC__) || defined(__HIP__)
 #define PF_API(name) hip##name
+#define PF_VENDOR "AMD"
 using PfDeviceProperties = hipDeviceProp_t;
 #else
 #define PF_API(name) cuda##name
+#define PF_VENDOR "NVIDIA"
 using PfDeviceProperties = cudaDeviceProp;
 #endif
 
@@ -15,6 +17,10 @@ namespace pf::gpu {
 
 struct Event {
   PF_API(Event_t) handle = nullptr;
+};
+
+struct Graph {
+  PF_API(GraphExec_t) handle = nullptr;
 };
 
 struct Runtime::Impl {
@@ -34,7 +40,11 @@ int Runtime::device_count() {
 Runtime::Runtime(int device) : impl_(std::make_unique<Impl>()) {
   impl_->device = device;
   int count = 0;
-  check(PF_API(GetDeviceCount)(&count), "looking for devices");
+  const PF_API(Error_t) found = PF_API(GetDeviceCount)(&count);
+  if (found != PF_API(Success) || count == 0) {
+    throw std::runtime_error(std::string("this machine has no " PF_VENDOR " GPU, or no driver for it: ") +
+                             (found == PF_API(Success) ? "no device" : PF_API(GetErrorString)(found)));
+  }
   if (device < 0 || device >= count) {
     throw std::runtime_error("device " + std::to_string(device) + " of " + std::to_string(count) + " was asked for");
   }
@@ -45,6 +55,8 @@ Runtime::~Runtime() {
   for (const auto& event : impl_->events) static_cast<void>(PF_API(EventDestroy)(event->handle));
   for (Stream stream : impl_->streams) static_cast<void>(PF_API(StreamDestroy)(stream));
 }
+
+void Runtime::use() const { impl_->use(); }
 
 std::string Runtime::describe() const {
   PfDeviceProperties properties;
@@ -61,6 +73,25 @@ void* Runtime::allocate(size_t bytes, const char* name) {
 }
 
 void Runtime::release(void* memory) { check(PF_API(Free)(memory), "release of memory"); }
+
+void* Runtime::allocate_host(size_t bytes) {
+  impl_->use();
+  void* memory = nullptr;
+#if defined(__HIPCC__) || defined(__HIP__)
+  check(hipHostMalloc(&memory, bytes, hipHostMallocDefault), "pinned memory");
+#else
+  check(cudaMallocHost(&memory, bytes), "pinned memory");
+#endif
+  return memory;
+}
+
+void Runtime::release_host(void* memory) {
+#if defined(__HIPCC__) || defined(__HIP__)
+  check(hipHostFree(memory), "release of pinned memory");
+#else
+  check(cudaFreeHost(memory), "release of pinned memory");
+#endif
+}
 
 Stream Runtime::create_stream() {
   impl_->use();
@@ -95,5 +126,28 @@ void Runtime::wait(Stream stream, Event* event) {
   check(PF_API(StreamWaitEvent)(stream, event->handle, 0), "waiting for an event");
 }
 void Runtime::synchronize(Stream stream) { check(PF_API(StreamSynchronize)(stream), "a stream's work"); }
+
+void Runtime::begin_capture(Stream stream) {
+  check(PF_API(StreamBeginCapture)(stream, PF_API(StreamCaptureModeThreadLocal)), "the beginning of a capture");
+}
+
+Graph* Runtime::end_capture(Stream stream) {
+  PF_API(Graph_t) captured = nullptr;
+  check(PF_API(StreamEndCapture)(stream, &captured), "the end of a capture");
+  auto graph = std::make_unique<Graph>();
+  const PF_API(Error_t) error = PF_API(GraphInstantiateWithFlags)(&graph->handle, captured, 0);
+  static_cast<void>(PF_API(GraphDestroy)(captured));
+  check(error, "making a graph");
+  return graph.release();
+}
+
+void Runtime::launch(const Graph* graph, Stream stream) {
+  check(PF_API(GraphLaunch)(graph->handle, stream), "a graph");
+}
+
+void Runtime::destroy(Graph* graph) {
+  static_cast<void>(PF_API(GraphExecDestroy)(graph->handle));
+  delete graph;
+}
 
 }  // namespace pf::gpu

@@ -83,8 +83,24 @@ struct Block {
   Shadow shadow;
 };
 
+// Pages of the system, returned when destroyed.
+class Pages {
+ public:
+  explicit Pages(size_t bytes);  // throws std::bad_alloc
+  ~Pages();
+  Pages(Pages&& other) noexcept : begin_(other.begin_), bytes_(other.bytes_) { other.begin_ = nullptr; }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  char* begin() const { return begin_; }
+  void allow(bool access) const;  // whether anybody may read and write them
+
+ private:
+  char* begin_;
+  size_t bytes_;
+};
+
 struct Allocation {
-  std::unique_ptr<char[]> raw;
+  Pages pages;
   char* begin;
   size_t bytes;
   std::string name;
@@ -164,6 +180,7 @@ struct Machine {
   void atomic_order(const void* p, bool acquire, bool release);
 
   // memory.cpp
+  void allow_access(bool access);  // to all memory, if it is guarded
   Allocation* allocation_at(uintptr_t address, size_t slack);
   void access(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* place);
   void note_hook(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* pc);
@@ -174,6 +191,18 @@ struct Machine {
   void count(const Thread& thread, const void* p, size_t bytes, bool write, const void* place);
   void flush_counts();
   bool is_shared(const Thread& thread, const void* p) const;
+};
+
+// The time in which guarded memory can be accessed.
+class Opened {
+ public:
+  explicit Opened(Machine& machine) : machine_(machine) { machine_.allow_access(true); }
+  ~Opened() { machine_.allow_access(false); }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+ private:
+  Machine& machine_;
 };
 
 constexpr size_t kArenaBytes = 512 * 1024;

@@ -1,6 +1,7 @@
 // The memory of the device and of its blocks: what belongs to whom, and what an access there means.
 #include <link.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -91,6 +92,23 @@ void track_bytes(Machine& machine, Thread& thread, const Owner& owner, size_t by
 
 }  // namespace
 
+Pages::Pages(size_t bytes) : bytes_(bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  begin_ = static_cast<char*>(p);
+}
+
+Pages::~Pages() {
+  if (begin_ != nullptr) munmap(begin_, bytes_);
+}
+
+void Pages::allow(bool access) const { mprotect(begin_, bytes_, access ? PROT_READ | PROT_WRITE : PROT_NONE); }
+
+void Machine::allow_access(bool access) {
+  if (!options.guard) return;
+  for (const auto& [end, allocation] : memory) allocation.pages.allow(access);
+}
+
 // --- from the host ---------------------------------------------------------------------------------------------------
 
 Allocation* Machine::allocation_at(uintptr_t address, size_t slack) {
@@ -100,17 +118,16 @@ Allocation* Machine::allocation_at(uintptr_t address, size_t slack) {
 }
 
 void* Device::allocate(size_t bytes, const char* name) {
-  Allocation allocation;
-  const size_t padded = bytes + 2 * kAlignment;
-  allocation.raw = std::make_unique_for_overwrite<char[]>(padded + kAlignment);
-  memset(allocation.raw.get(), 0xff, padded + kAlignment);
-  const uintptr_t begin = (address_of(allocation.raw.get()) + 2 * kAlignment - 1) / kAlignment * kAlignment;
-  allocation.begin = reinterpret_cast<char*>(begin);
-  allocation.bytes = bytes;
-  allocation.name = name;
+  refuse_while_recording();
+  const size_t padded = bytes + 3 * kAlignment;
+  Allocation allocation{Pages(padded), nullptr, bytes, name, {}};
+  memset(allocation.pages.begin(), 0xff, padded);
+  allocation.begin = allocation.pages.begin() + kAlignment;
   allocation.shadow.reset(bytes, false);
-  machine_->memory.emplace(begin + std::max<size_t>(bytes, 1), std::move(allocation));
-  return reinterpret_cast<void*>(begin);
+  if (options.guard) allocation.pages.allow(false);
+  char* const begin = allocation.begin;
+  machine_->memory.emplace(address_of(begin) + std::max<size_t>(bytes, 1), std::move(allocation));
+  return begin;
 }
 
 void Device::release(void* p) {
@@ -141,22 +158,28 @@ void set_initialized(Allocation& allocation, const void* p, size_t bytes) {
 }  // namespace
 
 void Device::write(void* to, const void* from, size_t bytes) {
+  refuse_while_recording();
   if (bytes == 0) return;
   Allocation& allocation = whole_range(*machine_, to, bytes, "write");
+  const Opened opened(*machine_);
   memcpy(to, from, bytes);
   if (instrumented()) set_initialized(allocation, to, bytes);
 }
 
 void Device::fill(void* to, int byte, size_t bytes) {
+  refuse_while_recording();
   if (bytes == 0) return;
   Allocation& allocation = whole_range(*machine_, to, bytes, "fill");
+  const Opened opened(*machine_);
   memset(to, byte, bytes);
   if (instrumented()) set_initialized(allocation, to, bytes);
 }
 
 void Device::read(void* to, const void* from, size_t bytes) const {
+  refuse_while_recording();
   if (bytes == 0) return;
   whole_range(*machine_, from, bytes, "read");
+  const Opened opened(*machine_);
   memcpy(to, from, bytes);
 }
 

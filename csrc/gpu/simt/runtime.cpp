@@ -9,6 +9,9 @@
 namespace pf::gpu {
 
 struct Event {};
+struct Graph {
+  simt::Device::Recording launches;
+};
 
 struct Runtime::Impl {
   simt::Device device;
@@ -19,13 +22,19 @@ int Runtime::device_count() { return 1; }
 
 Runtime::Runtime(int device) : impl_(std::make_unique<Impl>()) {
   if (device != 0) throw std::runtime_error("the emulator has one device, not number " + std::to_string(device));
+  impl_->device.options.guard = true;
 }
 Runtime::~Runtime() = default;
+
+void Runtime::use() const {}
 
 std::string Runtime::describe() const { return "simt, a GPU emulated on one CPU thread"; }
 
 void* Runtime::allocate(size_t bytes, const char* name) { return impl_->device.allocate(bytes, name); }
 void Runtime::release(void* memory) { impl_->device.release(memory); }
+
+void* Runtime::allocate_host(size_t bytes) { return ::operator new(bytes); }
+void Runtime::release_host(void* memory) { ::operator delete(memory); }
 
 Stream Runtime::create_stream() { return &impl_->device; }
 Event* Runtime::create_event() {
@@ -44,5 +53,12 @@ void Runtime::fill(void* device, int byte, size_t bytes, Stream stream) { stream
 void Runtime::record(Event*, Stream) {}
 void Runtime::wait(Stream, Event*) {}
 void Runtime::synchronize(Stream) {}
+
+void Runtime::begin_capture(Stream stream) { stream->start_recording(); }
+Graph* Runtime::end_capture(Stream stream) { return new Graph{stream->stop_recording()}; }
+void Runtime::launch(const Graph* graph, Stream) {
+  for (const auto& launch : graph->launches) launch();
+}
+void Runtime::destroy(Graph* graph) { delete graph; }
 
 }  // namespace pf::gpu

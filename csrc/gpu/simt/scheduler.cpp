@@ -268,6 +268,7 @@ void Machine::run(const char* name, int size, Dim3 grid_size, Dim3 block_size, s
   released.clear();
   requests.clear();
 
+  const Opened opened(*this);
   const uint32_t total = grid.x * grid.y * grid.z;
   std::vector<uint32_t> order(total);
   std::iota(order.begin(), order.end(), 0u);

@@ -48,6 +48,22 @@ Device::~Device() = default;
 bool Device::instrumented() { return g_instrumented; }
 void set_instrumented() { g_instrumented = true; }
 
+void Device::refuse_while_recording() const {
+  if (recording_) throw std::logic_error("simt::Device: only launches can be recorded");
+}
+
+void Device::start_recording() {
+  refuse_while_recording();
+  recording_.emplace();
+}
+
+Device::Recording Device::stop_recording() {
+  if (!recording_) throw std::logic_error("simt::Device: nothing is being recorded");
+  Recording recording = std::move(*recording_);
+  recording_.reset();
+  return recording;
+}
+
 const std::vector<SyncSite>& Device::sites() const { return machine_->sites; }
 
 void Device::run(const char* name, int warp_size, Dim3 grid, Dim3 block, size_t shared_bytes,

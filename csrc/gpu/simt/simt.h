@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -97,6 +98,8 @@ struct Options {
   uint64_t spin_limit = 2'000'000;      // turns of spin loops in one launch before it counts as livelock
   uint64_t access_limit = 200'000'000;  // tracked accesses, likewise: a loop that waits for nobody
   std::optional<SyncSite> drop;         // the mutant to run
+  bool guard = false;  // a host that touches the device's memory itself ends with a segmentation fault;
+                       // to be set before the first allocation
 };
 
 struct Dim3 {
@@ -123,6 +126,12 @@ class Device {
   void read(void* to, const void* from, size_t bytes) const;
   void fill(void* to, int byte, size_t bytes);
 
+  // Between the two, a launch runs nothing: its kernel and a copy of its arguments are kept, to be run in this order
+  // any number of times. Nothing may be copied or filled meanwhile (std::logic_error).
+  using Recording = std::vector<std::function<void()>>;
+  void start_recording();
+  Recording stop_recording();
+
   // Whether kernels of this program report their accesses: it is linked with hooks.cpp.
   static bool instrumented();
 
@@ -136,16 +145,25 @@ class Device {
     using Call = std::pair<void (*)(P...), std::tuple<std::decay_t<P>...>>;
     const Call call(kernel,
                     std::tuple<std::decay_t<P>...>{static_cast<std::decay_t<P>>(std::forward<A>(arguments))...});
-    run(
-        name, warp_size, grid, block, shared_bytes,
-        [](const void* c) { std::apply(static_cast<const Call*>(c)->first, static_cast<const Call*>(c)->second); },
-        &call, sizeof call);
+    auto launched = [=, this] {
+      run(
+          name, warp_size, grid, block, shared_bytes,
+          [](const void* c) { std::apply(static_cast<const Call*>(c)->first, static_cast<const Call*>(c)->second); },
+          &call, sizeof call);
+    };
+    if (recording_) {
+      recording_->push_back(std::move(launched));
+    } else {
+      launched();
+    }
   }
 
  private:
   void run(const char* name, int warp_size, Dim3 grid, Dim3 block, size_t shared_bytes, void (*entry)(const void*),
            const void* arguments, size_t argument_bytes);
+  void refuse_while_recording() const;
   std::unique_ptr<Machine> machine_;
+  std::optional<Recording> recording_;
 };
 
 }  // namespace pf::simt

@@ -30,7 +30,7 @@ struct OpTable {
   const OpTable& family##_ops();  \
   }
 
-PF_DECLARE_FAMILY(linear)  // linear, lm_head, embed
+PF_DECLARE_FAMILY(linear)  // linear, linear with its neighbours, lm_head, embed
 namespace avxvnni {        // only dot products of bytes differ with VNNI
 const OpTable& linear_ops();
 }

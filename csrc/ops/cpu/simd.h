@@ -196,6 +196,17 @@ PF_INLINE void store_partial(float* p, F16x a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = t[i];
 }
 
+// The same of a row of which n values are left, sixteen or more or fewer; lanes past its end are 0, which no sum
+// notices.
+PF_INLINE F16x load_left(const float* p, int64_t n) { return n >= 16 ? load(p) : load_partial(p, n, 0.0f); }
+PF_INLINE void store_left(float* p, F16x a, int64_t n) {
+  if (n >= 16) {
+    store(p, a);
+  } else {
+    store_partial(p, a, n);
+  }
+}
+
 PF_INLINE float reduce_add(F16x a) {
   float t[16];
   split(a, t);

@@ -4,6 +4,11 @@
 //            out y[rows, N] = x W^T + bias
 //   lm_head  linear, whose out y[R, N] are the logits that `sample` reads; reads the masks of step.sampling. Where a
 //            row reads only what its mask allows (see sample.h), its other entries may hold anything
+//   linear_add                 in x, r[rows, N]; out r + linear(x)
+//   linear_silu_mul            in x; out y[rows, N / 2] = silu_mul(linear(x))
+//   rms_norm_linear            in x; vector w[K], which is the norm's, and no bias; floats eps; out linear(rms_norm(x))
+//   rms_norm_linear_silu_mul   likewise; out y[rows, N / 2] = silu_mul(linear(rms_norm(x)))
+//            these four are made by lowering only; their bits equal those of their parts one after another
 //   embed    weight W[V, K]; floats scale; reads step.token_ids[T], each within [0, V)
 //            out y[T, K] = W[token_ids] * scale, where W is dequantized exactly as its file format defines
 //

@@ -12,7 +12,7 @@ from ..core.completion import Completion
 from ..core.params import SamplingParams
 from ..text.tool_formats import ToolFormat
 from .answer_stream import AsyncAnswerStream, Ending, ending_of
-from .base import Sampling, is_conversation, outcome
+from .base import Sampling, deliver, is_conversation, outcome
 from .feed import Change
 from .growing import TypedStream
 from .history import Moment
@@ -20,7 +20,7 @@ from .options import Partials, StreamOptions, ToolOptions, TypedOptions, tool_op
 from .prepare import Messages, Prompt, is_single_prompt
 from .resume import Given, load
 from .start import start_answers
-from .sync import Engine, deliver
+from .sync import Engine
 from .ticket import Ticket
 from .tools import ToolStream
 from .typed import TypedCall

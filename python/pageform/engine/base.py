@@ -270,3 +270,13 @@ def checked(completion: Completion) -> Completion:
     raise RequestError(
         f"request {completion.request_id} failed: {completion.detail or completion.error}", completion
     ) from completion.error
+
+
+def deliver(results: list[Any], single: bool, return_exceptions: bool) -> Any:
+    """One result or the list; failures are raised (one as it is, several as BatchFailed) unless asked for in place."""
+    errors = {i: result for i, result in enumerate(results) if isinstance(result, Exception)}
+    if errors and not return_exceptions:
+        from ..structured.errors import BatchFailed
+
+        raise errors[0] if single else BatchFailed(results, errors)
+    return results[0] if single else results

@@ -12,7 +12,7 @@ from ..core.completion import Completion
 from ..core.confidence import ConfidenceOptions
 from ..core.params import LogitsProcessor, SamplingParams
 from .answer_stream import AnswerStream, ending_of
-from .base import BaseEngine, Sampling, is_conversation, outcome
+from .base import BaseEngine, Sampling, deliver, is_conversation, outcome
 from .deltas import D, Deltas
 from .options import OnInvalid, Partials, StreamOptions, ToolOptions, TypedOptions, tool_options
 from .prepare import Messages, Prompt, is_single_prompt
@@ -400,13 +400,3 @@ class Engine(BaseEngine):
 
 def _first(pair: Any) -> Any:
     return pair if isinstance(pair, Exception) else pair[0]
-
-
-def deliver(results: list[Any], single: bool, return_exceptions: bool) -> Any:
-    """One result or the list; failures are raised (one as it is, several as BatchFailed) unless asked for in place."""
-    errors = {i: result for i, result in enumerate(results) if isinstance(result, Exception)}
-    if errors and not return_exceptions:
-        from ..structured.errors import BatchFailed
-
-        raise errors[0] if single else BatchFailed(results, errors)
-    return results[0] if single else results

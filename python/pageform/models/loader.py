@@ -115,10 +115,13 @@ class Loading:
         spec = resolve_device(device)
         self._is_reference = spec.library is None
         if spec.library is None:
-            self._device = _cpu_device(threads or usable_threads())
+            self._device = self._reader = _cpu_device(threads or usable_threads())
             return
         count = len(cores) or threads or usable_threads()
-        self._device = _native_module().Device(str(spec.library), count, cores=cores)
+        which = {"index": spec.index} if spec.index != 0 else {}
+        self._device = _native_module().Device(str(spec.library), count, cores=cores, **which)
+        # The CPU backend knows every format; where another backend wants float32, it dequantizes.
+        self._reader = self._device if spec.name == "cpu" or dtype != "float32" else _cpu_device(count)
         if dtype == "auto" and packed_cache is not None:
             parts = [_shapes(checkpoint, request) for request in self._program.weights]
             self._cache = PackedCache.of(checkpoint, fingerprint, self._device.packed_layout, parts, packed_cache)
@@ -143,7 +146,10 @@ class Loading:
         if self._is_reference:
             from ..runtime.reference import KvShape, ReferenceRunner
 
-            arrays = [_pack(self._device, checkpoint, request, "auto").dequantize() for request in program.weights]
+            arrays = [
+                _pack(self._device, checkpoint, request, "auto", self._reader).dequantize()
+                for request in program.weights
+            ]
             return LoadedModel(
                 config=config,
                 runner=ReferenceRunner(program, arrays, vectors, KvShape(*kv_shape, dtype=kv_format)),
@@ -186,7 +192,10 @@ class Loading:
         restored = None if self._restored is None else self._restored.result()
         if restored is not None:
             return restored
-        weights = [_pack(self._device, self._checkpoint, request, self._dtype) for request in self._program.weights]
+        weights = [
+            _pack(self._device, self._checkpoint, request, self._dtype, self._reader)
+            for request in self._program.weights
+        ]
         if self._cache is not None:
             in_background(partial(self._cache.keep, list(weights)))
         return weights
@@ -252,15 +261,18 @@ def _shapes(checkpoint: Checkpoint, request: WeightRequest) -> list[tuple[int, i
     return [(ref.shape[0], ref.shape[1], ref.format.lower()) for ref in _tensors(checkpoint, request)]
 
 
-def _pack(device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dtype: str) -> _native.Weight:
-    """One packed weight: the request's tensors, concatenated along rows."""
+def _pack(
+    device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dtype: str, reader: _native.Device
+) -> _native.Weight:
+    """One packed weight: the request's tensors, concatenated along rows. Where `dtype` wants float32 of a
+    file in another format, `reader` dequantizes it."""
     refs = _tensors(checkpoint, request)
-    weight = device.pack(
-        [(ref.buffer, ref.offset, ref.nbytes, ref.shape[0], ref.shape[1], ref.format.lower()) for ref in refs]
-    )
+    parts: Any = [(ref.buffer, ref.offset, ref.nbytes, *ref.shape, ref.format.lower()) for ref in refs]
     if dtype == "float32" and any(ref.format != "F32" for ref in refs):
-        values = weight.dequantize()
+        values = reader.pack(parts).dequantize()
         weight = device.pack([(values, 0, values.nbytes, *values.shape, "f32")])
+    else:
+        weight = device.pack(parts)
     for ref in refs:
         ref.drop()
     return weight

@@ -42,10 +42,8 @@ def lm_head(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor
 
 def rms_norm(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
     """Root mean square normalisation of each group (B. Zhang and R. Sennrich, 2019)."""
-    weight = _vector(call)
-    groups = x.view(x.shape[0], call.ints["groups"], weight.shape[0])
-    scale = torch.rsqrt(groups.square().mean(dim=-1, keepdim=True) + call.floats["eps"])
-    return ((groups * scale * weight).reshape(x.shape),)
+    groups = x.view(x.shape[0], call.ints["groups"], -1)
+    return (_normalized(call, groups).reshape(x.shape),)
 
 
 def add(call: ReferenceCall, step: ReferenceStep, a: Tensor, b: Tensor) -> tuple[Tensor]:
@@ -68,6 +66,26 @@ def silu_mul(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tenso
 def gather_rows(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
     """The hidden states that become rows of logits."""
     return (x[step.logits_rows],)
+
+
+def linear_add(call: ReferenceCall, step: ReferenceStep, x: Tensor, residual: Tensor) -> tuple[Tensor]:
+    """`linear` and the residual."""
+    return (residual + linear(call, step, x)[0],)
+
+
+def linear_silu_mul(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
+    """`silu_mul` of `linear`."""
+    return silu_mul(call, step, linear(call, step, x)[0])
+
+
+def rms_norm_linear(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
+    """The product of the normalised rows."""
+    return (_normalized(call, x) @ _matrix(call).T,)
+
+
+def rms_norm_linear_silu_mul(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
+    """`silu_mul` of the product of the normalised rows."""
+    return silu_mul(call, step, rms_norm_linear(call, step, x)[0])
 
 
 def rope_angles(call: ReferenceCall, step: ReferenceStep) -> tuple[Tensor]:
@@ -128,6 +146,11 @@ def attention(call: ReferenceCall, step: ReferenceStep, q: Tensor) -> tuple[Tens
     return (out.reshape(q.shape),)
 
 
+def _normalized(call: ReferenceCall, x: Tensor) -> Tensor:
+    scale = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + call.floats["eps"])
+    return x * scale * _vector(call)
+
+
 def _matrix(call: ReferenceCall) -> Tensor:
     if call.weight is None:
         raise ValueError(f"op {call.name!r} needs a weight")
@@ -156,6 +179,10 @@ REFERENCE: dict[str, Reference] = {
         sample,
         lm_head,
         add_rms_norm,
+        linear_add,
+        linear_silu_mul,
+        rms_norm_linear,
+        rms_norm_linear_silu_mul,
     )
 }
 """The reference of every op of `table.OPS`, by name."""

@@ -3,22 +3,26 @@
 Shapes: T tokens of the step, S sequences, R rows of logits. Activations are float32, row-major. `ints` and `floats` are
 positional in the native call, in the order given here. `weight` is a packed matrix [N, K], `vector` a float32 array.
 
-======================= ============================================================================================
-embed                   () -> x[T, K]; weight [vocab, K]; x = weight[token_ids] * scale
-rope_angles             () -> cs[T, rot]; vector inv_freq[rot/2]; cs = [cos(pos·f) | sin(pos·f)] * attention_scale
-rms_norm                x[*, g·D] -> y; vector [D]; groups g; y = x / sqrt(mean(x²) + eps) * vector in each group
-linear                  x[*, K] -> y[*, N]; weight [N, K]; optional vector bias [N]
-rope                    x[T, heads·head_dim], cs[T, rot] -> y; interleaved 0: halves (neox), 1: pairs (gptj)
-cache_write             k[T, kv_heads·head_dim], v -> (); writes layer `layer` of the cache at step.slots
-attention               q[T, heads·head_dim] -> o; causal over the paged cache, `window` 0 = none, softcap 0 = none
-silu_mul                x[*, 2I] -> y[*, I]; y = silu(x[:, :I]) * x[:, I:]
-add                     a, b -> a + b
-gather_rows             x[T, H] -> y[R, H]; y = x[step.logits_rows]
-sample                  logits[R, V] -> (); reads step.sampling, writes step.sampled
-lm_head                 x[R, K] -> y[R, N]; linear, but entries that `sample` does not read may be anything; made by
-                        lowering only
-add_rms_norm            a, b -> s = a + b, y = rms_norm(s); made by lowering only
-======================= ============================================================================================
+======================== ===========================================================================================
+embed                    () -> x[T, K]; weight [vocab, K]; x = weight[token_ids] * scale
+rope_angles              () -> cs[T, rot]; vector inv_freq[rot/2]; cs = [cos(pos·f) | sin(pos·f)] * attention_scale
+rms_norm                 x[*, g·D] -> y; vector [D]; groups g; y = x / sqrt(mean(x²) + eps) * vector in each group
+linear                   x[*, K] -> y[*, N]; weight [N, K]; optional vector bias [N]
+rope                     x[T, heads·head_dim], cs[T, rot] -> y; interleaved 0: halves (neox), 1: pairs (gptj)
+cache_write              k[T, kv_heads·head_dim], v -> (); writes layer `layer` of the cache at step.slots
+attention                q[T, heads·head_dim] -> o; causal over the paged cache, `window` 0 = none, softcap 0 = none
+silu_mul                 x[*, 2I] -> y[*, I]; y = silu(x[:, :I]) * x[:, I:]
+add                      a, b -> a + b
+gather_rows              x[T, H] -> y[R, H]; y = x[step.logits_rows]
+sample                   logits[R, V] -> (); reads step.sampling, writes step.sampled
+lm_head                  x[R, K] -> y[R, N]; linear, but entries that `sample` does not read may be anything; made by
+                         lowering only
+add_rms_norm             a, b -> s = a + b, y = rms_norm(s); made by lowering only
+linear_add               x[*, K], r[*, N] -> r + linear(x); made by lowering only, as the next three
+linear_silu_mul          x[*, K] -> y[*, N/2] = silu_mul(linear(x))
+rms_norm_linear          x[*, K] -> y[*, N] = linear(rms_norm(x)) without bias; vector [K] and eps are the norm's
+rms_norm_linear_silu_mul x[*, K] -> y[*, N/2] = silu_mul(linear(rms_norm(x))), likewise
+======================== ===========================================================================================
 """
 
 from __future__ import annotations
@@ -60,6 +64,10 @@ OPS: dict[str, OpSpec] = {
         OpSpec("gather_rows", 1, 1),
         OpSpec("sample", 1, 0),
         OpSpec("lm_head", 1, 1, weight="yes", vector="optional"),
+        OpSpec("linear_add", 2, 1, weight="yes", vector="optional"),
+        OpSpec("linear_silu_mul", 1, 1, weight="yes", vector="optional"),
+        OpSpec("rms_norm_linear", 1, 1, floats=("eps",), weight="yes", vector="yes"),
+        OpSpec("rms_norm_linear_silu_mul", 1, 1, floats=("eps",), weight="yes", vector="yes"),
         OpSpec("add_rms_norm", 2, 2, ints=("groups",), floats=("eps",), vector="yes"),
     )
 }

@@ -12,10 +12,33 @@ from ..core.errors import BackendError, ParameterError
 ENTRY_POINT_GROUP = "pageform.backends"
 """Plugin packages name a function here that returns the path of their library: `cuda = "pageform_cu13:library"`."""
 
+BACKEND_PATH = "PAGEFORM_BACKEND_PATH"
+"""Environment variable: folders with libraries of further backends, as a build leaves them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plugin:
+    """A backend that this package knows of but does not hold."""
+
+    needs: str
+    remedy: str
+    driver: tuple[str, ...] = ()
+    """Files of which one is there when the driver is; none to look for where it needs no driver."""
+
+
 _PLUGINS = {
-    "cuda": ('pip install "pageform[cuda]"', "an NVIDIA GPU"),
-    "rocm": ('pip install "pageform[rocm]"', "an AMD GPU"),
-    "simt": ('pip install "pageform[simt]"', "no GPU: it runs the GPU kernels on the CPU"),
+    "cuda": _Plugin(
+        "an NVIDIA GPU",
+        'Install it with `pip install "pageform[cuda]"`, or use device="cpu".',
+        ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg"),
+    ),
+    "rocm": _Plugin(
+        "an AMD GPU", 'Install it with `pip install "pageform[rocm]"`, or use device="cpu".', ("/dev/kfd", "/dev/dxg")
+    ),
+    "simt": _Plugin(
+        "no GPU: it runs the GPU kernels on the CPU, slowly, for tests",
+        "Build it from source: `pip install . -C cmake.define.PAGEFORM_SIMT=ON`.",
+    ),
 }
 _ALIASES = {"hip": "rocm"}
 
@@ -35,10 +58,17 @@ class BackendSpec:
 
 
 def builtin_backends() -> dict[str, Path]:
-    """Libraries that came with this installation, by backend name."""
-    folder = Path(__file__).resolve().parent.parent / "backends"
-    found = sorted(folder.glob("libpageform_*.so"))
-    return {path.stem.removeprefix("libpageform_"): path for path in found}
+    """Libraries that came with this installation, and those in the folders of PAGEFORM_BACKEND_PATH, by name."""
+    found: dict[str, Path] = {}
+    for folder in _folders():
+        for path in sorted(folder.glob("libpageform_*.so")):
+            found.setdefault(path.stem.removeprefix("libpageform_"), path)
+    return found
+
+
+def _folders() -> list[Path]:
+    own = Path(__file__).resolve().parent.parent / "backends"
+    return [own, *(Path(folder) for folder in os.environ.get(BACKEND_PATH, "").split(os.pathsep) if folder)]
 
 
 def plugin_backends() -> dict[str, Any]:
@@ -75,14 +105,20 @@ def resolve_device(device: str) -> BackendSpec:
             "Install the platform wheel with `pip install pageform`, or build it from source with a C++20 compiler.",
         )
     if name in _PLUGINS:
-        install, needs = _PLUGINS[name]
-        raise ParameterError(
-            "device",
-            device,
-            f"the {name} backend is not installed (it needs {needs})",
-            f'Install it with `{install}`, or use device="cpu".',
-        )
+        raise ParameterError("device", device, _why_missing(name), _PLUGINS[name].remedy)
     raise ParameterError("device", device, "no backend of that name is known", _choices())
+
+
+def _why_missing(name: str) -> str:
+    plugin = _PLUGINS[name]
+    folders = " and ".join(str(folder) for folder in _folders())
+    why = (
+        f"the {name} backend is not installed (it needs {plugin.needs}): libpageform_{name}.so is not in {folders} and "
+        f"no package offers {name!r} as a {ENTRY_POINT_GROUP!r} entry point"
+    )
+    if plugin.driver and not any(Path(file).exists() for file in plugin.driver):
+        why += f"; nor is there a driver for {plugin.needs} on this machine"
+    return why
 
 
 def _split_index(device: str) -> tuple[str, int]:

@@ -1,19 +1,14 @@
 #include <string.h>
 
 #include "../../cpu/kernels.h"
-#include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
+#include "silu.h"
 
 namespace pf::PF_ISA {
 namespace {
 
 // A row is cut into tiles, so that a decode step of one row occupies more than one thread.
 constexpr int64_t kTileCols = 512;
-
-PF_INLINE F16x silu(F16x v) {
-  const F16x e = exp(min(set1(88.0f), sub(zero(), v)));  // silu(-88) is already below 1e-36; min passes NaN on
-  return div(v, add(set1(1.0f), e));
-}
 
 void silu_mul(const PfCall& call, const PfStep&, Worker& worker) {
   const int64_t cols = call.out[0].cols;

@@ -252,6 +252,7 @@ void attention(const AttentionArgs<T, C>& args, Stream stream) {
 }
 
 template void attention(const AttentionArgs<float, float>&, Stream);
+template void attention(const AttentionArgs<float, f16>&, Stream);
 template void attention(const AttentionArgs<f16, f16>&, Stream);
 template void attention(const AttentionArgs<bf16, bf16>&, Stream);
 template void attention(const AttentionArgs<bf16, e4m3>&, Stream);

@@ -1,6 +1,7 @@
 // Tables grow in one block of threads: how much each sequence needs is summed over the sequences, how much is free over
 // the words of the pool, so that every sequence knows which of the free blocks are its own without asking another.
 #include "../../../gpu/block_reduce.h"
+#include "../../../gpu/segments.h"
 #include "blocks.h"
 
 namespace pf::gpu {
@@ -99,20 +100,12 @@ GPU_KERNEL(kThreads)
 void slots_kernel(ExtendArgs args) {
   const int token = static_cast<int>(block_x() * kThreads + thread_x());
   if (token >= args.tokens && !GPU_PLANTED("blocks: slots past the tokens")) return;
-  int low = 0, high = args.tables.seqs - 1;  // the last sequence that starts at or before the token
-  while (low < high) {
-    const int mid = (low + high + 1) / 2;
-    if (args.query_start[mid] <= token) {
-      low = mid;
-    } else {
-      high = mid - 1;
-    }
-  }
-  const int position = args.tables.lens[low] - args.query_start[low + 1] + token, size = args.pool.block_size;
+  const int seq = piece_of(args.tables.seqs, token, [&](int s) { return args.query_start[s]; });
+  const int position = args.tables.lens[seq] - args.query_start[seq + 1] + token, size = args.pool.block_size;
   args.slots[token] =
-      args.granted[low] == 0
+      args.granted[seq] == 0
           ? -1
-          : args.tables.tables[int64_t{low} * args.tables.max_blocks + position / size] * size + position % size;
+          : args.tables.tables[int64_t{seq} * args.tables.max_blocks + position / size] * size + position % size;
 }
 
 // One block a child.

@@ -8,9 +8,10 @@ namespace {
 constexpr int kThreads = 128;
 
 GPU_KERNEL(kThreads)
-void rope_angles_kernel(const int32_t* positions, const float* inv_freq, float* cs, int64_t half, double scale) {
+void rope_angles_kernel(const int32_t* positions, const float* inv_freq, float* cs, int64_t cs_stride, int64_t half,
+                        double scale) {
   const double position = positions[block_x()];
-  float* row = cs + block_x() * 2 * half;
+  float* row = cs + block_x() * cs_stride;
   for (int64_t i = thread_x(); i < half || GPU_PLANTED("rope_angles: past the row"); i += kThreads) {
     // A float product would be wrong by up to 2^-24 of the angle: 0.005 radians at position 100,000.
     const double angle = position * static_cast<double>(inv_freq[i]);
@@ -42,7 +43,7 @@ void rope_cache_kernel(RopeCacheArgs<T, C> args) {
   const int head_dim = args.cache.head_dim, slot = args.slots[token], thread = static_cast<int>(thread_x());
   // Items of one head: its pairs, then the channels that are not rotated.
   const int items = head_dim - args.rot_dim / 2;
-  const float* cs = args.cs + token * args.rot_dim;
+  const float* cs = args.cs + token * args.cs_stride;
   for (int i = thread; i < args.heads * items; i += kThreads) {
     const int at = i / items * head_dim;
     rotate<T, T>(args.q + token * args.q_stride + at, cs, head_dim, args.rot_dim, args.interleaved, 1.0f,
@@ -91,11 +92,11 @@ template void copy_blocks(const KvLayer<f16>&, const int32_t*, const KvLayer<f16
 template void copy_blocks(const KvLayer<bf16>&, const int32_t*, const KvLayer<bf16>&, const int32_t*, int, Stream);
 template void copy_blocks(const KvLayer<e4m3>&, const int32_t*, const KvLayer<e4m3>&, const int32_t*, int, Stream);
 
-void rope_angles(const int32_t* positions, const float* inv_freq, float* cs, int64_t tokens, int64_t half, double scale,
-                 Stream stream) {
+void rope_angles(const int32_t* positions, const float* inv_freq, float* cs, int64_t cs_stride, int64_t tokens,
+                 int64_t half, double scale, Stream stream) {
   if (tokens == 0) return;
   GPU_LAUNCH(rope_angles_kernel, Dim3{static_cast<unsigned>(tokens)}, kThreads, 0, stream, positions, inv_freq, cs,
-             half, scale);
+             cs_stride, half, scale);
 }
 
 template <class T, class C>
@@ -107,6 +108,7 @@ void rope_cache(const RopeCacheArgs<T, C>& args, Stream stream) {
 template void rope_cache(const RopeCacheArgs<float, float>&, Stream);
 template void rope_cache(const RopeCacheArgs<f16, f16>&, Stream);
 template void rope_cache(const RopeCacheArgs<bf16, bf16>&, Stream);
+template void rope_cache(const RopeCacheArgs<float, f16>&, Stream);
 template void rope_cache(const RopeCacheArgs<float, e4m3>&, Stream);
 template void rope_cache(const RopeCacheArgs<f16, e4m3>&, Stream);
 template void rope_cache(const RopeCacheArgs<bf16, e4m3>&, Stream);

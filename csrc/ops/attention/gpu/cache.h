@@ -31,9 +31,10 @@ template <class C>
 void copy_blocks(const KvLayer<C>& from, const int32_t* from_blocks, const KvLayer<C>& to, const int32_t* to_blocks,
                  int count, Stream stream);
 
-// cs[t] = [cos | sin](positions[t] * inv_freq) * scale, computed in double and rounded once; cs is [tokens, 2 * half].
-void rope_angles(const int32_t* positions, const float* inv_freq, float* cs, int64_t tokens, int64_t half, double scale,
-                 Stream stream);
+// cs[t] = [cos | sin](positions[t] * inv_freq) * scale, computed in double and rounded once; cs is [tokens, 2 * half],
+// `cs_stride` from row to row.
+void rope_angles(const int32_t* positions, const float* inv_freq, float* cs, int64_t cs_stride, int64_t tokens,
+                 int64_t half, double scale, Stream stream);
 
 template <class T, class C>
 struct RopeCacheArgs {
@@ -44,12 +45,13 @@ struct RopeCacheArgs {
   const int32_t* slots;  // [tokens]; a negative slot is not written
   T* q_out;              // rotated queries; may be q
   KvLayer<C> cache;      // rotated keys, and values, go here
-  int64_t q_stride, k_stride, v_stride, q_out_stride;
+  int64_t q_stride, k_stride, v_stride, cs_stride, q_out_stride;
   int tokens, heads, rot_dim;
   bool interleaved;  // pairs are (2i, 2i + 1) instead of (i, i + rot_dim / 2)
 };
 
-// rope of q, rope of k and cache_write in one pass. T: float, f16, bf16; C: T or e4m3.
+// rope of q, rope of k and cache_write in one pass; without heads or without KV heads only the other half of it, and
+// nothing is rotated where rot_dim is 0. T: float, f16, bf16; C: T or e4m3, and f16 for float.
 template <class T, class C>
 void rope_cache(const RopeCacheArgs<T, C>& args, Stream stream);
 

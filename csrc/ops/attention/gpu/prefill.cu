@@ -15,6 +15,7 @@
 #include <string>
 #include <type_traits>
 
+#include "../../../gpu/segments.h"
 #include "../../../gpu/values.h"
 #include "prefill.h"
 
@@ -67,16 +68,7 @@ struct Rows {
   GPU_DEVICE explicit Rows(const PrefillArgs<T, C>& args) {
     group = args.heads / args.cache.kv_heads;
     const int block = static_cast<int>(block_x());
-    int low = 0, high = args.seqs - 1;
-    while (low < high) {
-      const int mid = (low + high + 1) / 2;
-      if (first_block(args, mid) <= block) {
-        low = mid;
-      } else {
-        high = mid - 1;
-      }
-    }
-    seq = low;
+    seq = piece_of(args.seqs, block, [&](int s) { return first_block(args, s); });
     first_token = args.query_start[seq];
     context = args.seq_lens[seq];
     const int queries = args.query_start[seq + 1] - first_token;

@@ -1,6 +1,8 @@
-// The ops linear, lm_head and embed: who computes which tile for which rows.
+// The ops linear and lm_head, linear with its neighbours fused in, and embed: who computes which tile for which rows.
+#include "../../activation/cpu/silu.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/tensor_rows.h"
+#include "../../norm/cpu/normalize.h"
 #include "../../sample/sample.h"
 #include "packed.h"
 #include "tile_kernels.h"
@@ -11,7 +13,11 @@ namespace {
 // Rows of one item of work. Their activations (128 * 1,536 * 44 / 32 bytes = 270 kB in a small model) should stay in
 // the second-level cache while tiles pass by, and unpacking a tile should be paid for by many of them.
 constexpr int64_t kItemRows = 128;
-constexpr size_t kOutBytes = kItemRows * kFloatStrip * kTile * sizeof(float);
+constexpr size_t kOutBytes = kItemRows * kFloatStrip * kTile * sizeof(float);  // of one half
+
+// Up to so many values of x are prepared by each thread for itself: that takes a microsecond at most, and waiting for
+// each other after sharing it out takes as long.
+constexpr int64_t kOwnValues = 4096;
 
 // A row of logits is narrow if its mask has bits in at most one of so many tiles. Narrow rows with nothing in common
 // are multiplied one by one, so that a tile costs each of them about as much as eight rows at once (49,152 x 576, Q8_0,
@@ -23,20 +29,56 @@ constexpr size_t round64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 const PackedWeight& weight_of(const PfCall& call) { return *reinterpret_cast<const PackedWeight*>(call.weight); }
 
-int64_t strip_tiles(const PackedPart& part) { return is_quantized(part.format) ? 1 : kFloatStrip; }
-int64_t num_strips(const PackedPart& part) { return (part.tiles + strip_tiles(part) - 1) / strip_tiles(part); }
+// What an op of the family does around the product.
+struct Around {
+  bool norm = false;      // x is normalized first; call.vector is the weight of the norm, and there is no bias
+  bool silu_mul = false;  // the output is silu of the left half of the columns times the right half
+  bool add = false;       // input 1 is added to the output
+};
+
+// Neighbouring tiles of one format. Of silu_mul they belong to the left half, and `right` are their counterparts.
+struct Segment {
+  int32_t format;
+  int64_t column, columns, tiles;
+  size_t tile_bytes;
+  const uint8_t *data, *right;
+
+  int64_t strip_tiles() const { return is_quantized(format) ? 1 : kFloatStrip; }
+  int64_t strips() const { return (tiles + strip_tiles() - 1) / strip_tiles(); }
+};
+
+// Whether the two halves of the rows of W are made of the same tiles, so that an item can take a strip of both.
+bool halves_match(const PackedWeight& weight) {
+  if (weight.num_parts == 1) return weight.rows % (2 * kTile * kFloatStrip) == 0;
+  const int32_t half = weight.num_parts / 2;
+  for (int32_t i = 0; i < half; ++i) {
+    const PackedPart &left = weight.parts[i], &right = weight.parts[half + i];
+    if (left.rows != right.rows || left.format != right.format) return false;
+  }
+  return weight.num_parts % 2 == 0;
+}
 
 struct Plan {
   const PackedWeight& weight;
-  int64_t rows, groups;
-  int64_t strips = 0;                          // of all parts
+  const Around around;
+  const int64_t rows, cols, groups;
+  const bool paired;  // silu_mul happens where the tiles are multiplied
+  int32_t segments;
+  int64_t strips = 0;                          // of all segments
   bool quantized = false, has_floats = false;  // any part
   size_t panel_bytes = 0;                      // room for the unpacked tile of any part
 
-  explicit Plan(const PfCall& call) : weight(weight_of(call)), rows(call.in[0].rows), groups(weight.cols / kGroup) {
-    for (int32_t i = 0; i < weight.num_parts; ++i) {
-      const PackedPart& part = weight.parts[i];
-      strips += num_strips(part);
+  Plan(const PfCall& call, const Around& wanted)
+      : weight(weight_of(call)),
+        around(wanted),
+        rows(call.in[0].rows),
+        cols(weight.cols),
+        groups(weight.cols / kGroup),
+        paired(wanted.silu_mul && halves_match(weight)),
+        segments(paired && weight.num_parts > 1 ? weight.num_parts / 2 : weight.num_parts) {
+    for (int32_t i = 0; i < segments; ++i) {
+      const Segment part = segment(i);
+      strips += part.strips();
       if (!is_quantized(part.format)) {
         has_floats = true;
         continue;
@@ -46,7 +88,36 @@ struct Plan {
       if (bytes > panel_bytes) panel_bytes = bytes;
     }
   }
-  size_t group_bytes() const { return static_cast<size_t>(rows * groups) * sizeof(ActivationGroup); }
+
+  Segment segment(int32_t i) const {
+    const PackedPart& part = weight.parts[i];
+    Segment all = {part.format, part.first_row, part.rows, part.tiles, part.tile_bytes, part.data, nullptr};
+    if (!paired) return all;
+    if (weight.num_parts > 1) {
+      all.right = weight.parts[segments + i].data;
+    } else {
+      all.columns /= 2, all.tiles /= 2;
+      all.right = all.data + static_cast<size_t>(all.tiles) * all.tile_bytes;
+    }
+    return all;
+  }
+
+  // What the kernels read of all rows: their groups, and where a norm made them and a part has floats, those.
+  size_t group_bytes() const {
+    return quantized ? round64(static_cast<size_t>(rows * groups) * sizeof(ActivationGroup)) : 0;
+  }
+  size_t operand_bytes(bool copy_floats) const {
+    return group_bytes() + (copy_floats ? round64(static_cast<size_t>(rows * cols) * sizeof(float)) : 0);
+  }
+  bool copies_floats() const { return around.norm && has_floats; }
+
+  // Memory of a thread: outputs of a strip (of both halves), the panel, a normalized row.
+  size_t panel_at() const { return 2 * kOutBytes; }
+  size_t row_at() const { return panel_at() + round64(panel_bytes); }
+  size_t operands_at() const {
+    return row_at() + (around.norm ? round64(static_cast<size_t>(cols) * sizeof(float)) : 0);
+  }
+
   int64_t items() const { return strips * ((rows + kItemRows - 1) / kItemRows); }
 
   // Enough claims to even out threads of different speed, but no more: each is an atomic operation.
@@ -77,89 +148,180 @@ struct RowOrder {
   }
 };
 
-// Memory shared by the threads of a call: what of the rows the kernels of its formats read, in the order of the rows.
+// What of the rows the kernels of the weight's formats read, in the order of the rows.
 struct Operands {
   ActivationGroup* groups = nullptr;
   const float* x = nullptr;
   int64_t x_stride = 0;
 };
 
-void quantize_rows(const PfCall& call, const Plan& plan, const RowOrder& rows, ActivationGroup* groups,
-                   Worker& worker) {
+Operands operands_in(uint8_t* memory, const Plan& plan) {
+  return {reinterpret_cast<ActivationGroup*>(memory), reinterpret_cast<const float*>(memory + plan.group_bytes()),
+          plan.cols};
+}
+
+// Writes the groups [begin, end) of the row at `place` and, if it is copied, all of its floats. Groups of a row that is
+// normalized are made together. `row_memory` is room for a row.
+void prepare_row(const PfCall& call, const Plan& plan, const float* x, int64_t place, int64_t begin, int64_t end,
+                 bool copy_floats, float* row_memory, const Operands& out) {
+  if (copy_floats) row_memory = const_cast<float*>(out.x) + place * plan.cols;
+  if (plan.around.norm) {
+    normalize(x, call.vector, plan.cols, static_cast<float>(call.floats[0]), row_memory);
+    x = row_memory;
+  } else if (copy_floats) {
+    memcpy(row_memory, x, static_cast<size_t>(plan.cols) * sizeof(float));
+  }
+  if (!plan.quantized) return;
+  for (int64_t g = begin; g < end; ++g) quantize_group(x + g * kGroup, out.groups + place * plan.groups + g);
+}
+
+void prepare_rows(const PfCall& call, const Plan& plan, const RowOrder& rows, bool copy_floats, const Operands& out,
+                  Worker& worker) {
+  auto* row_memory =
+      reinterpret_cast<float*>(static_cast<uint8_t*>(worker.scratch(plan.operands_at())) + plan.row_at());
   constexpr int64_t kPiece = 16;  // groups of one claim
-  const int64_t pieces = (plan.groups + kPiece - 1) / kPiece;
+  const bool whole = plan.around.norm || copy_floats;
+  const int64_t pieces = whole ? 1 : (plan.groups + kPiece - 1) / kPiece;
+  const int64_t size = whole ? plan.groups : kPiece;
   worker.for_each(plan.rows * pieces, [&](int64_t i) {
-    const int64_t place = i / pieces, begin = i % pieces * kPiece;
-    const int64_t end = begin + kPiece < plan.groups ? begin + kPiece : plan.groups;
-    const float* x = input_row(call, 0, rows.row(place));
-    for (int64_t g = begin; g < end; ++g) quantize_group(x + g * kGroup, groups + place * plan.groups + g);
+    const int64_t place = i / pieces, begin = i % pieces * size;
+    const int64_t end = begin + size < plan.groups ? begin + size : plan.groups;
+    prepare_row(call, plan, input_row(call, 0, rows.row(place)), place, begin, end, copy_floats, row_memory, out);
   });
 }
 
-// Adds the bias and writes the columns that exist. `out` is [count][width], of the rows from `place` on.
-void store_outputs(const PfCall& call, const RowOrder& rows, int64_t place, int64_t count, int64_t column,
-                   int64_t columns, int64_t width, const float* out) {
+// Adds the bias and what else comes after the product, and writes the columns that exist. `left` is [count][width], of
+// the rows from `place` on, and `right` its counterpart where the halves are multiplied.
+void store_outputs(const PfCall& call, const Plan& plan, const RowOrder& rows, int64_t place, int64_t count,
+                   int64_t column, int64_t columns, int64_t width, const float* left, const float* right) {
+  const float* bias = plan.around.norm ? nullptr : call.vector;
   for (int64_t c = 0; c < columns; c += kTile) {
-    const int64_t n = columns - c < kTile ? columns - c : kTile;
-    const F16x bias = call.vector == nullptr ? zero() : load_partial(call.vector + column + c, n, 0.0f);
+    const int64_t n = columns - c;
+    const F16x left_bias = bias == nullptr ? zero() : load_left(bias + column + c, n);
+    const F16x right_bias =
+        bias == nullptr || !plan.paired ? zero() : load_left(bias + plan.weight.rows / 2 + column + c, n);
     for (int64_t r = 0; r < count; ++r) {
-      const F16x sum = load(out + r * width + c);
-      const F16x y = call.vector == nullptr ? sum : add(sum, bias);
-      float* to = output_row(call, 0, rows.row(place + r)) + column + c;
-      if (n == kTile) {
-        store(to, y);
-      } else {
-        store_partial(to, y, n);
+      F16x y = load(left + r * width + c);
+      if (bias != nullptr) y = add(y, left_bias);
+      if (plan.paired) {
+        F16x factor = load(right + r * width + c);
+        if (bias != nullptr) factor = add(factor, right_bias);
+        y = mul(silu(y), factor);
       }
+      const int64_t row = rows.row(place + r);
+      if (plan.around.add) y = add(load_left(input_row(call, 1, row) + column + c, n), y);
+      store_left(output_row(call, 0, row) + column + c, y, n);
     }
   }
 }
 
-// All rows, one strip after another; of the rows after the wide ones only the strips that they want.
-void multiply(const PfCall& call, const Plan& plan, const RowOrder& rows, const Operands& operands, Worker& worker) {
-  auto* out = static_cast<float*>(worker.scratch(kOutBytes + plan.panel_bytes));
-  uint8_t* panel = reinterpret_cast<uint8_t*>(out) + kOutBytes;
+// All rows, one strip after another; of the rows after the wide ones only the strips that they want. `operands` is null
+// if each thread is to prepare them for itself.
+void multiply(const PfCall& call, const Plan& plan, const RowOrder& rows, const Operands* shared, Worker& worker) {
+  const size_t own_bytes = shared == nullptr ? plan.operand_bytes(plan.copies_floats()) : 0;
+  auto* memory = static_cast<uint8_t*>(worker.scratch(plan.operands_at() + own_bytes));
+  auto* left = reinterpret_cast<float*>(memory);
+  auto* right = reinterpret_cast<float*>(memory + kOutBytes);
+  uint8_t* panel = memory + plan.panel_at();
+  bool prepared = shared != nullptr;
+  Operands operands = prepared ? *shared : operands_in(memory + plan.operands_at(), plan);
+  if (!prepared && !plan.copies_floats()) operands.x = input_row(call, 0, 0), operands.x_stride = call.in[0].stride;
 
   const auto run_item = [&](int64_t item) {
+    if (!prepared) {  // inside of an item, since x may be read there only
+      auto* row_memory = reinterpret_cast<float*>(memory + plan.row_at());
+      for (int64_t row = 0; row < plan.rows; ++row) {
+        prepare_row(call, plan, input_row(call, 0, row), row, 0, plan.groups, plan.copies_floats(), row_memory,
+                    operands);
+      }
+      prepared = true;
+    }
     const int64_t first = item / plan.strips * kItemRows;
     const int64_t last = plan.rows - first < kItemRows ? plan.rows : first + kItemRows;
     int64_t strip = item % plan.strips;
-    const PackedPart* part = plan.weight.parts;
-    for (; strip >= num_strips(*part); ++part) strip -= num_strips(*part);
+    Segment part = plan.segment(0);
+    for (int32_t i = 0; strip >= part.strips(); part = plan.segment(++i)) strip -= part.strips();
 
-    const int64_t tile = strip * strip_tiles(*part);
-    const uint8_t* data = part->data + static_cast<size_t>(tile) * part->tile_bytes;
-    const int64_t tiles = part->tiles - tile < strip_tiles(*part) ? part->tiles - tile : strip_tiles(*part);
-    const int64_t column = part->first_row + tile * kTile, left = part->rows - tile * kTile;
-    const int64_t width = tiles * kTile, columns = left < width ? left : width;
+    const int64_t tile = strip * part.strip_tiles();
+    const size_t offset = static_cast<size_t>(tile) * part.tile_bytes;
+    const int64_t tiles = part.tiles - tile < part.strip_tiles() ? part.tiles - tile : part.strip_tiles();
+    const int64_t column = part.column + tile * kTile, remaining = part.columns - tile * kTile;
+    const int64_t width = tiles * kTile, columns = remaining < width ? remaining : width;
+    const auto dot = [&](const uint8_t* data, int64_t begin, int64_t end, float* out) {
+      if (is_quantized(part.format)) {
+        quantized_kernel(part.format)
+            .run(data + offset, plan.groups, operands.groups + begin * plan.groups, end - begin, panel, out);
+      } else {
+        float_kernel(part.format)(data + offset, part.tile_bytes, static_cast<int>(tiles), plan.cols,
+                                  operands.x + begin * operands.x_stride, operands.x_stride, end - begin, out);
+      }
+    };
     for (int64_t begin = first, end; begin < last; begin = end) {
       end = begin + 1;
       if (!rows.wants(begin, column, columns)) continue;
       if (begin < rows.wide) end = rows.wide < last ? rows.wide : last;
       while (end < last && rows.wants(end, column, columns)) ++end;
-      if (is_quantized(part->format)) {
-        quantized_kernel(part->format)
-            .run(data, plan.groups, operands.groups + begin * plan.groups, end - begin, panel, out);
-      } else {
-        float_kernel(part->format)(data, part->tile_bytes, static_cast<int>(tiles), plan.weight.cols,
-                                   operands.x + begin * operands.x_stride, operands.x_stride, end - begin, out);
-      }
-      store_outputs(call, rows, begin, end - begin, column, columns, width, out);
+      dot(part.data, begin, end, left);
+      if (plan.paired) dot(part.right, begin, end, right);
+      store_outputs(call, plan, rows, begin, end - begin, column, columns, width, left, right);
     }
   };
   worker.for_each(plan.items(), run_item, plan.chunk(worker.num_threads()));
 }
 
-void linear(const PfCall& call, const PfStep&, Worker& worker) {
-  const Plan plan(call);
+// y = silu(x[:, :I]) * x[:, I:], where multiply could not do it.
+void multiply_halves(const PfTensor& x, const PfTensor& y, Worker& worker) {
+  worker.for_each(
+      x.rows,
+      [&](int64_t r) {
+        const float *left = static_cast<const float*>(x.data) + r * x.stride, *right = left + y.cols;
+        float* out = static_cast<float*>(y.data) + r * y.stride;
+        for (int64_t c = 0; c < y.cols; c += kTile) {
+          const int64_t n = y.cols - c;
+          store_left(out + c, mul(silu(load_left(left + c, n)), load_left(right + c, n)), n);
+        }
+      },
+      rows_per_claim(x.cols));
+}
+
+void linear_with(const PfCall& call, const Around& around, Worker& worker) {
+  const Plan plan(call, around);
   const RowOrder rows = {.wide = plan.rows};
+  const bool prepares = plan.quantized || around.norm;
+  const bool own = prepares && plan.rows * plan.cols <= kOwnValues;
+  const bool halves_later = around.silu_mul && !plan.paired;
+  const size_t operand_bytes = prepares && !own ? plan.operand_bytes(plan.copies_floats()) : 0;
+  const size_t whole_bytes = halves_later ? static_cast<size_t>(plan.rows * plan.weight.rows) * sizeof(float) : 0;
+  uint8_t* shared = nullptr;
+  if (operand_bytes + whole_bytes > 0) shared = static_cast<uint8_t*>(worker.shared(operand_bytes + whole_bytes));
+
+  PfCall product = call;
+  if (halves_later) {
+    product.out[0] = {shared + operand_bytes, plan.rows, plan.weight.rows, plan.weight.rows, PF_F32};
+  }
   Operands operands = {.x = input_row(call, 0, 0), .x_stride = call.in[0].stride};
-  if (plan.quantized) {
-    operands.groups = static_cast<ActivationGroup*>(worker.shared(plan.group_bytes()));
-    quantize_rows(call, plan, rows, operands.groups, worker);
+  if (operand_bytes > 0) {
+    const Operands prepared = operands_in(shared, plan);
+    if (plan.copies_floats()) operands = prepared;
+    operands.groups = prepared.groups;
+    prepare_rows(call, plan, rows, plan.copies_floats(), operands, worker);
     worker.finish();
   }
-  multiply(call, plan, rows, operands, worker);
+  multiply(product, plan, rows, own ? nullptr : &operands, worker);
+  if (halves_later) {
+    worker.finish();
+    multiply_halves(product.out[0], call.out[0], worker);
+  }
+}
+
+void linear(const PfCall& call, const PfStep&, Worker& worker) { linear_with(call, {}, worker); }
+void linear_add(const PfCall& call, const PfStep&, Worker& worker) { linear_with(call, {.add = true}, worker); }
+void linear_silu_mul(const PfCall& call, const PfStep&, Worker& worker) {
+  linear_with(call, {.silu_mul = true}, worker);
+}
+void rms_norm_linear(const PfCall& call, const PfStep&, Worker& worker) { linear_with(call, {.norm = true}, worker); }
+void rms_norm_linear_silu_mul(const PfCall& call, const PfStep&, Worker& worker) {
+  linear_with(call, {.norm = true, .silu_mul = true}, worker);
 }
 
 // Whether a mask wants so few columns that they are worth picking out. Whole masks, as those inside of strings, pass
@@ -175,7 +337,7 @@ bool is_narrow(const uint32_t* mask, int64_t vocab) {
 }
 
 void lm_head(const PfCall& call, const PfStep& step, Worker& worker) {
-  const Plan plan(call);
+  const Plan plan(call, {});
   bool any = false;
   for (int64_t row = 0; row < plan.rows && !any; ++row) any = only_allowed(step, row) != nullptr;
   if (!any) return linear(call, step, worker);
@@ -183,9 +345,7 @@ void lm_head(const PfCall& call, const PfStep& step, Worker& worker) {
   // Shared by the threads: the order of the rows, then what the kernels read.
   const size_t masks_bytes = round64(static_cast<size_t>(plan.rows) * sizeof(uint32_t*));
   const size_t order_bytes = 64 + masks_bytes + round64(static_cast<size_t>(plan.rows) * sizeof(int32_t));
-  const size_t group_bytes = plan.quantized ? round64(plan.group_bytes()) : 0;
-  const size_t x_bytes = plan.has_floats ? static_cast<size_t>(plan.rows * plan.weight.cols) * sizeof(float) : 0;
-  auto* shared = static_cast<uint8_t*>(worker.shared(order_bytes + group_bytes + x_bytes));
+  auto* shared = static_cast<uint8_t*>(worker.shared(order_bytes + plan.operand_bytes(plan.has_floats)));
   auto* wide = reinterpret_cast<int64_t*>(shared);
   auto* masks = reinterpret_cast<const uint32_t**>(shared + 64);
   auto* order = reinterpret_cast<int32_t*>(shared + 64 + masks_bytes);
@@ -203,16 +363,10 @@ void lm_head(const PfCall& call, const PfStep& step, Worker& worker) {
   worker.finish();
   const RowOrder rows = {order, *wide, masks, step.sampling.vocab};
 
-  auto* groups = reinterpret_cast<ActivationGroup*>(shared + order_bytes);
-  auto* x = reinterpret_cast<float*>(shared + order_bytes + group_bytes);
-  if (plan.quantized) quantize_rows(call, plan, rows, groups, worker);
-  if (plan.has_floats) {
-    worker.for_each(plan.rows, [&](int64_t i) {
-      memcpy(x + i * plan.weight.cols, input_row(call, 0, order[i]), plan.weight.cols * sizeof(float));
-    });
-  }
+  const Operands operands = operands_in(shared + order_bytes, plan);
+  prepare_rows(call, plan, rows, plan.has_floats, operands, worker);
   worker.finish();
-  multiply(call, plan, rows, {groups, x, plan.weight.cols}, worker);
+  multiply(call, plan, rows, &operands, worker);
 }
 
 void embed(const PfCall& call, const PfStep& step, Worker& worker) {
@@ -228,12 +382,18 @@ void embed(const PfCall& call, const PfStep& step, Worker& worker) {
   });
 }
 
-constexpr OpEntry kOps[] = {{"linear", linear}, {"lm_head", lm_head}, {"embed", embed}};
+constexpr OpEntry kOps[] = {{"linear", linear},
+                            {"linear_add", linear_add},
+                            {"linear_silu_mul", linear_silu_mul},
+                            {"rms_norm_linear", rms_norm_linear},
+                            {"rms_norm_linear_silu_mul", rms_norm_linear_silu_mul},
+                            {"lm_head", lm_head},
+                            {"embed", embed}};
 
 }  // namespace
 
 const OpTable& linear_ops() {
-  static const OpTable table = {kOps, 3};
+  static const OpTable table = {kOps, sizeof kOps / sizeof *kOps};
   return table;
 }
 

@@ -27,6 +27,7 @@ PF_INLINE Bytes nibbles(const uint8_t (&q)[4][kTile][4]) {
 }
 
 struct GroupQ4_0 {
+  static constexpr size_t kBytes = sizeof(TileQ4_0);  // a group of a tile
   const TileQ4_0& tile;
   GroupQ4_0(const uint8_t* tiles, int64_t g) : tile(reinterpret_cast<const TileQ4_0*>(tiles)[g]) {}
   template <int J>
@@ -38,6 +39,7 @@ struct GroupQ4_0 {
 };
 
 struct GroupQ4_1 {
+  static constexpr size_t kBytes = sizeof(TileQ4_1);  // a group of a tile
   const TileQ4_1& tile;
   GroupQ4_1(const uint8_t* tiles, int64_t g) : tile(reinterpret_cast<const TileQ4_1*>(tiles)[g]) {}
   template <int J>
@@ -49,6 +51,7 @@ struct GroupQ4_1 {
 };
 
 struct GroupQ4_K {
+  static constexpr size_t kBytes = sizeof(TileQ4_K) / 8;  // a group of a tile
   const TileQ4_K& tile;
   const TileQ4_K::Group& group;
   GroupQ4_K(const uint8_t* tiles, int64_t g)
@@ -66,6 +69,7 @@ struct PanelU4 {
   float scales[kTile], mins[kTile];
 };
 struct GroupU4 {
+  static constexpr size_t kBytes = 0;  // comes from the cache
   const PanelU4& panel;
   GroupU4(const uint8_t* panels, int64_t g) : panel(reinterpret_cast<const PanelU4*>(panels)[g]) {}
   template <int J>
@@ -77,6 +81,7 @@ struct GroupU4 {
 };
 
 struct GroupQ6_K {
+  static constexpr size_t kBytes = sizeof(TileQ6_K) / 8;  // a group of a tile
   const TileQ6_K& tile;
   const TileQ6_K::Group& group;
   GroupQ6_K(const uint8_t* tiles, int64_t g)
@@ -99,6 +104,7 @@ struct PanelU6 {
   float d[kTile];
 };
 struct GroupU6 {
+  static constexpr size_t kBytes = 0;
   const PanelU6& panel;
   GroupU6(const uint8_t* panels, int64_t g) : panel(reinterpret_cast<const PanelU6*>(panels)[g]) {}
   template <int J>
@@ -142,6 +148,17 @@ void unpack_u6(const uint8_t* tile, int64_t groups, uint8_t* panel) {
 // --- dot products of R rows with a tile
 // ----------------------------------------------------------------------------------
 
+// Fetches into the second-level cache what the next tile has where this one has group g; it lies behind this one. With
+// several rows a tile is computed for long enough to hide the memory; a single row outruns it, and fetching ahead would
+// only compete with the hardware's own streams.
+template <class Group, int R>
+PF_INLINE void fetch_ahead(const uint8_t* tile, int64_t groups, int64_t g) {
+  if constexpr (R > 1) {
+    const uint8_t* next = tile + static_cast<size_t>(groups + g) * Group::kBytes;
+    for (size_t at = 0; at < Group::kBytes; at += 64) __builtin_prefetch(next + at, 0, 2);
+  }
+}
+
 template <class Group>
 struct DotU4 {
   template <int R>
@@ -149,6 +166,7 @@ struct DotU4 {
     F16x acc[R];
     unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
     for (int64_t g = 0; g < groups; ++g, ++a) {
+      fetch_ahead<Group, R>(tile, groups, g);
       const Group group(tile, g);
       SumsU4 sums[R];
       unroll<8>([&](auto j) {
@@ -181,6 +199,7 @@ struct DotU6 {
     F16x acc[R];
     unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
     for (int64_t g = 0; g < groups; ++g, ++a) {
+      fetch_ahead<Group, R>(tile, groups, g);
       const Group group(tile, g);
       Ints sums[R][2];
       unroll<8>([&](auto j) {
@@ -208,6 +227,8 @@ struct DotU6 {
 };
 
 struct DotQ8_0 {
+  static constexpr size_t kBytes = sizeof(TileQ8_0);
+
   template <int R>
   static void run(const uint8_t* tile, int64_t groups, const ActivationGroup* a, float* out) {
     const auto* tiles = reinterpret_cast<const TileQ8_0*>(tile);
@@ -215,6 +236,7 @@ struct DotQ8_0 {
     F16x acc[R];
     unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
     for (int64_t g = 0; g < groups; ++g, ++a) {
+      fetch_ahead<DotQ8_0, R>(tile, groups, g);
       Ints sums[R];
       unroll<R>([&](auto i) {
         constexpr int r = decltype(i)::value;
@@ -247,6 +269,7 @@ struct DotU6 {
     F16x acc[R];
     unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
     for (int64_t g = 0; g < groups; ++g, ++a) {
+      fetch_ahead<Group, R>(tile, groups, g);
       const Group group(tile, g);
       const Shorts offset = group.offset();
       Ints sums[R];
@@ -276,12 +299,15 @@ struct DotU6 {
 };
 
 struct DotQ8_0 {
+  static constexpr size_t kBytes = sizeof(TileQ8_0);
+
   template <int R>
   static void run(const uint8_t* tile, int64_t groups, const ActivationGroup* a, float* out) {
     const auto* tiles = reinterpret_cast<const TileQ8_0*>(tile);
     F16x acc[R];
     unroll<R>([&](auto r) { acc[decltype(r)::value] = zero(); });
     for (int64_t g = 0; g < groups; ++g, ++a) {
+      fetch_ahead<DotQ8_0, R>(tile, groups, g);
       Ints sums[R];
       unroll<8>([&](auto j) {
         constexpr int J = decltype(j)::value;

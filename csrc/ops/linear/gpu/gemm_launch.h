@@ -16,6 +16,8 @@ bool rows_of_few(const E* p, int64_t stride, int count) {
          (reinterpret_cast<uintptr_t>(p) % (static_cast<size_t>(count) * sizeof(E)) == 0 && stride % count == 0);
 }
 
+constexpr int64_t kMostInt8 = 131072;  // products of -128 and -128 fill an int32
+
 template <class T>
 GemmCall<T> plan(const LinearArgs<T>& args) {
   const GemmWeight& w = args.weight;
@@ -35,6 +37,9 @@ GemmCall<T> plan(const LinearArgs<T>& args) {
     call.groups = w.layout.groups();
     call.panels = packed_panels(w.n);
     call.expert_bytes = static_cast<int64_t>(packed_bytes(w.layout, w.n, w.k));
+  }
+  if (std::is_same_v<T, int8_t> && w.k >= kMostInt8) {
+    refuse_gemm("K is " + std::to_string(w.k) + "; sums of int8 are exact below " + std::to_string(kMostInt8));
   }
   if (args.silu_mul && w.n % 2 != 0) refuse_gemm("silu_mul of " + std::to_string(w.n) + " columns, an odd number");
   const int few = args.silu_mul ? 2 : 4;
@@ -64,8 +69,9 @@ void linear(const LinearArgs<T>& args, Stream stream) {
     if (detail::launch_mma(call, stream)) return;
   }
 #endif
-  if constexpr (std::is_same_v<T, e4m3>) {
-    detail::refuse_gemm("e4m3 activations need plain weights of e4m3, rows of whole 16 bytes, and sm_89 or later");
+  if constexpr (sizeof(T) == 1) {
+    detail::refuse_gemm(
+        "8-bit activations need plain weights of their type, rows of whole 16 bytes, and, for e4m3, sm_89 or later");
   } else {
     switch (args.weight.layout.format) {
       case WeightFormat::kPlain:

@@ -31,7 +31,8 @@ struct MmaTile {
 using SmallTile = MmaTile<16, 32, 1, 4, 6>;
 using MediumTile = MmaTile<64, 128, 1, 4, 3>;
 using LargeTile = MmaTile<128, 128, 2, 4, 3>;
-// For e4m3: sm_90 has its mma.sync only as conversions to f16, which need registers that warps of 64 x 32 lack.
+// For 8-bit types: sm_90 has e4m3's mma.sync only as conversions to f16, which need registers that warps of 64 x 32
+// lack.
 using EightBitTile = MmaTile<128, 64, 4, 2, 4>;
 
 constexpr int kRowBytes = 128, kChunks = kRowBytes / 16;
@@ -197,7 +198,8 @@ void gemm_mma_kernel(GemmCall<T> call) {
 
     const int warp_row = warp_id() / Tile::kWarpsN, warp_column = warp_id() % Tile::kWarpsN;
     const int tiles = static_cast<int>((k_end + kK - 1) / kK);
-    float acc[Tile::kMTiles][Tile::kNTiles][4] = {};
+    using Sum = std::conditional_t<std::is_same_v<T, int8_t>, int32_t, float>;
+    Sum acc[Tile::kMTiles][Tile::kNTiles][4] = {};
     GPU_UNROLL for (int i = 0; i < Tile::kStages - 1; ++i) {
       if (i < tiles) copy_tile(i);
       copy_async_commit();
@@ -233,7 +235,8 @@ void gemm_mma_kernel(GemmCall<T> call) {
         GPU_UNROLL for (int half = 0; half < 2; ++half) {
           const int row = (warp_row * Tile::kMTiles + m) * 16 + lane / 4 + 8 * half;
           const int column = (warp_column * Tile::kNTiles + n) * 8 + lane % 4 * 2;
-          store_pair(sums + row * S::kPitch + column, acc[m][n][2 * half], acc[m][n][2 * half + 1]);
+          store_pair(sums + row * S::kPitch + column, static_cast<float>(acc[m][n][2 * half]),
+                     static_cast<float>(acc[m][n][2 * half + 1]));
         }
       }
     }
@@ -263,7 +266,7 @@ template <class T, WeightFormat kFormat>
 void launch_format(const GemmCall<T>& call, Stream stream) {
   constexpr bool kPlain = kFormat == WeightFormat::kPlain;
   const LinearArgs<T>& args = call.args;
-  if constexpr (std::is_same_v<T, e4m3>) {
+  if constexpr (sizeof(T) == 1) {
     const int64_t rows = args.experts.expert == nullptr ? args.rows : args.experts.rows;
     if (rows <= SmallTile::kM) return launch_tile<T, kFormat, SmallTile>(call, stream);
     if (args.experts.rows > EightBitTile::kM) refuse_gemm("a block of an expert has more than 128 rows");
@@ -293,8 +296,8 @@ template <class T>
 bool launch_mma(const GemmCall<T>& call, Stream stream) {
   const WeightFormat format = call.args.weight.layout.format;
   if (!call.x_vectors || (format == WeightFormat::kPlain && !call.w_vectors)) return false;
-  if constexpr (std::is_same_v<T, e4m3>) {
-    if (format != WeightFormat::kPlain || !has_fp8_mma()) return false;
+  if constexpr (sizeof(T) == 1) {
+    if (format != WeightFormat::kPlain || (std::is_same_v<T, e4m3> && !has_fp8_mma())) return false;
     launch_format<T, WeightFormat::kPlain>(call, stream);
   } else {
     switch (format) {

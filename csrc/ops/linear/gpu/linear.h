@@ -5,6 +5,7 @@
 //   f16, bf16        tensor cores, fp32 accumulators over ascending steps of 16 k. A row's bits do not depend on the
 //                    number of rows: every tile goes through k alike, and nothing is split along k
 //   e4m3             tensor cores of sm_89 and later, steps of 32 k; the output is bf16
+//   int8_t           tensor cores, exact sums in int32 (K below 131,072); the output is bf16
 //
 // A packed weight gives the bits of the dense one that holds round(q d + m): both take the same steps.
 #pragma once
@@ -19,6 +20,10 @@ struct OutputOf {
 };
 template <>
 struct OutputOf<e4m3> {
+  using type = bf16;
+};
+template <>
+struct OutputOf<int8_t> {
   using type = bf16;
 };
 template <class T>
@@ -56,8 +61,8 @@ struct LinearArgs {
   ExpertBlocks experts;
 };
 
-// std::invalid_argument for a shape or a format that there is no kernel for. T: float, f16, bf16, e4m3; e4m3 only with
-// plain weights of e4m3, rows of whole 16 bytes, and on a device that has_fp8_mma().
+// std::invalid_argument for a shape or a format that there is no kernel for. T: float, f16, bf16, e4m3, int8_t; the
+// last two only with plain weights of their own type and rows of whole 16 bytes, e4m3 on a device that has_fp8_mma().
 template <class T>
 void linear(const LinearArgs<T>& args, Stream stream);
 

@@ -2,34 +2,13 @@
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
 #include "../norm.h"
+#include "normalize.h"
 
 namespace pf::PF_ISA {
 namespace {
 
-// Loads up to sixteen values of which n are left; lanes past the end are 0, which no sum notices.
-PF_INLINE F16x load_left(const float* p, int64_t n) { return n >= 16 ? load(p) : load_partial(p, n, 0.0f); }
-PF_INLINE void store_left(float* p, F16x a, int64_t n) {
-  if (n >= 16) {
-    store(p, a);
-  } else {
-    store_partial(p, a, n);
-  }
-}
-
 void add_values(const float* a, const float* b, int64_t n, float* sum) {
   for (int64_t i = 0; i < n; i += 16) store_left(sum + i, add(load_left(a + i, n - i), load_left(b + i, n - i)), n - i);
-}
-
-void normalize(const float* x, const float* weight, int64_t n, float eps, float* y) {
-  F16x squares = zero();
-  for (int64_t i = 0; i < n; i += 16) {
-    const F16x v = load_left(x + i, n - i);
-    squares = fma(v, v, squares);
-  }
-  const F16x scale = set1(1.0f / sqrtf(reduce_add(squares) / static_cast<float>(n) + eps));
-  for (int64_t i = 0; i < n; i += 16) {
-    store_left(y + i, mul(mul(load_left(x + i, n - i), scale), load_left(weight + i, n - i)), n - i);
-  }
 }
 
 void normalize_row(const PfCall& call, const NormParams& params, const float* x, float* y) {

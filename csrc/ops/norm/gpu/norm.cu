@@ -55,6 +55,19 @@ void rms_norm_kernel(RmsNormArgs<T> args) {
   }
 }
 
+// One thread a step of a row.
+template <class T, int kStep>
+GPU_KERNEL(kThreads)
+void add_kernel(const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* y, int64_t y_stride, int64_t cols) {
+  const int64_t column = (int64_t{block_y()} * kThreads + thread_x()) * kStep;
+  if (column >= cols && !GPU_PLANTED("add: no guard")) return;
+  float v[kStep], w[kStep];
+  load_values(a + block_x() * a_stride + column, v);
+  load_values(b + block_x() * b_stride + column, w);
+  GPU_UNROLL for (int i = 0; i < kStep; ++i) v[i] += w[i];
+  store_values(y + block_x() * y_stride + column, v);
+}
+
 template <class T, bool kWide>
 void launch(const RmsNormArgs<T>& args, bool vectors, Stream stream) {
   const int64_t groups = args.rows * args.groups;
@@ -86,6 +99,26 @@ void rms_norm(const RmsNormArgs<T>& args, Stream stream) {
   }
 }
 
+template <class T>
+void add(const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* y, int64_t y_stride, int64_t rows, int64_t cols,
+         Stream stream) {
+  if (rows == 0) return;
+  const auto grid_of = [&](int64_t step) {
+    const int64_t threads = (cols + step - 1) / step;
+    return Dim3{static_cast<unsigned>(rows), static_cast<unsigned>((threads + kThreads - 1) / kThreads)};
+  };
+  if (rows_are_vectors<T>(a, cols, a_stride) && rows_are_vectors<T>(b, cols, b_stride) &&
+      rows_are_vectors<T>(y, cols, y_stride)) {
+    GPU_LAUNCH((add_kernel<T, kPerVec<T>>), grid_of(kPerVec<T>), kThreads, 0, stream, a, a_stride, b, b_stride, y,
+               y_stride, cols);
+  } else {
+    GPU_LAUNCH((add_kernel<T, 1>), grid_of(1), kThreads, 0, stream, a, a_stride, b, b_stride, y, y_stride, cols);
+  }
+}
+
+template void add(const float*, int64_t, const float*, int64_t, float*, int64_t, int64_t, int64_t, Stream);
+template void add(const f16*, int64_t, const f16*, int64_t, f16*, int64_t, int64_t, int64_t, Stream);
+template void add(const bf16*, int64_t, const bf16*, int64_t, bf16*, int64_t, int64_t, int64_t, Stream);
 template void rms_norm(const RmsNormArgs<float>&, Stream);
 template void rms_norm(const RmsNormArgs<f16>&, Stream);
 template void rms_norm(const RmsNormArgs<bf16>&, Stream);

@@ -20,4 +20,9 @@ struct RmsNormArgs {
 template <class T>
 void rms_norm(const RmsNormArgs<T>& args, Stream stream);
 
+// y = a + b, of [rows, cols]; y may be the same memory as a or b. T: float, f16, bf16.
+template <class T>
+void add(const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* y, int64_t y_stride, int64_t rows, int64_t cols,
+         Stream stream);
+
 }  // namespace pf::gpu

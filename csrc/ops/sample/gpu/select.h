@@ -82,7 +82,7 @@ GPU_DEVICE Cut select_top(const float* values, int count, const Cut& kept, u64 t
     before += found[0].before;
   }
   // Tokens of the key found weigh the same; how many of them does it take?
-  Cut cut = {prefix, 0x7fffffff};
+  Cut cut = {prefix, prefix == kept.key ? kept.last : 0x7fffffff};
   u64 equals = 0, own = 0;
   for (int i = thread; i < count; i += kThreads) {
     if (order_key(values[i]) != prefix || !kept.keeps(values[i], i)) continue;
