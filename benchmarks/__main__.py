@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument(
         "--full", action="store_true", help="throughput: transformers runs all requests; compare: all BFCL and wnut17"
     )
-    parser.add_argument("--minutes", type=float, help="length of a soak (10); compare: after them no new rounds (30)")
+    parser.add_argument("--minutes", type=float, help="length of a soak (10); compare: no new round after them (35)")
     parser.add_argument("--seed", type=int, default=0, help="of lengths, prompts and random load (0)")
     parser.add_argument("--smoke", action="store_true", help="only show that everything works; timings are not judged")
     parser.add_argument("--save", action="store_true", help="write results to benchmarks/results/")

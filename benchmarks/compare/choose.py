@@ -22,6 +22,8 @@ T = TypeVar("T")
 Tried = dict[tuple[str, str], list[Run] | None]
 """(label of a candidate, label of its variation) → what its sample gave, None when it failed."""
 
+TOGETHER = "vllm"
+"""The peer that takes long to start."""
 SAMPLES = {"W2": 16, "W3": 32, "W4": 2}
 """Requests of a workload that decide; of W1 all."""
 
@@ -59,7 +61,7 @@ class Chooser:
     def expect(self, peers: Iterable[str], names: Iterable[str]) -> None:
         """Tells the plan what will be tried for workloads of these names."""
         for peer in peers:
-            for load in sorted({_load(name, peer == "vllm") for name in names}):
+            for load in sorted({_load(name, peer == TOGETHER) for name in names}):
                 self._plan.expect(_step(peer, load), EXPECTED["settings"].get(peer, 0.0))
 
     def take(self, environment: Environment, workload: Workload, everything: bool = True) -> list[Variant]:
@@ -160,7 +162,7 @@ class Chooser:
 
 
 def _step(peer: str, load: str) -> str:
-    return f"settings of {peer} for {load}"
+    return f"settings of {peer}" if peer == TOGETHER else f"settings of {peer} for {load}"
 
 
 def _load(name: str, together: bool) -> str:

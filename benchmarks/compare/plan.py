@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 EXPECTED: Mapping[str, Mapping[str, float]] = {
-    "settings": {"llama.cpp": 30, "openvino": 30, "vllm": 120},
+    "settings": {"llama.cpp": 30, "openvino": 30, "vllm": 200},
     "W1": {"pageform": 5, "llama.cpp": 6, "openvino": 10, "vllm": 12, "transformers": 20},
     "W2": {"pageform": 22, "llama.cpp": 45, "openvino": 45, "vllm": 60, "transformers": 75},
     "W3": {"pageform": 8, "llama.cpp": 25, "openvino": 25, "vllm": 25, "transformers": 30},

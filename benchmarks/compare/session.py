@@ -38,7 +38,7 @@ from .workloads import Batches, Material, Workload, scaled, workloads
 
 T = TypeVar("T")
 
-ROUNDS, MINUTES = 3, 30.0
+ROUNDS, MINUTES = 3, 35.0
 LOAD = 0.7
 """Share of the fastest peer's capacity at which W6's requests arrive, for all engines alike."""
 PEERS_DIR = Path.home() / ".cache" / "pageform" / "peers"

