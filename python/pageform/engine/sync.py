@@ -49,10 +49,9 @@ class Engine(BaseEngine):
     each as far as it pays) or "none". Answers are the same in every mode. `speculative_config` is the same under vLLM's
     name: {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 2, "prompt_lookup_max": 4}.
 
-    The first start packs the weights for the processor's kernels and keeps them in a file, so that the next start need
-    only read it. `packed_cache` is "auto" (beside the model, or in ~/.cache/pageform where that can't be written), a
-    folder, or None for no such file; the environment's PAGEFORM_PACKED_CACHE, "off" or a folder, says what "auto" is.
-    The file may be deleted at any time.
+    The first start packs the weights for the processor and keeps them in a file, which the next start reads instead.
+    `packed_cache` is "auto" (beside the model, or in ~/.cache/pageform where that can't be written), a folder, or None;
+    the environment's PAGEFORM_PACKED_CACHE, "off" or a folder, says what "auto" is. The file may be deleted any time.
 
     Use it as a context manager, or call `close`. All methods may be called from any thread.
     """
