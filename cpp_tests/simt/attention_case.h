@@ -76,8 +76,8 @@ struct AttentionCase {
         }
       }
     }
-    k = converted<C>(keys);
-    v = converted<C>(values);
+    k = cached(keys, k_scales);
+    v = cached(values, v_scales);
     for (size_t seq = 0; seq < s.sequences.size(); ++seq) {
       for (int i = 0; i < s.sequences[seq].queries; ++i) ends.push_back(end_of(s.sequences[seq], i));
     }
@@ -93,7 +93,7 @@ struct AttentionCase {
   // Of the queries as they are now.
   void compute_wanted() {
     wanted.clear();
-    const std::vector<float> fq = floats(q), fk = floats(k), fv = floats(v);
+    const std::vector<float> fq = floats(q), fk = read(k, k_scales), fv = read(v, v_scales);
     const auto dim = static_cast<size_t>(shape.head_dim);
     for (size_t seq = 0; seq < shape.sequences.size(); ++seq) {
       const Sequence& s = shape.sequences[seq];
@@ -127,10 +127,35 @@ struct AttentionCase {
   size_t cols;  // of a token's queries
   std::vector<T> q;
   std::vector<C> k, v;
-  std::vector<int32_t> ends;  // [tokens]
+  std::vector<float> k_scales, v_scales;  // a token and head of int8_t; else empty
+  std::vector<int32_t> ends;              // [tokens]
   std::vector<double> wanted;
 
  private:
+  std::vector<C> cached(const std::vector<float>& values, std::vector<float>& scales) const {
+    if constexpr (std::is_same_v<C, int8_t>) {
+      const auto dim = static_cast<size_t>(shape.head_dim);
+      std::vector<int8_t> rounded(values.size());
+      for (size_t begin = 0; begin < values.size(); begin += dim) {
+        float largest = 0.0f;
+        for (size_t i = begin; i < begin + dim; ++i) largest = std::max(largest, std::abs(values[i]));
+        scales.push_back(std::isnan(values[begin]) ? NAN : largest / 127.0f);
+        for (size_t i = begin; i < begin + dim && !std::isnan(values[begin]); ++i) {
+          rounded[i] = static_cast<int8_t>(std::nearbyint(values[i] / scales.back()));
+        }
+      }
+      return rounded;
+    } else {
+      return converted<C>(values);
+    }
+  }
+  std::vector<float> read(const std::vector<C>& values, const std::vector<float>& scales) const {
+    std::vector<float> result = floats(values);
+    if (scales.empty()) return result;
+    for (size_t i = 0; i < result.size(); ++i) result[i] *= scales[i / static_cast<size_t>(shape.head_dim)];
+    return result;
+  }
+
   int end_of(const Sequence& s, int query) const {
     const int position = s.context - s.queries + query;
     if (shape.sees == Sees::kAll) return s.context;

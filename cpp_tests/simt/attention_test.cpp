@@ -23,7 +23,8 @@ std::string run_attention(Device& device, const AttentionCase<T, C>& c, std::vec
   gpu::AttentionArgs<T, C> args{};
   args.q = q.get();
   args.out = out.get();
-  args.cache = {k.get(), v.get(), kBlockSize, s.kv_heads, s.head_dim, kKScale, kVScale};
+  const Array<float> k_scales(device, c.k_scales, "k_scales"), v_scales(device, c.v_scales, "v_scales");
+  args.cache = {k.get(), v.get(), kBlockSize, s.kv_heads, s.head_dim, kKScale, kVScale, k_scales.get(), v_scales.get()};
   args.query_start = starts.get();
   args.seq_lens = lengths.get();
   args.block_tables = table.get();
@@ -47,27 +48,37 @@ std::string run_attention(Device& device, const Shape& shape, std::vector<float>
   return run_attention<T, C>(device, AttentionCase<T, C>(shape), result);
 }
 
+template <class T, class C>
+void expect_attention_right(const Shape& shape) {
+  const AttentionCase<T, C> c(shape);
+  expect_right([&](Device& d) { return run_attention(d, c); });
+}
+
 // Several splits, a sequence that ends in the middle of a block, one of a single position, several queries of one.
 const std::vector<Sequence> kMixed = {{1100, 1}, {1, 1}, {37, 3}};
 
 TEST(SimtAttention, EveryHeadDimAndType) {
   for (const int head_dim : {64, 80, 96, 128, 256}) {
     const Shape shape = {head_dim, 1, 2, 0, 0.0f, {{530, 1}, {21, 2}}};
-    expect_right([&](Device& d) { return run_attention<float, float>(d, shape); });
-    expect_right([&](Device& d) { return run_attention<float, f16>(d, shape); });
-    expect_right([&](Device& d) { return run_attention<f16, f16>(d, shape); });
-    expect_right([&](Device& d) { return run_attention<bf16, bf16>(d, shape); });
-    expect_right([&](Device& d) { return run_attention<bf16, e4m3>(d, shape); });
+    expect_attention_right<float, float>(shape);
+    expect_attention_right<f16, f16>(shape);
+    expect_attention_right<bf16, bf16>(shape);
+    expect_attention_right<bf16, e4m3>(shape);
+    if (head_dim != 80 && head_dim != 256) continue;
+    expect_attention_right<float, f16>(shape);
+    expect_attention_right<float, int8_t>(shape);
+    expect_attention_right<bf16, int8_t>(shape);
   }
 }
 
 TEST(SimtAttention, GroupsWindowsAndSoftcaps) {
   for (const int group : {1, 3, 4, 7}) {
-    expect_right([&](Device& d) { return run_attention<float, float>(d, {64, 2, group, 0, 0.0f, {{50, 2}, {3, 1}}}); });
+    expect_attention_right<float, float>({64, 2, group, 0, 0.0f, {{50, 2}, {3, 1}}});
   }
-  expect_right([](Device& d) { return run_attention<float, float>(d, {64, 2, 2, 0, 0.0f, kMixed}); });
-  expect_right([](Device& d) { return run_attention<float, float>(d, {64, 1, 1, 600, 0.0f, kMixed}); });
-  expect_right([](Device& d) { return run_attention<float, float>(d, {64, 1, 4, 20, 2.0f, kMixed}); });
+  expect_attention_right<float, float>({64, 2, 2, 0, 0.0f, kMixed});
+  expect_attention_right<float, float>({64, 1, 1, 600, 0.0f, kMixed});
+  expect_attention_right<float, float>({64, 1, 4, 20, 2.0f, kMixed});
+  expect_attention_right<float, int8_t>({80, 2, 3, 600, 2.0f, kMixed});
 }
 
 TEST(SimtAttention, OtherHeadDimsAreRefused) {

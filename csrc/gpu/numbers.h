@@ -49,6 +49,8 @@ GPU_HOST_DEVICE uint32_t as_bits(float value) {
 
 GPU_HOST_DEVICE float to_float(float value) { return value; }
 
+GPU_HOST_DEVICE float to_float(int8_t value) { return static_cast<float>(value); }
+
 GPU_HOST_DEVICE float to_float(bf16 value) { return detail::as_float(static_cast<uint32_t>(value.bits) << 16); }
 
 GPU_HOST_DEVICE float to_float(f16 value) {

@@ -47,13 +47,22 @@ def model(tmp_path: Path) -> Path:
     return write_tiny_llama(tmp_path / "model")
 
 
-def answer(model: Path, **parameters: Any) -> list[int]:
+def ask(model: Path, **parameters: Any) -> list[int]:
     with Engine(model, kv_cache_memory="1MB", max_num_seqs=2, threads=2, **parameters) as engine:
-        tokens = engine.generate("Hello there", GREEDY).token_ids
+        return list(engine.generate("Hello there", GREEDY).token_ids)
+
+
+def written() -> None:
+    """Waits for the files that engines write."""
     for thread in threading.enumerate():
         if thread.name == "pageform-packed-cache":
             thread.join()
-    return list(tokens)
+
+
+def answer(model: Path, **parameters: Any) -> list[int]:
+    tokens = ask(model, **parameters)
+    written()
+    return tokens
 
 
 def the_file(folder: Path) -> Path:
@@ -207,11 +216,12 @@ def test_a_full_disk_leaves_nothing_behind(
 
 def test_engines_may_start_and_write_at_once(model: Path, restored: list[bool]) -> None:
     results: list[list[int]] = []
-    threads = [threading.Thread(target=lambda: results.append(answer(model))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: results.append(ask(model))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    written()
     assert len(results) == 4
     assert all(result == results[0] for result in results)
     assert answer(model) == results[0]

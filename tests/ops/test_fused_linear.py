@@ -11,6 +11,7 @@ from weight_blocks import BLOCK_COLS, FLOAT_FORMATS, StoredMatrix, stored_matrix
 
 from pageform import _native
 
+pytestmark = pytest.mark.cpu_only(reason="a GPU runs the parts")
 drawn = settings(max_examples=10, deadline=None)
 SEED = st.integers(0, 2**32 - 1)
 ROWS = st.integers(1, 40)

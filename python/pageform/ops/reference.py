@@ -42,7 +42,7 @@ def lm_head(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor
 
 def rms_norm(call: ReferenceCall, step: ReferenceStep, x: Tensor) -> tuple[Tensor]:
     """Root mean square normalisation of each group (B. Zhang and R. Sennrich, 2019)."""
-    groups = x.view(x.shape[0], call.ints["groups"], -1)
+    groups = x.view(x.shape[0], call.ints["groups"], len(_vector(call)))
     return (_normalized(call, groups).reshape(x.shape),)
 
 

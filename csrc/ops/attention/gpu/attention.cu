@@ -9,6 +9,7 @@
 // group takes a position depends on the position alone; hence a token's result does not depend on the batch.
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "../../../gpu/values.h"
 #include "attention.h"
@@ -87,7 +88,7 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   const int kv_head = static_cast<int>(block_y()) / chunks, group = args.heads / args.cache.kv_heads;
   const int first_row = static_cast<int>(block_y()) % chunks * kRows;
   const int rows = group - first_row < kRows ? group - first_row : kRows;
-  const int head = kv_head * group + first_row;
+  const int head = kv_head * group + first_row, dim = args.cache.head_dim;
   const Context context = context_of(args, token);
   const int split_begin = split * kAttentionSplit, split_end = split_begin + kAttentionSplit;
   if (split_end <= context.begin || split_begin >= context.end) return;
@@ -100,7 +101,7 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
     GPU_UNROLL for (int j = 0; j < L::kVecsPerLane; ++j) {
       const int channel = (j * L::kLanes + sub) * kVec;
       float part[kVec] = {};
-      if (r < rows && channel < kDim) load_values(args.q + token * args.q_stride + (head + r) * kDim + channel, part);
+      if (r < rows && channel < dim) load_values(args.q + token * args.q_stride + (head + r) * dim + channel, part);
       GPU_UNROLL for (int i = 0; i < kVec; ++i) {
         q[r][j * kVec + i] = part[i] * args.scale * args.cache.k_scale;
         o[r][j * kVec + i] = 0.0f;
@@ -112,13 +113,17 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   for (int base = split_begin + warp_id() * L::kPositions; base < stop; base += kWarps * L::kPositions) {
     const int position = base + lane / L::kLanes;
     const bool visible = position >= context.begin && position < stop;
-    float k[L::kElements] = {}, v[L::kElements] = {};
+    float k[L::kElements] = {}, v[L::kElements] = {}, k_scale = 1.0f, v_scale = 1.0f;
     if (visible) {
       const int block = context.table[position / args.cache.block_size];
       const int64_t at = args.cache.offset(block, position % args.cache.block_size, kv_head);
+      if constexpr (std::is_same_v<C, int8_t>) {
+        k_scale = args.cache.k_scales[at / dim];
+        v_scale = args.cache.v_scales[at / dim];
+      }
       GPU_UNROLL for (int j = 0; j < L::kVecsPerLane; ++j) {
         const int channel = (j * L::kLanes + sub) * kVec;
-        if (channel >= kDim) continue;
+        if (channel >= dim) continue;
         float part[kVec];
         load_values(args.cache.k + at + channel, part);
         GPU_UNROLL for (int i = 0; i < kVec; ++i) k[j * kVec + i] = part[i];
@@ -131,11 +136,12 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
       GPU_UNROLL for (int i = 0; i < L::kElements; ++i) score = fmaf(q[r][i], k[i], score);
       GPU_UNROLL for (int mask = 1; mask < L::kLanes; mask *= 2) score += shuffle_xor(score, mask);
       if (!visible) continue;
-      score = cap_score(score, args.softcap) * kLog2e;
+      score = cap_score(score * k_scale, args.softcap) * kLog2e;
       const float larger = fmaxf(m[r], score), keep = rescale(m[r], larger), weight = exp2f(score - larger);
+      const float share = weight * v_scale;
       m[r] = larger;
       l[r] = fmaf(l[r], keep, weight);
-      GPU_UNROLL for (int i = 0; i < L::kElements; ++i) o[r][i] = fmaf(o[r][i], keep, weight * v[i]);
+      GPU_UNROLL for (int i = 0; i < L::kElements; ++i) o[r][i] = fmaf(o[r][i], keep, share * v[i]);
     }
   }
 
@@ -153,15 +159,15 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
     }
     GPU_UNROLL for (int j = 0; j < L::kVecsPerLane; ++j) {
       const int channel = (j * L::kLanes + sub) * kVec;
-      if (lane >= L::kLanes || channel >= kDim) continue;
+      if (lane >= L::kLanes || channel >= dim) continue;
       GPU_UNROLL for (int i = 0; i < kVec; ++i) { shared_o[warp_id()][r][L::place(channel + i)] = o[r][j * kVec + i]; }
     }
   }
   block_sync();
 
   const bool alone = split_begin <= context.begin && split_end >= context.end;
-  for (int i = static_cast<int>(thread_x()); i < rows * kDim; i += kThreads) {
-    const int r = i / kDim, channel = i % kDim;
+  for (int i = static_cast<int>(thread_x()); i < rows * dim; i += kThreads) {
+    const int r = i / dim, channel = i % dim;
     float largest = -INFINITY, sum = 0.0f, value = 0.0f;
     for (int w = 0; w < kWarps; ++w) largest = fmaxf(largest, shared_m[w][r]);
     for (int w = GPU_PLANTED("attention: forgets a warp") ? 1 : 0; w < kWarps; ++w) {
@@ -170,10 +176,10 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
       value = fmaf(shared_o[w][r][L::place(channel)], take, value);
     }
     if (alone) {
-      args.out[token * args.out_stride + (head + r) * kDim + channel] = from_float<T>(value / sum * args.cache.v_scale);
+      args.out[token * args.out_stride + (head + r) * dim + channel] = from_float<T>(value / sum * args.cache.v_scale);
       continue;
     }
-    float* partial = partial_of(args.partials, token, args.heads, head + r, splits, split, kDim);
+    float* partial = partial_of(args.partials, token, args.heads, head + r, splits, split, dim);
     if (channel == 0) {
       partial[0] = largest;
       partial[1] = sum;
@@ -221,7 +227,7 @@ void launch(const AttentionArgs<T, C>& args, Stream stream) {
   }
   if (splits > 1) {
     const Dim3 grid = {tokens, static_cast<unsigned>(args.heads)};
-    GPU_LAUNCH((merge_splits_kernel<T, C>), grid, (kDim + 31) / 32 * 32, 0, stream, args, splits);
+    GPU_LAUNCH((merge_splits_kernel<T, C>), grid, (args.cache.head_dim + 31) / 32 * 32, 0, stream, args, splits);
   }
 }
 
@@ -237,10 +243,8 @@ void attention(const AttentionArgs<T, C>& args, Stream stream) {
   switch (args.cache.head_dim) {
     case 64:
       return launch<T, C, 64>(args, stream);
-    case 80:
-      return launch<T, C, 80>(args, stream);
+    case 80:  // the same lanes, some of them without work
     case 96:
-      return launch<T, C, 96>(args, stream);
     case 128:
       return launch<T, C, 128>(args, stream);
     case 256:
@@ -256,5 +260,7 @@ template void attention(const AttentionArgs<float, f16>&, Stream);
 template void attention(const AttentionArgs<f16, f16>&, Stream);
 template void attention(const AttentionArgs<bf16, bf16>&, Stream);
 template void attention(const AttentionArgs<bf16, e4m3>&, Stream);
+template void attention(const AttentionArgs<float, int8_t>&, Stream);
+template void attention(const AttentionArgs<bf16, int8_t>&, Stream);
 
 }  // namespace pf::gpu

@@ -29,7 +29,7 @@ struct AttentionArgs {
 size_t attention_partials(int64_t tokens, int64_t heads, int64_t head_dim, int64_t max_len);
 
 // head_dim is 64, 80, 96, 128 or 256; throws std::invalid_argument otherwise. Any number of query heads a KV head.
-// (T, C): float float, float f16, f16 f16, bf16 bf16, bf16 e4m3.
+// (T, C): float float, float f16, f16 f16, bf16 bf16, bf16 e4m3, float int8_t, bf16 int8_t.
 template <class T, class C>
 void attention(const AttentionArgs<T, C>& args, Stream stream);
 

@@ -1,7 +1,9 @@
 // The paged KV cache on a GPU, and the ops that write it (contract: ops/attention/attention.h).
 //
 // One layer's keys are [num_blocks][kv_heads][block_size][head_dim], its values likewise: a token's channels lie side
-// by side, so that a few lanes read them in whole sectors. Elements are C: float, f16, bf16, or e4m3 of value / scale.
+// by side, so that a few lanes read them in whole sectors. Elements are C: float, f16, bf16, or e4m3 of value / scale;
+// or int8_t of value / (the scale of its token and head), which is written beside them: the head's largest magnitude /
+// 127.
 #pragma once
 #include "../../../gpu/gpu.h"
 
@@ -13,6 +15,8 @@ struct KvLayer {
   C* v;
   int block_size, kv_heads, head_dim;
   float k_scale = 1.0f, v_scale = 1.0f;
+  float* k_scales = nullptr;  // [num_blocks][kv_heads][block_size], of int8_t alone
+  float* v_scales = nullptr;
 
   // First channel of a head of the token at `place` in `block`; a slot is block * block_size + place.
   GPU_HOST_DEVICE int64_t offset(int block, int place, int head) const {
@@ -51,7 +55,8 @@ struct RopeCacheArgs {
 };
 
 // rope of q, rope of k and cache_write in one pass; without heads or without KV heads only the other half of it, and
-// nothing is rotated where rot_dim is 0. T: float, f16, bf16; C: T or e4m3, and f16 for float.
+// nothing is rotated where rot_dim is 0. T: float, f16, bf16; C: T or e4m3, f16 and int8_t for
+// float, int8_t for bf16.
 template <class T, class C>
 void rope_cache(const RopeCacheArgs<T, C>& args, Stream stream);
 
