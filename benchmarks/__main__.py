@@ -14,6 +14,7 @@ NAMES = (
     "streaming",
     "coldstart",
     "memory",
+    "growth",
     "extraction",
     "rewind",
     "forms",

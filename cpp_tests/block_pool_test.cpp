@@ -76,6 +76,73 @@ TEST(BlockPool, UnfindableBlocksAreReusedFirst) {
   EXPECT_EQ(pool.match(range(0, 4), {}).num_tokens, 4);
 }
 
+TEST(BlockPool, ContentGivesWayBeforeSpareMemoryIsTaken) {
+  BlockPool pool(16, 2, pf::hash_block, /*num_kept=*/2);
+  fill(pool, 1, range(0, 6));
+  EXPECT_EQ(pool.num_written(), 3);
+  pool.release(1);
+  fill(pool, 2, Ids{20, 21});  // the end of table 1 gives way, since three blocks hold content for nobody
+  EXPECT_EQ(pool.num_written(), 3);
+  EXPECT_EQ(pool.match(range(0, 6), {}).num_tokens, 4);
+  fill(pool, 3, Ids{30, 31});  // two are kept
+  EXPECT_EQ(pool.num_written(), 4);
+  EXPECT_SOUND(pool);
+}
+
+TEST(BlockPool, MissedContentShowsThatMoreIsWorthKeeping) {
+  BlockPool pool(16, 2, pf::hash_block, /*num_kept=*/0);
+  const auto answer = [&](int64_t table, const Ids& tokens) {
+    pool.open(table);
+    const int64_t found = pool.adopt(table, tokens);
+    EXPECT_TRUE(pool.allocate(table, static_cast<int64_t>(tokens.size())));
+    pool.commit(table, Ids(tokens.begin() + found, tokens.end()));
+    pool.release(table);
+    return found;
+  };
+  EXPECT_EQ(answer(1, range(0, 4)), 0);
+  EXPECT_EQ(answer(2, range(10, 14)), 0);
+  EXPECT_EQ(pool.num_written(), 2);
+  EXPECT_EQ(answer(3, range(0, 4)), 0);  // missed
+  EXPECT_EQ(pool.num_kept(), 4);
+  EXPECT_EQ(answer(4, range(10, 14)), 4);
+  EXPECT_EQ(answer(5, range(0, 4)), 4);
+  EXPECT_EQ(answer(6, range(20, 24)), 0);
+  EXPECT_EQ(answer(7, range(30, 34)), 0);  // six blocks would hold content for nobody
+  EXPECT_EQ(pool.num_written(), 6);
+  EXPECT_SOUND(pool);
+}
+
+TEST(BlockPool, ARollbackGivesSpareMemoryBack) {
+  BlockPool pool(8, 2);
+  fill(pool, 1, range(0, 4));
+  pool.begin();
+  fill(pool, 2, range(10, 16));
+  EXPECT_EQ(pool.num_written(), 5);
+  pool.rollback();
+  EXPECT_EQ(pool.num_written(), 2);
+  EXPECT_SOUND(pool);
+}
+
+TEST(BlockPool, WhatAStepWillComputeIsSharedWithinIt) {
+  BlockPool pool(8, 4);
+  pool.begin();
+  fill(pool, 1, range(0, 10));
+  pool.open(2);
+  EXPECT_EQ(pool.adopt(2, range(0, 9)), 8);
+  EXPECT_TRUE(pool.pending(pool.blocks(2)[1]));
+  pool.rollback();
+  EXPECT_EQ(pool.match(range(0, 9), {}).num_tokens, 0);
+  EXPECT_EQ(pool.num_free(), 8);
+  EXPECT_SOUND(pool);
+
+  pool.begin();
+  fill(pool, 1, range(0, 10));
+  pool.commit_transaction();
+  EXPECT_FALSE(pool.pending(pool.blocks(1)[1]));
+  EXPECT_EQ(pool.match(range(0, 9), {}).num_tokens, 8);
+  EXPECT_SOUND(pool);
+}
+
 TEST(BlockPool, KeysSeparateContents) {
   BlockPool pool(16, 2);
   fill(pool, 1, range(0, 6), {5});
@@ -305,7 +372,7 @@ void walk(int seed, bool weak, Coverage& coverage) {
   std::mt19937 random(static_cast<uint32_t>(seed));
   const auto draw = [&](int n) { return static_cast<int>(random() % static_cast<uint32_t>(n)); };
   const int num_blocks = 4 + draw(12), block_size = 1 + draw(4);
-  BlockPool pool(num_blocks, block_size, weak ? weak_hash : pf::hash_block);
+  BlockPool pool(num_blocks, block_size, weak ? weak_hash : pf::hash_block, draw(2) ? 128 : draw(num_blocks));
   std::map<int64_t, Sequence> model, saved;
   std::set<int64_t> touched;  // in the transaction under way
   std::vector<std::vector<uint64_t>> cache(static_cast<size_t>(num_blocks),

@@ -1,6 +1,9 @@
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -30,10 +33,29 @@ std::vector<int32_t> tokens_from(const py::handle& sequence) {
   return tokens;
 }
 
+// Block lists of a step into the rows of an array. By hand, since numpy makes an array of each list first.
+void fill_block_tables(py::array_t<int32_t>& out, const py::list& lists) {
+  auto rows = out.mutable_unchecked<2>();
+  if (static_cast<py::ssize_t>(lists.size()) > rows.shape(0)) throw py::value_error("more block lists than rows");
+  for (py::ssize_t row = 0; row < static_cast<py::ssize_t>(lists.size()); ++row) {
+    PyObject* const list = PyList_GET_ITEM(lists.ptr(), row);
+    if (!PyList_Check(list)) throw py::type_error("block ids must be a list of int");
+    const py::ssize_t size = PyList_GET_SIZE(list);
+    if (size > rows.shape(1)) throw py::value_error("a block list is longer than a row");
+    for (py::ssize_t i = 0; i < size; ++i) {
+      const long id = PyLong_AsLong(PyList_GET_ITEM(list, i));
+      if (id == -1 && PyErr_Occurred()) throw py::error_already_set();
+      rows(row, i) = static_cast<int32_t>(id);  // the runner checks that there is such a block
+    }
+  }
+}
+
 }  // namespace
 
 void bind_core(py::module_& m) {
   using pf::BlockPool;
+  m.def("fill_block_tables", fill_block_tables, py::arg("out").noconvert(), py::arg("lists"),
+        "Writes lists of block ids into the rows of `out` [>= lists, >= longest] int32; what is beyond stays.");
   py::class_<BlockPool>(m, "BlockPool", "Owner of the blocks of a KV cache; see csrc/core/block_pool.h.")
       .def(py::init<int32_t, int32_t>(), py::arg("num_blocks"), py::arg("block_size"))
       .def("open", &BlockPool::open, py::arg("table"), py::arg("keys") = std::vector<int64_t>{})
@@ -74,9 +96,15 @@ void bind_core(py::module_& m) {
       .def("take_copies", &BlockPool::take_copies)
       .def("clear_index", &BlockPool::clear_index)
       .def("contains", &BlockPool::contains, py::arg("table"))
+      .def("pending", &BlockPool::pending, py::arg("block"))
       .def(
-          "blocks", [](const BlockPool& pool, int64_t table) { return pool.blocks(table); }, py::arg("table"),
-          "Block ids of the table, a new list.")
+          "blocks",
+          [](const BlockPool& pool, int64_t table, size_t first) {
+            const std::vector<int32_t>& ids = pool.blocks(table);
+            return std::vector<int32_t>(ids.begin() + static_cast<std::ptrdiff_t>(std::min(first, ids.size())),
+                                        ids.end());
+          },
+          py::arg("table"), py::arg("first") = 0, "Block ids of the table from the `first` on, a new list.")
       .def("num_committed", &BlockPool::num_committed, py::arg("table"))
       .def("num_unshared", &BlockPool::num_unshared, py::arg("table"))
       .def("ref", &BlockPool::ref, py::arg("block"))
@@ -85,6 +113,8 @@ void bind_core(py::module_& m) {
       .def_property_readonly("num_blocks", &BlockPool::num_blocks)
       .def_property_readonly("block_size", &BlockPool::block_size)
       .def_property_readonly("num_free", &BlockPool::num_free)
+      .def_property_readonly("num_written", &BlockPool::num_written)
+      .def_property_readonly("num_kept", &BlockPool::num_kept)
       .def_property_readonly("num_indexed", &BlockPool::num_indexed)
       .def_property_readonly("num_tables", &BlockPool::num_tables)
       .def_property_readonly("num_leases", &BlockPool::num_leases)

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -161,14 +162,19 @@ py::dict run(pf::Runner& runner, const py::object& inputs, const std::shared_ptr
     step.masks_ready = pf::MaskGate::ready_callback;
     step.wait_ctx = gate.get();
   }
+  const auto start = std::chrono::steady_clock::now();
+  std::chrono::duration<double> taken{};
   try {
     const py::gil_scoped_release release;
     runner.run(step);
+    taken = std::chrono::steady_clock::now() - start;
   } catch (const pf::BackendError&) {
     if (gate == nullptr || gate->failure().empty()) throw;
     throw pf::BackendError("the grammar masks of the step failed: " + gate->failure());
   }
-  return arrays.take_sampled();
+  py::dict sampled = arrays.take_sampled();
+  sampled["seconds"] = taken.count();
+  return sampled;
 }
 
 void feed(pf::Runner& runner, const std::string& name, const Floats& values) {

@@ -1,10 +1,14 @@
 #include "core/block_pool.h"
 
 #include <algorithm>
+#include <bit>
 #include <stdexcept>
 
 namespace pf {
 namespace {
+
+// Content for nobody that is kept before any was missed: a few prompts, and a small share of a large pool.
+constexpr int32_t kKeptAtFirst = 128, kKeptShare = 32;
 
 [[noreturn]] void misuse(const std::string& what) { throw std::invalid_argument("block pool: " + what); }
 
@@ -20,13 +24,15 @@ size_t checked_count(int32_t num_blocks, int32_t block_size) {
 
 }  // namespace
 
-BlockPool::BlockPool(int32_t num_blocks, int32_t block_size, Hasher hasher)
+BlockPool::BlockPool(int32_t num_blocks, int32_t block_size, Hasher hasher, std::optional<int32_t> num_kept)
     : block_size_(block_size),
       hasher_(hasher),
       blocks_(checked_count(num_blocks, block_size)),
       tokens_(blocks_.size() * static_cast<size_t>(block_size), kNone),
       free_(blocks_, undo_),
-      index_(blocks_, tokens_, block_size, undo_) {}
+      index_(blocks_, tokens_, block_size, undo_),
+      num_kept_(num_kept.value_or(std::max(kKeptAtFirst, num_blocks / kKeptShare))),
+      missed_(std::bit_ceil(blocks_.size()), 0) {}
 
 BlockPool::Table& BlockPool::at(int64_t table) {
   const auto found = tables_.find(table);
@@ -40,11 +46,26 @@ const BlockPool::Table& BlockPool::at(int64_t table) const { return const_cast<B
 // -----------------------------------------------------------------------------------------------------------
 
 int32_t BlockPool::take() {
-  const int32_t block = free_.front();
+  int32_t block = free_.front();
+  if (block >= first_fresh_) {
+    if (const int32_t oldest = oldest_content(); oldest != kNone) {
+      block = oldest;
+      if (blocks_[block].prefix != 0) missed_[blocks_[block].hash.lo & (missed_.size() - 1)] = blocks_[block].hash.lo;
+    } else {
+      undo_.set(first_fresh_, block + 1);
+    }
+  }
   if (blocks_[block].prefix != 0) unindex(block);
   if (undo_.active()) written_.push_back(block);
   hold(block);
   return block;
+}
+
+// The block to reuse before a fresh one, which is at the front of the free list: all with content stand behind the
+// fresh ones, the least recently used first. None if there are few.
+int32_t BlockPool::oldest_content() const {
+  const int32_t num_fresh = num_blocks() - first_fresh_;
+  return free_.size() - num_fresh > num_kept_ ? blocks_.back().next : kNone;
 }
 
 void BlockPool::hold(int32_t block) {
@@ -110,7 +131,21 @@ int64_t BlockPool::adopt(int64_t id, Tokens tokens) {
     undo_.push_back(table.blocks, block);
   });
   undo_.set(table.committed, static_cast<int64_t>(table.blocks.size()) * block_size_);
+  learn_from_missing(tokens, table);
   return table.committed;
+}
+
+// `table` has adopted what there is of `tokens`. Blocks that would have followed had they not given way count once.
+void BlockPool::learn_from_missing(Tokens tokens, const Table& table) {
+  const size_t size = static_cast<size_t>(block_size_), first = table.blocks.size();
+  Hash128 hash = first == 0 ? Hash128{} : blocks_[table.blocks.back()].hash;
+  for (size_t i = first; (i + 1) * size <= tokens.size(); ++i) {
+    hash = hasher_(hash, key_of(table.keys, i), tokens.subspan(i * size, size));
+    uint64_t& missed = missed_[hash.lo & (missed_.size() - 1)];
+    if (missed != hash.lo) return;
+    missed = 0;
+    num_kept_ = std::min(num_kept_ + 2, num_blocks());
+  }
 }
 
 std::optional<int32_t> BlockPool::allocate(int64_t id, int64_t num_tokens) {
@@ -169,9 +204,13 @@ void BlockPool::commit(int64_t id, Tokens tokens) {
     const size_t slot = static_cast<size_t>(table.blocks[index]) * block_size_ + position % block_size_;
     undo_.set(tokens_[slot], token);
     undo_.set(table.committed, position + 1);
-    if ((position + 1) % block_size_ == 0) index_block(table, index);
+    if ((position + 1) % block_size_ != 0) continue;
+    index_block(table, index);
+    if (undo_.active()) pending_.push_back(table.blocks[index]);
   }
 }
+
+bool BlockPool::pending(int32_t block) const { return std::ranges::find(pending_, block) != pending_.end(); }
 
 // A block can be found only through the one before it; once that has left the index (clear_index, a failed step), what
 // follows it in this table stays out as well.
@@ -313,6 +352,7 @@ void BlockPool::end_transaction() {
   closed_.clear();
   cut_.clear();
   written_.clear();
+  pending_.clear();
 }
 
 void BlockPool::note_cut(int64_t id, int64_t num_kept) {

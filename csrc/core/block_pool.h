@@ -8,6 +8,11 @@
 //   pool.commit(7, rest_of_prompt);    // computed and accepted: full blocks enter the prefix index
 //   pool.release(7);                   // blocks return to the free list and keep their content until reused
 //
+// A block takes memory once it has been written. So that memory follows what is in use at once, and not all that was
+// ever asked, new tokens take the place of the least recently used content rather than of a block that nobody has
+// written yet, as soon as more than `num_kept` blocks hold content for nobody. Content that is missed afterwards shows
+// that more is worth keeping: `num_kept` grows by twice of what was missed, up to the whole pool.
+//
 // The pool knows block ids and token ids only; keys and values live elsewhere. All operations cost O(blocks they
 // touch). Not thread-safe. Misuse (an unknown table, a bad count) throws std::invalid_argument and changes nothing.
 #pragma once
@@ -33,8 +38,8 @@ class BlockPool {
     int32_t num_free;    // of their blocks, how many would be taken from the free list
   };
 
-  // `hasher` is replaced in tests only, to make collisions.
-  BlockPool(int32_t num_blocks, int32_t block_size, Hasher hasher = hash_block);
+  // `hasher` is replaced in tests only, to make collisions; `num_kept` is what it is at first.
+  BlockPool(int32_t num_blocks, int32_t block_size, Hasher hasher = hash_block, std::optional<int32_t> num_kept = {});
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
 
@@ -55,7 +60,12 @@ class BlockPool {
   std::optional<int32_t> allocate(int64_t table, int64_t num_tokens);
 
   // Appends tokens that were computed and accepted, into blocks made ready by allocate. Full blocks become findable.
+  //
+  // Within a transaction that plans a step, tokens may be committed that this step will compute: others that are
+  // planned after them share their blocks, and a rollback makes nobody trust them. Such blocks are `pending` until the
+  // transaction ends, and must not be copied before.
   void commit(int64_t table, Tokens tokens);
+  bool pending(int32_t block) const;
 
   // A new table that shares the committed tokens of `source`. Takes no block.
   void fork(int64_t source, int64_t table);
@@ -99,6 +109,8 @@ class BlockPool {
   int32_t block_size() const { return block_size_; }
   int32_t num_free() const { return free_.size(); }
   int32_t num_indexed() const { return index_.size(); }
+  int32_t num_written() const { return first_fresh_; }  // blocks that were ever handed out to be written
+  int32_t num_kept() const { return num_kept_; }
   int64_t num_tables() const { return static_cast<int64_t>(tables_.size()); }
   int64_t num_leases() const { return static_cast<int64_t>(leases_.size()); }
   bool contains(int64_t table) const { return tables_.contains(table); }
@@ -135,6 +147,8 @@ class BlockPool {
   template <class Visit>
   void walk_prefix(Tokens tokens, Keys keys, Visit&& visit) const;
   int32_t take();
+  int32_t oldest_content() const;
+  void learn_from_missing(Tokens tokens, const Table& table);
   void hold(int32_t block);
   void give_back(int32_t block);
   void unindex(int32_t block);
@@ -155,16 +169,20 @@ class BlockPool {
   std::vector<int32_t> tokens_;  // [num_blocks][block_size], valid as far as committed
   FreeList free_;
   PrefixIndex index_;
+  int32_t first_fresh_ = 0;  // this block and all after it were never taken; they leave the free list in this order
+  int32_t num_kept_;
+  std::vector<uint64_t> missed_;  // of content that gave way to spare memory: hashes, each in the place it falls to
   Tables tables_;
   std::unordered_map<int64_t, Lease> leases_;
   int64_t next_lease_ = 1, epoch_ = 1, num_dropped_ = 0;
 
   // Of the transaction under way: tables opened and closed; tables that gave blocks back, with what they still held of
-  // their own; blocks handed out to be written; copies asked for before it.
+  // their own; blocks handed out to be written, and filled; copies asked for before it.
   std::vector<int64_t> opened_;
   std::vector<Tables::node_type> closed_;
   std::vector<std::pair<int64_t, int64_t>> cut_;
   std::vector<int32_t> written_;
+  std::vector<int32_t> pending_;  // blocks that commit filled
   size_t copies_before_ = 0;
   std::vector<std::pair<int32_t, int32_t>> copies_;
 };

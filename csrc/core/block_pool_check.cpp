@@ -19,6 +19,12 @@ std::string BlockPool::check_invariants() const {
     if (blocks_[b].prev != before) return "block " + std::to_string(b) + " has a wrong neighbour in the free list";
   }
   if (walked != free_.size()) return "the free list is shorter than its size";
+  for (int32_t b = first_fresh_; b < num_blocks(); ++b) {
+    const bool in_order = b + 1 == num_blocks() || blocks_[b].next == b + 1;
+    if (blocks_[b].ref != 0 || blocks_[b].prefix != 0 || !in_order) {
+      return "block " + std::to_string(b) + " counts as never taken and is not in its place";
+    }
+  }
   if (const std::string wrong = check_tables(); !wrong.empty()) return wrong;
   return check_index();
 }

@@ -72,7 +72,7 @@ def test_the_key_table_is_bounded_and_never_reuses_a_number() -> None:
     assert table.intern(frozenset({("salt", "0")})) not in numbers
 
 
-def test_block_lists_handed_out_do_not_change() -> None:
+def test_a_block_list_grows_in_place() -> None:
     cache = KVCacheManager(16, 4)
     r = request(1, list(range(8)))
     compute(cache, r)
@@ -82,17 +82,44 @@ def test_block_lists_handed_out_do_not_change() -> None:
     assert cache.blocks(r) is first
     kept = list(first)
     assert cache.ensure(r, 9)
-    assert cache.blocks(r)[:2] == kept
+    assert cache.blocks(r) is first
+    assert first[:2] == kept
+    assert len(first) == 3
     cache.truncate(r, 3)
     assert cache.blocks(r) == kept[:1]
-    assert first == kept
+
+
+def test_the_list_of_a_table_whose_block_was_copied_is_another() -> None:
+    cache = KVCacheManager(16, 4)
+    r, other = request(1, list(range(6))), request(2, list(range(6)))
+    compute(cache, r)
+    cache.fork(r, other)
+    shared = list(cache.blocks(other))
+    assert cache.ensure(other, 9)
+    mine = cache.blocks(other)
+    assert (mine[0], len(mine)) == (shared[0], 3)
+    assert cache.take_copies() == [(shared[1], mine[1])]
+
+
+def test_a_prompt_that_the_step_at_hand_computes_is_shared_but_for_its_last_block() -> None:
+    cache = KVCacheManager(16, 4)
+    first, second, third = (request(i, list(range(8))) for i in (1, 2, 3))
+    cache.begin()
+    compute(cache, first)
+    assert cache.open(second) == 4
+    assert cache.ensure(second, 8)
+    assert cache.take_copies() == [], "there is nothing to copy yet"
+    assert cache.blocks(second)[0] == cache.blocks(first)[0]
+    cache.keep()
+    cache.check_invariants()
+    assert cache.open(third) == 7
 
 
 def test_rollback_takes_lists_and_statistics_back() -> None:
     cache = KVCacheManager(8, 4)
     r = request(1, list(range(8)))
     compute(cache, r)
-    before = cache.blocks(r)
+    before = list(cache.blocks(r))
     stats = cache.stats()
     cache.begin()
     assert cache.ensure(r, 20)

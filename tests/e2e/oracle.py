@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageform.core.plan import RowPlan, RowSampling, SeqPlan, StepPlan
-from pageform.executor.arrays import build_inputs
+from pageform.executor.arrays import KeptArrays, build_inputs
 from pageform.models.loader import LoadedModel
 
 
@@ -19,7 +19,9 @@ def our_logits(model: LoadedModel, ids: list[int], chunk: int = 64) -> NDArray[n
     for start in range(0, len(ids), chunk):
         tokens = ids[start : start + chunk]
         rows = [RowPlan(0, i, RowSampling()) for i in range(len(tokens))]
-        inputs = build_inputs(StepPlan(0, [SeqPlan(0, start, tokens, blocks, rows)]), model.block_size, None)
+        inputs = build_inputs(
+            StepPlan(0, [SeqPlan(0, start, tokens, blocks, rows)]), model.block_size, None, KeptArrays()
+        )
         inputs.copy_logits = True
         parts.append(np.array(model.runner.run(inputs, None).logits))
     return np.concatenate(parts)

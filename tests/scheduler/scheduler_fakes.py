@@ -68,7 +68,11 @@ def expected_tokens(prompt: list[int], salt: str | None, stream: int, limit: int
 
 
 class FakeDevice:
-    """Executes plans over `num_blocks * block_size` slots, its sequences in random order."""
+    """Executes plans over `num_blocks * block_size` slots, its sequences in random order.
+
+    But one that reads what another writes in the same step comes after it: in a real model all go through the layers
+    side by side, so that each finds the keys and values of its own layer.
+    """
 
     def __init__(self, num_blocks: int, block_size: int, seed: int = 0) -> None:
         self.block_size = block_size
@@ -82,8 +86,19 @@ class FakeDevice:
         order = list(range(len(plan.seqs)))
         self.random.shuffle(order)
         rows: dict[int, list[RowResult]] = {}
-        for i in order:
+        writers = {block: i for i, seq in enumerate(plan.seqs) for block in self._written(seq)}
+        written: set[int] = set()
+
+        def write(i: int) -> None:
+            if i in written:
+                return
+            written.add(i)
+            for block in plan.seqs[i].blocks[: plan.seqs[i].start // self.block_size]:
+                write(writers.get(block, i))
             self._write(plan.seqs[i])
+
+        for i in order:
+            write(i)
         for i in order:  # after all writes: what one sequence wrote must not have spoiled another
             rows[i] = [self._row(plan.seqs[i], row) for row in plan.seqs[i].rows]
         return StepResult(plan.step_id, [row for i in range(len(plan.seqs)) for row in rows[i]])
@@ -95,6 +110,10 @@ class FakeDevice:
         for seq in plan.seqs:
             for position in range(seq.start, seq.start + len(seq.tokens)):
                 self.slots[seq.blocks[position // self.block_size]][position % self.block_size] = -1
+
+    def _written(self, seq: SeqPlan) -> list[int]:
+        end = seq.start + len(seq.tokens)
+        return seq.blocks[seq.start // self.block_size : -(-end // self.block_size)]
 
     def _state(self, seq: SeqPlan, position: int) -> int:
         if position < 0:

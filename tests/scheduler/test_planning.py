@@ -95,6 +95,37 @@ def test_a_prompt_in_use_is_shared_and_the_cut_block_copied() -> None:
     check_output(second)
 
 
+def test_a_prefix_is_computed_once_though_all_arrive_together() -> None:
+    b = bench(num_blocks=128, max_num_batched_tokens=64)
+    shared = prompt(20)
+    requests = [b.add(make_request(i, shared + [i] * 3, arrival=float(i), max_tokens=9)) for i in range(1, 7)]
+    assert sizes(b) == {1: 23, **dict.fromkeys(range(2, 7), 3)}
+    assert [request.num_cached for request in requests] == [0, *[20] * 5]
+    b.run()
+    for request in requests:
+        check_output(request)
+
+
+def test_equal_prompts_that_arrive_together_share_all_but_the_last_block() -> None:
+    b = bench()
+    requests = [b.add(make_request(i, prompt(16), arrival=float(i), max_tokens=9)) for i in (1, 2)]
+    plan = b.step()
+    assert plan is not None
+    assert [len(seq.tokens) for seq in plan.seqs] == [16, 4]
+    assert plan.copies == [], "a block that the step fills can't be copied before it"
+    b.run()
+    for request in requests:
+        check_output(request)
+
+
+def test_a_prefix_that_is_too_long_for_a_step_is_still_computed_once() -> None:
+    b = bench(num_blocks=128)
+    shared = prompt(80)
+    for i in range(1, 4):
+        b.add(make_request(i, shared + [i] * 3, arrival=float(i), max_tokens=9))
+    assert [sizes(b) for _ in range(3)] == [{1: 32}, {1: 32}, {1: 19, 2: 3, 3: 3}]
+
+
 def test_what_others_hold_already_needs_no_room() -> None:
     b = bench(num_blocks=7)
     b.add(make_request(1, prompt(17), max_tokens=2))

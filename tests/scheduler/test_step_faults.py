@@ -87,6 +87,38 @@ def test_a_failed_step_is_bisected() -> None:
         assert request is guilty or request.finish_reason is not FinishReason.ERROR
 
 
+def test_who_shared_a_prefix_in_a_failed_step_computes_it_anew() -> None:
+    b = bench()
+    guilty, other, third = (b.add(make_request(i, [*prompt(12), i], float(i), max_tokens=6)) for i in (1, 2, 3))
+    plan = b.scheduler.plan(b.now)
+    assert plan is not None
+    assert [len(seq.tokens) for seq in plan.seqs] == [13, 1, 1]
+    b.device.spoil(plan)
+    b.scheduler.discard(plan)
+    b.cache.check_invariants()
+    plan = b.scheduler.plan(b.now, frozenset({2, 3}))
+    assert plan is not None
+    assert [len(seq.tokens) for seq in plan.seqs] == [13, 1]
+    b.scheduler.apply(plan, b.device.execute(plan), b.now)
+    b.scheduler.fail(guilty, BackendError("broken"), b.now)
+    b.run()
+    check_output(other)
+    check_output(third)
+
+
+def test_an_error_in_a_row_leaves_those_that_share_its_prefix_alone() -> None:
+    b = bench()
+    bad, good = (b.add(make_request(i, [*prompt(12), i], float(i), max_tokens=6)) for i in (1, 2))
+    plan = b.scheduler.plan(b.now)
+    assert plan is not None
+    result = b.device.execute(plan)
+    result.rows[0].error = "no token is allowed"
+    assert b.scheduler.apply(plan, result, b.now) == [bad]
+    b.cache.check_invariants()
+    b.run()
+    check_output(good)
+
+
 def test_discarding_a_plan_that_preempted_restores_the_victim() -> None:
     b = bench(num_blocks=10)
     old = b.add(make_request(1, prompt(12), max_tokens=20))

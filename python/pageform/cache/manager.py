@@ -38,9 +38,9 @@ class PrefixMatch:
 class KVCacheManager:
     """Block tables of requests over the native pool.
 
-    A request has a table from `open` to `release`. Block lists handed out by `blocks` are never changed afterwards: a
-    table that grows gets a new list. `base_keys` is what all content depends on, such as ("kv_dtype", "f16"). With
-    `prefix_caching` off nothing is ever read from the cache of earlier requests.
+    A request has a table from `open` to `release`. Block lists handed out by `blocks` hold until the request's table
+    changes next: one that grows does so in place. `base_keys` is what all content depends on, such as
+    ("kv_dtype", "f16"). With `prefix_caching` off nothing is ever read from the cache of earlier requests.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class KVCacheManager:
         """Gives the request a table with what the cache has of its tokens; returns how many tokens that is.
 
         The last token is never among them: what it predicts has to be computed. If all are cached, the last block is
-        held but cut, and `ensure` makes a copy of it where others hold it as well.
+        held but cut, and `ensure` makes a copy of it where others hold it as well; where it is computed by the step
+        that is being planned, there is nothing to copy yet, and it is computed again.
         """
         index = request.index
         self._pool.open(index, [self._key(request)])
@@ -100,7 +101,7 @@ class KVCacheManager:
         if self._may_read(request):
             found = self._pool.adopt(index, request.tokens(0, request.num_tokens))
             if found == request.num_tokens:
-                found -= 1
+                found -= self.block_size if self._pool.pending(self._pool.blocks(index)[-1]) else 1
                 self._pool.truncate(index, found)
         if not request.num_preemptions:  # coming back isn't a new prompt
             self._pending_queries += request.num_prompt_tokens
@@ -111,18 +112,29 @@ class KVCacheManager:
         """Makes room to write up to `num_tokens` tokens; False, and nothing changed, if the pool lacks blocks."""
         added = self._pool.allocate(request.index, num_tokens)
         if added:
-            self._lists.pop(request.index, None)
+            self._grow(request.index, added)
         return added is not None
 
+    def _grow(self, index: int, added: int) -> None:
+        """The table has got `added` blocks: at its end, or in place of shared ones."""
+        ids = self._lists.get(index)
+        if ids is not None:
+            more = self._pool.blocks(index, len(ids))
+            if len(more) == added:
+                ids += more
+            else:
+                del self._lists[index]
+
     def blocks(self, request: Request) -> list[int]:
-        """Ids of the request's blocks in order. The list belongs to the caller's step; it is never changed later."""
+        """Ids of the request's blocks in order: the same list, longer, as the table grows. Not to be changed."""
         ids = self._lists.get(request.index)
         if ids is None:
             ids = self._lists[request.index] = self._pool.blocks(request.index)
         return ids
 
     def commit(self, request: Request, tokens: Sequence[int]) -> None:
-        """Tokens that follow the committed ones were computed: full blocks may be shared from now on."""
+        """Tokens that follow the committed ones were computed, or will be by the step under way: full blocks
+        may be shared from now on."""
         self._pool.commit(request.index, tokens)
 
     def fork(self, source: Request, request: Request) -> None:

@@ -102,3 +102,5 @@ class StepResult(msgspec.Struct):
     rows: list[RowResult]
     logits: dict[int, Any] | None = None
     """Raw logits [vocab] (float32 arrays) of deferred rows, by index in `rows`; they wait for a Python processor."""
+    seconds: float = 0.0
+    """What the step took on its device."""

@@ -57,8 +57,12 @@ class EngineStats:
     step_faults: int
     step_seconds: float
     """Seconds of all steps, planning and delivering included."""
+    device_seconds: float
+    """Those of them that the model ran."""
+    host_share: float
+    """What share of a step it did not, as the median of the last 512 steps: planning, delivering, streaming."""
     grammar_seconds: float
-    """Those of them that grammars cost: following texts, drafting, waiting for masks."""
+    """Those of `step_seconds` that grammars cost: following texts, drafting, waiting for masks."""
     grammar_share: float
     """What share of a step that is, as the median of the last 512 steps with a grammar in them."""
     mask_seconds: float

@@ -169,6 +169,8 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
         rewound_tokens=counters.rewound_tokens,
         step_faults=counters.step_faults,
         step_seconds=counters.step_seconds,
+        device_seconds=counters.device_seconds,
+        host_share=counters.host_share,
         grammar_seconds=counters.grammar_seconds,
         grammar_share=counters.grammar_share,
         mask_seconds=counters.mask_seconds,

@@ -69,6 +69,7 @@ class EngineCore:
         self.clock = clock
         self._mask_thread: ThreadPoolExecutor | None = None
         self._masks: NDArray[np.uint32] | None = None
+        self._device_seconds = 0.0  # of the step under way
 
     def close(self) -> None:
         """Stops the executor and the mask thread."""
@@ -79,11 +80,13 @@ class EngineCore:
     def step(self) -> bool:
         """Expires deadlines and runs one step. False when there was nothing to run."""
         start, grammar = time.perf_counter(), self.grammar_time.seconds
+        self._device_seconds = 0.0
         plan = self.scheduler.plan(self.clock())
         if plan is None:
             return False
         self._run(plan)
-        self.counters.time_step(time.perf_counter() - start, self.grammar_time.seconds - grammar)
+        seconds, grammar = time.perf_counter() - start, self.grammar_time.seconds - grammar
+        self.counters.time_step(seconds, self._device_seconds, grammar)
         if self._check:
             self.scheduler.cache.check_invariants()
         return True
@@ -94,6 +97,7 @@ class EngineCore:
         except Exception as error:
             self._bisect(plan, error)
             return
+        self._device_seconds += result.seconds
         self._count(plan)
         self.scheduler.apply(plan, result, self.clock())
 

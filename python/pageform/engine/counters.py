@@ -26,8 +26,10 @@ class Counters:
     cached_tokens: int = 0
     finished: Counter[str] = field(default_factory=Counter)
     step_seconds: float = 0.0
+    device_seconds: float = 0.0
     grammar_seconds: float = 0.0
     mask_seconds: float = 0.0
+    recent_host_shares: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     recent_grammar_shares: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def count(self, request: Request) -> None:
@@ -39,12 +41,21 @@ class Counters:
             self.prompt_tokens += request.num_prompt_tokens
             self.cached_tokens += request.num_cached
 
-    def time_step(self, seconds: float, grammar: float) -> None:
-        """A step took `seconds`, `grammar` of them for grammar work that nothing hid; 0 where it had none."""
+    def time_step(self, seconds: float, device: float, grammar: float) -> None:
+        """A step took `seconds`: `device` of them on the device, `grammar` for grammar work that nothing hid (0 where
+        it had none)."""
         self.step_seconds += seconds
+        self.device_seconds += device
         self.grammar_seconds += grammar
+        if seconds > 0.0:
+            self.recent_host_shares.append(1.0 - device / seconds)
         if grammar > 0.0 and seconds > 0.0:
             self.recent_grammar_shares.append(grammar / seconds)
+
+    @property
+    def host_share(self) -> float:
+        """Median over the last steps; 0 before the first."""
+        return statistics.median(self.recent_host_shares) if self.recent_host_shares else 0.0
 
     @property
     def grammar_share(self) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.plan import RowPlan, RowResult, StepPlan
+from .. import _native
+from ..core.plan import RowPlan, RowResult, RowSampling, StepPlan
 from ..ops.sampling import Sampled, SamplingInputs
 from ..runtime.inputs import StepInputs
 
@@ -19,7 +21,67 @@ ROW_ERRORS = {
 """What a row status other than 0 (see PfRowStatus) means to the request."""
 
 
-def build_inputs(plan: StepPlan, block_size: int, masks: NDArray[np.uint32] | None) -> StepInputs:
+class RowConstants:
+    """What of the sampling arrays is the same in every step of the same requests: made anew only for other rows."""
+
+    def __init__(self) -> None:
+        self._of: list[RowSampling] | None = None
+        self._arrays: dict[str, Any] = {}
+
+    def arrays(self, constants: list[RowSampling]) -> dict[str, Any]:
+        """Fields of SamplingInputs for rows with these constants."""
+        if constants != self._of:
+            self._arrays = {name: _column(constants, field, dtype) for name, (field, dtype) in _CONSTANTS.items()}
+            if any(c.weigh for c in constants):
+                self._arrays["weigh"] = _column(constants, "weigh", np.uint8)
+            self._of = constants
+        return self._arrays
+
+
+_CONSTANTS: dict[str, tuple[str, type]] = {
+    "temperature": ("temperature", np.float32),
+    "top_p": ("top_p", np.float32),
+    "min_p": ("min_p", np.float32),
+    "top_k": ("top_k", np.int32),
+    "repetition": ("repetition_penalty", np.float32),
+    "presence": ("presence_penalty", np.float32),
+    "frequency": ("frequency_penalty", np.float32),
+    "seed": ("seed", np.uint64),
+    "num_logprobs": ("num_logprobs", np.int32),
+}
+"""Fields of SamplingInputs, those of RowSampling that they hold, and their types."""
+
+
+def _column(constants: Sequence[RowSampling], field: str, dtype: type) -> NDArray[Any]:
+    return np.fromiter((getattr(c, field) for c in constants), dtype, len(constants))
+
+
+class BlockTables:
+    """The array of block tables, kept from step to step: a step allocates nothing that grows with its contexts."""
+
+    def __init__(self) -> None:
+        self._array = np.zeros((1, 1), np.int32)
+
+    def fill(self, lists: list[list[int]]) -> NDArray[np.int32]:
+        """[lists, at least the longest]; what stands past the end of a list means nothing."""
+        rows, columns = self._array.shape
+        longest = max(map(len, lists))
+        if len(lists) > rows or longest > columns:
+            self._array = np.zeros((max(rows, 2 * len(lists)), max(columns, 2 * longest)), np.int32)
+        array = self._array[: len(lists)]
+        _native.fill_block_tables(array, lists)
+        return array
+
+
+@dataclass(frozen=True, slots=True)
+class KeptArrays:
+    """What one executor keeps of a step's arrays for the next."""
+
+    tables: BlockTables = field(default_factory=BlockTables)
+    constants: RowConstants = field(default_factory=RowConstants)
+
+
+def build_inputs(plan: StepPlan, block_size: int, masks: NDArray[np.uint32] | None, kept: KeptArrays) -> StepInputs:
     """Arrays of one step: T tokens over S sequences with R rows of logits."""
     seqs = plan.seqs
     lengths = np.fromiter((len(seq.tokens) for seq in seqs), np.int32, len(seqs))
@@ -28,9 +90,7 @@ def build_inputs(plan: StepPlan, block_size: int, masks: NDArray[np.uint32] | No
     np.cumsum(lengths, out=query_start[1:])
     total = int(query_start[-1])
 
-    tables = np.zeros((len(seqs), max(len(seq.blocks) for seq in seqs)), np.int32)
-    for i, seq in enumerate(seqs):
-        tables[i, : len(seq.blocks)] = seq.blocks
+    tables = kept.tables.fill([seq.blocks for seq in seqs])
     owner = np.repeat(np.arange(len(seqs), dtype=np.int32), lengths)
     positions = np.arange(total, dtype=np.int32) - query_start[owner] + starts[owner]
     slots = tables[owner, positions // block_size] * block_size + positions % block_size
@@ -48,11 +108,13 @@ def build_inputs(plan: StepPlan, block_size: int, masks: NDArray[np.uint32] | No
         logits_rows=np.array(logits_rows, np.int32),
         copy_src=np.ascontiguousarray(copies[:, 0]),
         copy_dst=np.ascontiguousarray(copies[:, 1]),
-        sampling=build_sampling(rows, masks),
+        sampling=build_sampling(rows, masks, kept.constants),
     )
 
 
-def build_sampling(rows: Sequence[RowPlan], masks: NDArray[np.uint32] | None) -> SamplingInputs:
+def build_sampling(
+    rows: Sequence[RowPlan], masks: NDArray[np.uint32] | None, row_constants: RowConstants
+) -> SamplingInputs:
     """The sampling arrays of `rows`, see PfSampling."""
     n = len(rows)
     constants = [row.sampling for row in rows]
@@ -63,20 +125,11 @@ def build_sampling(rows: Sequence[RowPlan], masks: NDArray[np.uint32] | None) ->
     bias = _ragged([row.bias for row in rows], np.float32)
     counts = _ragged([row.counts if row.sampling.needs_counts else None for row in rows], np.int32)
     return SamplingInputs(
-        temperature=column((c.temperature for c in constants), np.float32),
-        top_p=column((c.top_p for c in constants), np.float32),
-        min_p=column((c.min_p for c in constants), np.float32),
-        top_k=column((c.top_k for c in constants), np.int32),
-        repetition=column((c.repetition_penalty for c in constants), np.float32),
-        presence=column((c.presence_penalty for c in constants), np.float32),
-        frequency=column((c.frequency_penalty for c in constants), np.float32),
-        seed=column((c.seed for c in constants), np.uint64),
+        **row_constants.arrays(constants),
         stream=column((row.stream for row in rows), np.uint32),
         position=column((row.position for row in rows), np.uint32),
-        num_logprobs=column((c.num_logprobs for c in constants), np.int32),
         target=column((row.target for row in rows), np.int32),
         defer=column((c.defer and row.target < 0 for c, row in zip(constants, rows, strict=True)), np.uint8),
-        weigh=column((c.weigh for c in constants), np.uint8) if any(c.weigh for c in constants) else None,
         mask_row=None if masks is None else column((row.mask for row in rows), np.int32),
         masks=masks,
         bias_start=bias[0],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import BackendError
 from ..core.plan import RowPlan, RowResult, StepPlan, StepResult
-from .arrays import build_inputs, build_sampling, read_rows
+from .arrays import KeptArrays, build_inputs, build_sampling, read_rows
 from .base import MaskGate
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class InProcessExecutor:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model: LoadedModel | None = model
+        self._kept = KeptArrays()
 
     @property
     def model(self) -> LoadedModel:
@@ -34,10 +35,10 @@ class InProcessExecutor:
         self, plan: StepPlan, masks: NDArray[np.uint32] | None = None, gate: MaskGate | None = None
     ) -> StepResult:
         """See `Executor.execute`."""
-        inputs = build_inputs(plan, self.model.block_size, masks)
+        inputs = build_inputs(plan, self.model.block_size, masks, self._kept)
         out = self.model.run(inputs, gate)
         rows = [row for seq in plan.seqs for row in seq.rows]
-        result = StepResult(plan.step_id, read_rows(rows, out))
+        result = StepResult(plan.step_id, read_rows(rows, out), seconds=out.seconds)
         deferred = [i for i, row in enumerate(rows) if row.sampling.defer and row.target < 0]
         if deferred:
             assert out.logits is not None
@@ -48,7 +49,7 @@ class InProcessExecutor:
         self, rows: Sequence[RowPlan], logits: NDArray[np.float32], masks: NDArray[np.uint32] | None = None
     ) -> list[RowResult]:
         """See `Executor.sample`."""
-        sampling = build_sampling(rows, masks)
+        sampling = build_sampling(rows, masks, self._kept.constants)
         sampling.defer[:] = 0
         return read_rows(rows, self.model.sample(sampling, logits))
 

@@ -118,6 +118,8 @@ class Sampled:
     """[R] log-probability of `ids` among what the mask allows, where `weigh` is set, else 0."""
     logits: F32 | None = None
     """[R, V] raw logits of deferred rows (all rows with `copy_logits`); other rows are 0."""
+    seconds: float = 0.0
+    """What the step took on its device, where that is known: waiting for Python's lock is no part of it."""
 
     @classmethod
     def empty(cls, rows: int, max_logprobs: int, vocab: int, with_logits: bool) -> Sampled:

@@ -22,7 +22,8 @@ class StepInputs:
     seq_lens: I32
     """[S] context length including this step's tokens."""
     block_tables: I32
-    """[S, max_blocks]; entries past the sequence's last block are not read."""
+    """[S, max_blocks]; entries past the sequence's last block are not read. A sequence may read blocks that another one
+    of the same step fills: in each layer all keys and values are written before any are read."""
     logits_rows: I32
     """[R] token whose hidden state makes each row of logits."""
     sampling: SamplingInputs | None = None

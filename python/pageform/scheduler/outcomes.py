@@ -1,4 +1,4 @@
-"""What a computed step means for its requests: content is committed, tokens are appended, drafts are verified."""
+"""What a computed step means for its requests: tokens are appended, drafts are verified."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class Outcomes:
             return
         certain = len(seq.tokens) - len(drafts)
         request.num_computed = seq.start + certain
-        self._cache.commit(request, seq.tokens[:certain])
+        taken_back = request.num_computed - self._cache.num_committed(request)
+        if taken_back:  # by a rewind meanwhile that left the output as long as it was
+            self._cache.commit(request, seq.tokens[certain - taken_back : certain])
         if request.siblings and request.num_computed == request.num_tokens:
             self._branch(request)
         after_drafts = len(outcomes) - len(drafts)

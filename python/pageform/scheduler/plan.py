@@ -140,6 +140,8 @@ def _add_drafts(
         return
     places, proposals = [], []
     for place, (request, seq) in enumerate(zip(decision.requests, plan.seqs, strict=True)):
+        if request.drafter is None:
+            continue
         limit = min(budget, _draft_limit(config, cache, request, seq))
         drafts = _proposal(request, limit, worth)
         if drafts:
@@ -195,10 +197,12 @@ def _chunk_end(config: SchedulerConfig, request: Request, start: int, budget: in
 
 
 def _schedule(cache: KVCacheManager, request: Request, start: int, end: int, decision: Decision) -> None:
+    """Gives the request tokens [start, end) of the step. Who comes after it in the same step may share them already:
+    in each layer a step writes all keys and values before it reads any."""
+    tokens = request.tokens(start, end)
+    cache.commit(request, tokens)
     decision.requests.append(request)
-    decision.plan.seqs.append(
-        SeqPlan(request.index, start, request.tokens(start, end), cache.blocks(request), _rows(request, start, end))
-    )
+    decision.plan.seqs.append(SeqPlan(request.index, start, tokens, cache.blocks(request), _rows(request, start, end)))
 
 
 def _rows(request: Request, start: int, end: int) -> list[RowPlan]:
