@@ -12,6 +12,7 @@
 #include "runtime/errors.h"
 #include "runtime/mask_gate.h"
 #include "runtime/op_table.h"
+#include "runtime/packed_file.h"
 #include "runtime/runner.h"
 #include "step_arrays.h"
 
@@ -95,6 +96,26 @@ std::shared_ptr<pf::Weight> pack(const std::shared_ptr<pf::Device>& device, cons
   }
   const py::gil_scoped_release release;
   return std::make_shared<pf::Weight>(device, parts);
+}
+
+// (rows, cols, format name)
+using SavedPart = std::tuple<int64_t, int64_t, std::string>;
+// (parts, offset in the file, sum)
+using SavedTuple = std::tuple<std::vector<SavedPart>, uint64_t, uint64_t>;
+
+std::vector<std::shared_ptr<pf::Weight>> restore(const std::shared_ptr<pf::Device>& device, int file,
+                                                 const std::vector<SavedTuple>& tuples) {
+  std::vector<pf::SavedWeight> saved;
+  for (const auto& [parts, offset, sum] : tuples) {
+    pf::SavedWeight weight{{}, offset, sum};
+    for (const auto& [rows, cols, name] : parts) {
+      const PfFormat format = pf::format_from_name(name);
+      weight.parts.push_back({nullptr, pf::row_bytes(format, cols) * static_cast<size_t>(rows), rows, cols, format});
+    }
+    saved.push_back(std::move(weight));
+  }
+  const py::gil_scoped_release release;
+  return pf::restore_weights(device, file, saved);
 }
 
 Floats dequantize(const pf::Weight& weight, int64_t row, std::optional<int64_t> rows) {
@@ -196,6 +217,8 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("bytes", &pf::Weight::bytes)
       .def_property_readonly("shape",
                              [](const pf::Weight& w) { return py::make_tuple(w.shape().rows, w.shape().cols); })
+      .def("save", pf::save_weight, py::arg("file"), py::arg("offset"), py::call_guard<py::gil_scoped_release>(),
+           "Writes the packed bytes to a file descriptor; their checksum. OSError; BackendError without a layout.")
       .def("dequantize", dequantize, py::arg("row") = 0, py::arg("rows") = py::none(),
            "Rows [row, row + rows) as float32; rows=None means all from `row` on.");
 
@@ -222,6 +245,12 @@ void bind_runtime(py::module_& m) {
       .def("has_op", &pf::Device::has_op, py::arg("name"))
       .def("pack", pack, py::arg("parts"),
            "Packs parts (buffer, offset, nbytes, rows, cols, format), concatenated along rows, into a Weight.")
+      .def_property_readonly(
+          "packed_layout", [](const pf::Device& d) { return d.backend().packed_layout; },
+          "Names the layout of packed weights; None for a backend that can't save them.")
+      .def("restore", restore, py::arg("file"), py::arg("saved"),
+           "The weights that `Weight.save` wrote to a file: `saved` has ([(rows, cols, format)], offset, checksum) of "
+           "each. ValueError for bytes that are not those; OSError.")
       .def(
           "kv_cache",
           [](std::shared_ptr<pf::Device> device, int32_t num_layers, int32_t kv_heads, int32_t head_dim,

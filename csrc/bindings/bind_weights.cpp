@@ -115,6 +115,7 @@ void bind_weights(py::module_& m) {
       "A file mapped read-only; a buffer of its bytes. Unmapped when no one refers to it.")
       .def(py::init([](const py::bytes& path) { return MappedFile::open(path); }), py::arg("path"))
       .def("__len__", [](const MappedFile& file) { return file.bytes().size(); })
+      .def_property_readonly("path", [](const MappedFile& file) { return py::bytes(file.path()); })
       .def("drop", &MappedFile::drop, py::arg("offset"), py::arg("nbytes"),
            "Gives the pages of a range back to the system; touching them again reads the file again.")
       .def_buffer([](MappedFile& file) {

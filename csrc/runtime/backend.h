@@ -149,6 +149,11 @@ typedef struct PfKvShape {
   int32_t dtype;  // PfDType: PF_F32 or PF_F16
 } PfKvShape;
 
+// Moves bytes [offset, offset + bytes) of a packed weight between memory and where the caller keeps it; offset is a
+// multiple of 16. Called from several threads at once. Anything but 0 fails the call that it was given to.
+typedef int (*PfRead)(void* ctx, void* to, size_t offset, size_t bytes);
+typedef int (*PfWrite)(void* ctx, const void* from, size_t offset, size_t bytes);
+
 typedef struct PfDeviceConfig {
   int32_t num_threads;   // 0 = all usable cores
   const char* isa;       // "auto", "generic", "avx2", "avxvnni", "avx512", "avx512vnni"
@@ -190,6 +195,14 @@ typedef struct PfBackend {
   int (*copy_out)(PfDevice* device, void* to, const void* from, size_t bytes);
   // The program runs no more. May be null.
   void (*release_program)(PfDevice* device, uint64_t program);
+
+  // Packed weights as bytes, for a cache on disk. All three are null where a backend has none. `packed_layout` names
+  // the layout of all weights: another name, other bytes. weight_restore makes of the bytes that weight_save wrote what
+  // weight_pack made of `parts`, whose data is null here; the bytes must be the very ones.
+  const char* packed_layout;
+  int (*weight_save)(PfDevice* device, const PfWeight* weight, PfWrite write, void* ctx);
+  int (*weight_restore)(PfDevice* device, const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx,
+                        PfWeight** out);
 } PfBackend;
 
 // The one exported symbol. Returns null when `abi` is not supported.

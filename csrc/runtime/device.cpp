@@ -110,6 +110,13 @@ Weight::Weight(std::shared_ptr<Device> device, const std::vector<PfWeightPart>& 
   device_->check(device_->backend().weight_pack(device_->handle(), parts.data(), count, &handle_), "packing a weight");
 }
 
+Weight::Weight(std::shared_ptr<Device> device, const std::vector<PfWeightPart>& parts, PfRead read, void* ctx)
+    : device_(std::move(device)), shape_(check_parts(parts)) {
+  const auto count = static_cast<int32_t>(parts.size());
+  device_->check(device_->backend().weight_restore(device_->handle(), parts.data(), count, read, ctx, &handle_),
+                 "restoring a weight");
+}
+
 Weight::~Weight() { device_->backend().weight_destroy(device_->handle(), handle_); }
 
 size_t Weight::bytes() const { return device_->backend().weight_bytes(handle_); }

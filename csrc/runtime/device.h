@@ -55,11 +55,14 @@ class Weight {
  public:
   // Parts are checked: positive shapes, equal cols, whole blocks, as many bytes as rows x cols take.
   Weight(std::shared_ptr<Device> device, const std::vector<PfWeightPart>& parts);
+  // What that made of the parts, whose data is not needed, out of the bytes that `read` gives.
+  Weight(std::shared_ptr<Device> device, const std::vector<PfWeightPart>& parts, PfRead read, void* ctx);
   ~Weight();
   Weight(const Weight&) = delete;
   Weight& operator=(const Weight&) = delete;
 
   const PfWeight* handle() const { return handle_; }
+  const Device& device() const { return *device_; }
   WeightShape shape() const { return shape_; }
   size_t bytes() const;
   // std::invalid_argument unless rows [row, row + rows) are all there.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.compare import beside, choose, session
+from benchmarks.compare import beside, choose, extras, session
 from benchmarks.compare.extras import by_batch, with_room
 from benchmarks.compare.measure import in_contest
 from benchmarks.compare.plan import Plan
@@ -50,7 +50,7 @@ def scripted(tmp_path: Path) -> Any:
 
     def make(peer: str, label: str = "", keeps: bool = False, **settings: Any) -> Variant:
         variables = {"PYTHONPATH": str(tmp_path)}
-        return Variant(peer, label, "scripted_worker", settings, variables=variables, keeps=keeps)
+        return Variant(peer, label, "scripted_worker", settings, variables=variables, model_bytes=10**6, keeps=keeps)
 
     return make
 
@@ -63,14 +63,22 @@ def compare(tmp_path: Path, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setattr(session, "install", lambda name, _: Environment(name, tmp_path))
     monkeypatch.setattr(session, "Models", lambda *_: None)
     monkeypatch.setattr(session, "gguf_file", lambda _: tmp_path)
-    monkeypatch.setattr(beside, "run", lambda *_: None)
+    monkeypatch.setattr(beside, "ours", lambda *_: [scripted("pageform", pace=1e-5)])
+    monkeypatch.setattr(extras, "machine_limits", lambda _: {"int8_gops": 100.0, "read_gbps": 10.0})
+    monkeypatch.setattr(extras, "own_rate", lambda *_: ("its program", 1.0))
+    monkeypatch.setattr(extras, "llama_bench_decode", lambda *_: 1e9)
+    monkeypatch.setattr(extras, "CONTEXTS", (8, 16))
+    monkeypatch.setattr(extras, "BATCHES", (1, 4))
     material = Material(["some words"], lambda text: list(text.encode()), lambda _: [1], smoke=False)
     monkeypatch.setattr(session.Session, "_material", lambda self: setattr(self, "_decode", _decode) or material)
-    shape = {"REPEATS": 2}
-    for name, value in shape.items():
-        monkeypatch.setattr(f"benchmarks.compare.workloads.{name}", value)
+    short = "benchmarks.compare.workloads.lone"
+    monkeypatch.setattr(short, lambda _, number: [[Job([10 * number + i + 50], 8)] for i in range(2)])
 
-    def run(peers: dict[str, list[Variant]], rounds: int = 2, minutes: float = 5, timeout: float = 20) -> Any:
+    def run(
+        peers: dict[str, list[Variant]], rounds: int = 2, minutes: float = 5, timeout: float = 20, besides: bool = False
+    ) -> Any:
+        if not besides:
+            monkeypatch.setattr(beside, "run", lambda *_: None)
         monkeypatch.setattr(session, "ours", lambda *_: [scripted("pageform", pace=1e-5)])
         monkeypatch.setattr(choose, "candidates", lambda environment, *_: peers[environment.name])
         made = Pool.worker
@@ -110,8 +118,8 @@ def _decode(tokens: list[int]) -> str:
 
 def test_the_best_settings_take_part_and_who_is_far_behind_runs_once(compare: Any, scripted: Any) -> None:
     peers = {
-        "llama.cpp": [scripted("llama.cpp", "q4_0", pace=2e-5), scripted("llama.cpp", "q8_0", pace=4e-4)],
-        "vllm": [scripted("vllm", "fp32", keeps=True, pace=5e-4)],
+        "llama.cpp": [scripted("llama.cpp", "q4_0", pace=2e-5), scripted("llama.cpp", "q8_0", pace=2e-2)],
+        "vllm": [scripted("vllm", "fp32", keeps=True, pace=2e-2)],
     }
     found = compare(peers)
     [table] = (table for table in found.report.tables if table[0][0].startswith("W1"))
@@ -141,6 +149,20 @@ def test_a_peer_that_fails_or_hangs_is_told_and_the_others_go_on(compare: Any, s
     assert "ValueError: out of luck" in found.notes
     assert "vllm was asked nothing more" in found.notes
     assert {record.name.split(", ")[1] for record in found.report.records} == {"pageform", "llama.cpp q4_0"}
+
+
+def test_cold_starts_curves_and_own_programs_are_told_and_drawn(compare: Any, scripted: Any) -> None:
+    report = compare({"llama.cpp": [scripted("llama.cpp", "q4_0", pace=2e-5)]}, besides=True).report
+    heads = [table[0][0] for table in report.tables]
+    for head in ("W1, distance from", "output tok/s by requests", "decode tok/s after", "ms to the first token"):
+        [table] = (table for table in report.tables if table[0][0].startswith(head))
+        assert {row[0].split()[0] for row in table[1:]} == {"pageform", "llama.cpp"}, heads
+    assert {"W1", "roofline", "cold-start", "by-batch", "by-context", "by-first-token"} <= report.pictures.keys()
+    figures = {figure.name: figure.samples for figure in report.figures}
+    assert len(figures["process start to first token, llama.cpp q4_0"]) == 2
+    held = {check.text: check.held for check in report.checks}
+    assert any(text.startswith("llama.cpp q4_0 driven here reaches") and good for text, good in held.items())
+    assert any("of llama-bench" in text and not good for text, good in held.items())  # no worker is as fast as that
 
 
 def test_no_round_begins_when_the_time_is_up(compare: Any, scripted: Any) -> None:

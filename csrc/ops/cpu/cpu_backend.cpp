@@ -60,6 +60,16 @@ int weight_dequantize(PfDevice*, const PfWeight* weight, int64_t row, int64_t ro
   return guarded([&] { dequantize_rows(weight_of(weight), row, rows, out); });
 }
 
+int weight_save(PfDevice*, const PfWeight* weight, PfWrite write, void* ctx) {
+  return guarded([&] { save_weight(weight_of(weight), write, ctx); });
+}
+int weight_restore(PfDevice* device, const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx,
+                   PfWeight** out) {
+  return guarded([&] {
+    *out = reinterpret_cast<PfWeight*>(restore_weight(parts, num_parts, read, ctx, device_of(device)->pool()));
+  });
+}
+
 int kv_create(PfDevice*, const PfKvShape* shape, PfKvCache** out) {
   return guarded([&] { *out = reinterpret_cast<PfKvCache*>(create_kv(*shape)); });
 }
@@ -93,6 +103,9 @@ constexpr PfBackend kBackend = {
     .copy_in = nullptr,
     .copy_out = nullptr,
     .release_program = nullptr,
+    .packed_layout = kPackedLayout,
+    .weight_save = weight_save,
+    .weight_restore = weight_restore,
 };
 
 }  // namespace

@@ -108,6 +108,9 @@ constexpr PfBackend kBackend = {
     .copy_in = copy_in,
     .copy_out = copy_out,
     .release_program = release_program,
+    .packed_layout = nullptr,
+    .weight_save = nullptr,
+    .weight_restore = nullptr,
 };
 
 }  // namespace

@@ -11,12 +11,13 @@ from ..cache import KVCacheManager
 from ..core.errors import CapacityError, ParameterError
 from ..core.params import SamplingParams
 from ..executor import InProcessExecutor
-from ..models.loader import LoadedModel, kv_block_bytes, load_model
+from ..models.loader import LoadedModel, Loading, Sizes, kv_block_bytes
 from ..platform import free_memory
 from ..sampling import ModelLimits
 from ..scheduler import Scheduler, SchedulerConfig
 from ..text import load_tokenizer
 from ..weights import open_checkpoint
+from ..weights.fingerprint import fingerprint
 from .config import DEFAULT_KV_SHARE, EngineConfig
 from .core import EngineCore
 from .numerics import numerics_id, weights_digest
@@ -49,22 +50,25 @@ def build(config: EngineConfig) -> EngineParts:
     from ..forms.grammar import GrammarCompiler, fill_masks
 
     checkpoint = open_checkpoint(config.model)
-    tokenizer = load_tokenizer(checkpoint, config.tokenizer)
     model_config = checkpoint.config
     num_blocks, max_model_len = plan_memory(config, model_config)
-    model = load_model(
+    digest = fingerprint(checkpoint)
+    sizes = Sizes(
+        num_blocks, BLOCK_SIZE, config.kv_cache_dtype, config.max_num_batched_tokens, max_seqs=config.max_num_seqs
+    )
+    loading = Loading(
         checkpoint,
+        digest,
+        sizes,
         device=config.device,
         threads=config.threads,
         cores=config.cores,
         dtype=config.dtype,
-        kv_dtype=config.kv_cache_dtype,
-        num_blocks=num_blocks,
-        block_size=BLOCK_SIZE,
-        max_tokens=config.max_num_batched_tokens,
-        max_seqs=config.max_num_seqs,
         max_model_len=max_model_len,
+        packed_cache=config.packed_cache,
     )
+    tokenizer = load_tokenizer(checkpoint, config.tokenizer, is_known=loading.is_cached)
+    model = loading.finish()
     cache = KVCacheManager(
         num_blocks,
         BLOCK_SIZE,
@@ -97,7 +101,7 @@ def build(config: EngineConfig) -> EngineParts:
         drafts=config.drafts,
         count=core.counters.count,
     )
-    weights = weights_digest(checkpoint, max_model_len)
+    weights = weights_digest(checkpoint, digest, max_model_len)
 
     @cache_result
     def numerics() -> NumericsId:

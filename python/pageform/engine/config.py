@@ -47,6 +47,7 @@ class EngineConfig:
     max_queued_tokens: int | None = None
     seed: int = 0
     drafts: DraftSettings = field(default_factory=DraftSettings)
+    packed_cache: str | None = "auto"
     check_invariants: bool = False
 
     @staticmethod
@@ -75,6 +76,7 @@ class EngineConfig:
             if given.get(name) is not None:
                 _integer(name, given[name], 1)
         _integer("seed", given.get("seed", 0), None)
+        given["packed_cache"] = _packed_cache(given.get("packed_cache", "auto"))
         dtype = given.get("dtype", "auto")
         if dtype not in ("auto", "float32", "fp32"):
             raise ParameterError(
@@ -140,6 +142,16 @@ def _cores(value: Any, threads: int | None) -> tuple[int, ...]:
     if threads is not None and threads != len(cores):
         raise ParameterError("cores", value, f"has {len(cores)} processors for {threads} threads", remedy)
     return cores
+
+
+def _packed_cache(value: Any) -> str | None:
+    if value is None or value is False:
+        return None
+    if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
+        raise ParameterError(
+            "packed_cache", value, "is not a folder", 'Give "auto" (beside the model), a folder, or None for none.'
+        )
+    return str(value)
 
 
 def _integer(field: str, value: Any, low: int | None) -> None:

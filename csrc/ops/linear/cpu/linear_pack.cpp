@@ -1,4 +1,5 @@
 // Packing: rows of W as files store them -> tiles of 16 columns, and back to float32 a row at a time.
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -225,6 +226,9 @@ const Codec& codec_of(int32_t format) {
 // --- the whole weight
 // ----------------------------------------------------------------------------------------------------
 
+// What is read or written at once: small enough that a checksum of it finds it in the core's own cache.
+constexpr size_t kPieceBytes = size_t{256} << 10;
+
 struct OwnedWeight : PackedWeight {
   std::vector<PackedPart> storage;
   std::shared_ptr<uint8_t> memory;
@@ -253,9 +257,8 @@ void pack_tile(const PfWeightPart& from, const PackedPart& to, int64_t tile) {
   }
 }
 
-}  // namespace
-
-PackedWeight* pack_weight(const PfWeightPart* parts, int32_t num_parts, ThreadPool& pool) {
+// The weight of some parts with memory for its tiles, which are still zeros.
+std::unique_ptr<OwnedWeight> laid_out(const PfWeightPart* parts, int32_t num_parts) {
   check_parts(parts, num_parts);
   auto weight = std::make_unique<OwnedWeight>();
   weight->cols = parts[0].cols;
@@ -277,11 +280,40 @@ PackedWeight* pack_weight(const PfWeightPart* parts, int32_t num_parts, ThreadPo
   }
   weight->parts = weight->storage.data();
   weight->num_parts = num_parts;
+  return weight;
+}
 
+}  // namespace
+
+PackedWeight* pack_weight(const PfWeightPart* parts, int32_t num_parts, ThreadPool& pool) {
+  auto weight = laid_out(parts, num_parts);
   pool.run([&](Worker& worker) {
     worker.for_each(weight->tiles, [&](int64_t tile) {
       const PackedPart& part = part_of_tile(*weight, tile);
       pack_tile(parts[&part - weight->parts], part, tile - part.first_tile);
+    });
+  });
+  return weight.release();
+}
+
+void save_weight(const PackedWeight& weight, PfWrite write, void* ctx) {
+  const auto& owned = static_cast<const OwnedWeight&>(weight);
+  for (size_t at = 0; at < owned.bytes; at += kPieceBytes) {
+    if (write(ctx, owned.memory.get() + at, at, std::min(kPieceBytes, owned.bytes - at)) != 0) {
+      throw std::runtime_error("the bytes of a weight could not be written");
+    }
+  }
+}
+
+PackedWeight* restore_weight(const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx, ThreadPool& pool) {
+  auto weight = laid_out(parts, num_parts);
+  const size_t pieces = (weight->bytes + kPieceBytes - 1) / kPieceBytes;
+  pool.run([&](Worker& worker) {
+    worker.for_each(static_cast<int64_t>(pieces), [&](int64_t piece) {
+      const size_t at = static_cast<size_t>(piece) * kPieceBytes;
+      if (read(ctx, weight->memory.get() + at, at, std::min(kPieceBytes, weight->bytes - at)) != 0) {
+        throw std::runtime_error("the bytes of a weight could not be read");
+      }
     });
   });
   return weight.release();

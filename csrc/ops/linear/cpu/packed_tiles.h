@@ -18,6 +18,9 @@
 
 namespace pf {
 
+// Names what this header lays down. Change it with the layout: files of packed weights live longer than a process.
+inline constexpr const char* kPackedLayout = "cpu-tiles-1";
+
 inline constexpr int kTile = 16;
 
 struct TileQ8_0 {  // one group
