@@ -40,8 +40,7 @@ class Engine(BaseEngine):
     "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. `cores` pins the threads, one each, to those
     processors. A step computes at most `max_num_batched_tokens` tokens of at most `max_num_seqs` requests;
     `prefill_chunk` bounds one request's share. `kv_cache_memory` is bytes, text such as "512MB", or a share of free
-    memory; `kv_cache_dtype` is "float16", "float32" or "int8" (half of float16's memory, read faster; codes with
-    scales).
+    memory; `kv_cache_dtype` is "float16", "float32" or "int8" (half the memory).
     `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
     requests that bring none.
 
