@@ -193,10 +193,10 @@ Tile make_tile(const PfStep& step, const AttentionParams& params, const Schedule
 }
 
 // Calls fn(first row, number of rows) for the row blocks of `rows` rows from `row` on.
-template <class T, class Fn>
+template <class Fn>
 PF_INLINE void each_row_block(int64_t row, int64_t rows, Fn&& fn) {
-  for (int64_t end = row + rows; row < end; row += row_block<T>()) {
-    fn(row, end - row < row_block<T>() ? end - row : row_block<T>());
+  for (int64_t end = row + rows; row < end; row += kRowBlock) {
+    fn(row, end - row < kRowBlock ? end - row : kRowBlock);
   }
 }
 
@@ -213,10 +213,10 @@ void load_tile(const PfCall& call, const AttentionParams& params, const Tile& ti
       memory.from[member.row + r] =
           input_row(call, 0, member.first_token + r / params.group()) + head * params.head_dim;
     }
-    each_row_block<T>(member.row, tile.rows_of(i), [&](int64_t row, int64_t count) { load(memory.q_own, row, count); });
+    each_row_block(member.row, tile.rows_of(i), [&](int64_t row, int64_t count) { load(memory.q_own, row, count); });
   }
   if (tile.shared == 0) return;
-  each_row_block<T>(0, tile.num_rows, [&](int64_t row, int64_t count) { load(memory.q_all, row, count); });
+  each_row_block(0, tile.num_rows, [&](int64_t row, int64_t count) { load(memory.q_all, row, count); });
 }
 
 // The chunk that begins at position `base`, of which [begin, end) is read.
@@ -261,7 +261,7 @@ void attend_split(const PfStep& step, const AttentionParams& params, const Tile&
   const int64_t first = split * kSplit, last = first + kSplit, stride = query_stride(params.head_dim);
   clear_state(state, tile.num_rows);
   const auto attend = [&](const Chunk<T>& chunk, const float* q, int64_t first_row, int64_t rows) {
-    each_row_block<T>(first_row, rows, [&](int64_t row, int64_t count) {
+    each_row_block(first_row, rows, [&](int64_t row, int64_t count) {
       attend_rows_for<T>(count)(tile.rows.from(row), q + row * stride, chunk, params.head_dim, params.softcap,
                                 state.from(row));
     });
