@@ -94,7 +94,8 @@ def _cold_start(session: Session, chosen: Mapping[str, Variant]) -> None:
     found: dict[str, list[float]] = {}
     for number in range(session.rounds):
         for peer, variant in chosen.items():
-            soonest = min((samples[0] for name, samples in found.items() if not name.startswith(OURS)), default=0.0)
+            theirs = [taken[0] for name, taken in found.items() if taken and not name.startswith(OURS)]
+            soonest = min(theirs, default=0.0)
             samples = found.setdefault(variant.name, [])
             if len(samples) < number or (number and peer != OURS and samples[0] > 3 * soonest):
                 continue
