@@ -2,6 +2,9 @@
 #include <link.h>
 #include <string.h>
 #include <sys/mman.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include <algorithm>
 
@@ -95,6 +98,9 @@ void track_bytes(Machine& machine, Thread& thread, const Owner& owner, size_t by
 Pages::Pages(size_t bytes) : bytes_(bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(p, bytes);  // stacks that were here left their frames' red zones behind
+#endif
   begin_ = static_cast<char*>(p);
 }
 
