@@ -5,33 +5,15 @@
 #include <stdexcept>
 #include <string>
 
+#include "../../runtime/guarded.h"
 #include "../linear/cpu/packed.h"
 #include "cpu_device.h"
 
 namespace pf {
 namespace {
 
-thread_local std::string last_error_text;
-
-template <class Fn>
-int guarded(Fn&& fn) noexcept {
-  try {
-    fn();
-    return 0;
-  } catch (const std::bad_alloc&) {
-    last_error_text = "out of memory";
-  } catch (const std::exception& error) {
-    last_error_text = error.what();
-  } catch (...) {
-    last_error_text = "unknown failure";
-  }
-  return 1;
-}
-
 CpuDevice* device_of(PfDevice* device) { return reinterpret_cast<CpuDevice*>(device); }
 const PackedWeight& weight_of(const PfWeight* weight) { return *reinterpret_cast<const PackedWeight*>(weight); }
-
-const char* last_error() { return last_error_text.c_str(); }
 
 int device_create(const PfDeviceConfig* config, PfDevice** out) {
   return guarded([&] {

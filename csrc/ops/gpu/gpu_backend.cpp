@@ -7,34 +7,16 @@
 
 #include "../../runtime/backend.h"
 #include "../../runtime/errors.h"
+#include "../../runtime/guarded.h"
 #include "gpu_device.h"
 
 namespace pf::gpu {
 namespace {
 
-thread_local std::string last_error_text;
-
-template <class Fn>
-int guarded(Fn&& fn) noexcept {
-  try {
-    fn();
-    return 0;
-  } catch (const std::bad_alloc&) {
-    last_error_text = "out of memory";
-  } catch (const std::exception& error) {
-    last_error_text = error.what();
-  } catch (...) {
-    last_error_text = "unknown failure";
-  }
-  return 1;
-}
-
 GpuDevice* device_of(PfDevice* device) { return reinterpret_cast<GpuDevice*>(device); }
 GpuWeight* weight_of(PfWeight* weight) { return reinterpret_cast<GpuWeight*>(weight); }
 const GpuWeight& weight_of(const PfWeight* weight) { return *reinterpret_cast<const GpuWeight*>(weight); }
 GpuKvCache* kv_of(PfKvCache* kv) { return reinterpret_cast<GpuKvCache*>(kv); }
-
-const char* last_error() { return last_error_text.c_str(); }
 
 int device_create(const PfDeviceConfig* config, PfDevice** out) {
   return guarded([&] {
