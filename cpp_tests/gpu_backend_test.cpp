@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "fixtures/one_sequence.h"
 #include "fixtures/program_builder.h"
 #include "runtime/errors.h"
 #include "runtime/runner.h"
@@ -10,8 +11,10 @@
 namespace {
 
 using pf::Device;
+using pf::ramp;
 using pf::Rows;
 using pf::Runner;
+using pf::Step;
 using pf::View;
 
 constexpr pf::RunnerOptions kOptions = {{40, 4, 4}, true};
@@ -26,36 +29,6 @@ std::string failure_of(const std::function<void()>& act) {
     return error.what();
   }
   return "no failure";
-}
-
-// One sequence of `count` new tokens after `cached` ones, whose blocks are 0, 1, 2 …
-struct Step {
-  Step(int32_t count, int32_t cached, int32_t rows)
-      : tokens(static_cast<size_t>(count), 1), positions(tokens), starts{0, count}, lens{cached + count}, table(6) {
-    std::iota(positions.begin(), positions.end(), cached);
-    std::iota(table.begin(), table.end(), 0);
-    logits_rows.assign(static_cast<size_t>(rows), count - 1);
-    step.num_tokens = count;
-    step.num_seqs = 1;
-    step.num_rows = rows;
-    step.token_ids = tokens.data();
-    step.positions = step.slots = positions.data();
-    step.query_start = starts.data();
-    step.seq_lens = lens.data();
-    step.block_tables = table.data();
-    step.max_blocks = 6;
-    step.logits_rows = logits_rows.data();
-  }
-  Step(const Step&) = delete;
-
-  std::vector<int32_t> tokens, positions, starts, lens, table, logits_rows;
-  PfStep step{};
-};
-
-std::vector<float> ramp(int64_t count, float scale) {
-  std::vector<float> values(static_cast<size_t>(count));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = scale * static_cast<float>(static_cast<int>(i % 37) - 18);
-  return values;
 }
 
 TEST(GpuBackend, SaysWhatItIs) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <numeric>
 
+#include "fixtures/one_sequence.h"
 #include "fixtures/program_builder.h"
 #include "runtime/backend_loader.h"
 #include "runtime/errors.h"
@@ -12,45 +13,16 @@
 namespace {
 
 using pf::Device;
+using pf::ramp;
 using pf::Rows;
 using pf::Runner;
+using pf::Step;
 using pf::View;
 
 constexpr PfKvShape kKv = {1, 1, 16, 16, 6, PF_F32};
 constexpr pf::RunnerOptions kOptions = {{32, 4, 4}, true};
 
 std::shared_ptr<Device> cpu(int threads = 2) { return std::make_shared<Device>(PF_CPU_BACKEND_PATH, threads, "auto"); }
-
-// A step of one sequence of `count` new tokens after `cached` ones, whose blocks are 0, 1, 2 …
-struct Step {
-  explicit Step(int32_t count, int32_t cached = 0, int32_t rows = 0)
-      : tokens(static_cast<size_t>(count), 1), positions(tokens), starts{0, count}, lens{cached + count}, table(6) {
-    std::iota(positions.begin(), positions.end(), cached);
-    std::iota(table.begin(), table.end(), 0);
-    logits_rows.assign(static_cast<size_t>(rows), count - 1);
-    step.num_tokens = count;
-    step.num_seqs = 1;
-    step.num_rows = rows;
-    step.token_ids = tokens.data();
-    step.positions = positions.data();
-    step.slots = positions.data();  // block b holds positions 16b to 16b + 15
-    step.query_start = starts.data();
-    step.seq_lens = lens.data();
-    step.block_tables = table.data();
-    step.max_blocks = 6;
-    step.logits_rows = logits_rows.data();
-  }
-  Step(const Step&) = delete;
-
-  std::vector<int32_t> tokens, positions, starts, lens, table, logits_rows;
-  PfStep step{};
-};
-
-std::vector<float> ramp(int64_t count, float scale) {
-  std::vector<float> values(static_cast<size_t>(count));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = scale * static_cast<float>(static_cast<int>(i % 37) - 18);
-  return values;
-}
 
 TEST(BackendLoader, RefusesWhatIsNoBackend) {
   const auto message_of = [](const std::string& path) -> std::string {
