@@ -13,24 +13,20 @@
 #include <memory>
 #include <numeric>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "options.h"
 #include "probe.h"
 #include "runtime/device.h"
 
 namespace {
 
+using bench::read_options;
+using bench::split;
+
 constexpr int kBlock = 16;
 const std::map<std::string, PfDType> kTypes = {{"f32", PF_F32}, {"f16", PF_F16}, {"i8", PF_I8}};
-
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> items;
-  std::stringstream stream(list);
-  for (std::string item; std::getline(stream, item, ',');) items.push_back(item);
-  return items;
-}
 
 std::vector<float> normal(size_t n) {
   std::mt19937 generator(1);
@@ -172,14 +168,7 @@ int main(int argc, char** argv) {
                                                 {"dim", "64"},
                                                 {"layers", "30"},
                                                 {"library", PF_CPU_BACKEND_PATH}};
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = std::string(argv[i]).substr(std::min<size_t>(2, std::string(argv[i]).size()));
-    if (options.count(name) == 0) {
-      std::fprintf(stderr, "unknown option %s\n", argv[i]);
-      return 2;
-    }
-    options[name] = argv[i + 1];
-  }
+  if (!read_options(argc, argv, options)) return 2;
   const auto device = std::make_shared<pf::Device>(options["library"], std::stoi(options["threads"]), options["isa"]);
   std::printf("%s\n", device->backend().device_describe(device->handle()));
   const auto number = [&](const char* name) { return static_cast<int32_t>(std::stoi(options[name])); };

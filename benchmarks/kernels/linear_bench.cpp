@@ -12,21 +12,17 @@
 #include <map>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "options.h"
 #include "probe.h"
 #include "runtime/device.h"
 
 namespace {
 
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> items;
-  std::stringstream stream(list);
-  for (std::string item; std::getline(stream, item, ',');) items.push_back(item);
-  return items;
-}
+using bench::read_options;
+using bench::split;
 
 struct Bench {
   std::shared_ptr<pf::Device> device;
@@ -99,14 +95,7 @@ int main(int argc, char** argv) {
                                                 {"mbytes", "64"},
                                                 {"rows", "1,2,4,8,16,32,128,512"},
                                                 {"formats", "f32,f16,bf16,q8_0,q4_0,q4_1"}};
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = std::string(argv[i]).substr(std::min<size_t>(2, std::string(argv[i]).size()));
-    if (options.count(name) == 0) {
-      std::fprintf(stderr, "unknown option %s\n", argv[i]);
-      return 2;
-    }
-    options[name] = argv[i + 1];
-  }
+  if (!read_options(argc, argv, options)) return 2;
   const auto device = std::make_shared<pf::Device>(PF_CPU_BACKEND_PATH, std::stoi(options["threads"]), options["isa"]);
   std::printf("%s, W[%s, %s], %s MB of weights\n", device->backend().device_describe(device->handle()),
               options["n"].c_str(), options["k"].c_str(), options["mbytes"].c_str());
