@@ -3,6 +3,7 @@
 #include "../../../gpu/block_reduce.h"
 #include "../../../gpu/values.h"
 #include "layer_norm.h"
+#include "residual.h"
 
 namespace pf::gpu {
 namespace {
@@ -14,19 +15,15 @@ GPU_KERNEL(kThreads)
 void layer_norm_kernel(LayerNormArgs<T> args) {
   const int64_t row = block_x(), first = int64_t{thread_x()} * kStep;
   const T* x = args.a + row * args.a_stride;
+  const T* b = args.b == nullptr ? nullptr : args.b + row * args.b_stride;
+  T* sum = args.sum == nullptr ? nullptr : args.sum + row * args.sum_stride;
   float total = 0.0f;
   for (int64_t i = first; i < args.width || GPU_PLANTED("layer_norm: past the row"); i += kThreads * kStep) {
     float v[kStep];
-    load_values(x + i, v);
-    if (args.b != nullptr) {
-      float w[kStep];
-      load_values(args.b + row * args.b_stride + i, w);
-      GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = to_float(from_float<T>(v[j] + w[j]));
-      store_values(args.sum + row * args.sum_stride + i, v);
-    }
+    load_sum(x, b, sum, i, v);
     GPU_UNROLL for (int j = 0; j < kStep; ++j) total += v[j];
   }
-  if (args.b != nullptr) x = args.sum + row * args.sum_stride;
+  if (b != nullptr) x = sum;
   const float width = static_cast<float>(args.width);
   const float mean = block_reduce<kThreads>(total, Sum{}) / width;
 
@@ -39,11 +36,11 @@ void layer_norm_kernel(LayerNormArgs<T> args) {
   const float scale = 1.0f / sqrtf(block_reduce<kThreads>(squares, Sum{}) / width + args.eps);
 
   for (int64_t i = first; i < args.width; i += kThreads * kStep) {
-    float v[kStep], w[kStep], b[kStep] = {};
+    float v[kStep], w[kStep], shift[kStep] = {};
     load_values(x + i, v);
     load_values(args.weight + i, w);
-    if (args.bias != nullptr) load_values(args.bias + i, b);
-    GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = (v[j] - mean) * scale * w[j] + b[j];
+    if (args.bias != nullptr) load_values(args.bias + i, shift);
+    GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = (v[j] - mean) * scale * w[j] + shift[j];
     store_values(args.y + row * args.y_stride + i, v);
   }
 }

@@ -2,6 +2,7 @@
 // order, then by a tree over the warp, then over the warps in ascending order: the same for every row and batch.
 #include "../../../gpu/values.h"
 #include "norm.h"
+#include "residual.h"
 
 namespace pf::gpu {
 namespace {
@@ -27,13 +28,7 @@ void rms_norm_kernel(RmsNormArgs<T> args) {
   float squares = 0.0f;
   for (int64_t i = first; i < args.width || GPU_PLANTED("norm: past the row"); i += kLanes * kStep) {
     float v[kStep];
-    load_values(a + i, v);
-    if (b != nullptr) {
-      float w[kStep];
-      load_values(b + i, w);
-      GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = to_float(from_float<T>(v[j] + w[j]));
-      store_values(sum + i, v);
-    }
+    load_sum(a, b, sum, i, v);
     GPU_UNROLL for (int j = 0; j < kStep; ++j) squares = fmaf(v[j], v[j], squares);
   }
   squares = warp_sum(squares);

@@ -5,6 +5,7 @@
 #include "../../../gpu/block_reduce.h"
 #include "../../../gpu/values.h"
 #include "norm_quantize.h"
+#include "residual.h"
 
 namespace pf::gpu {
 namespace {
@@ -55,19 +56,15 @@ void norm_quantize_kernel(NormQuantizeArgs<T, Q> args) {
   GPU_SHARED(uint32_t, largest_parts, [kThreads / kWarp]);
   const int64_t row = block_x(), first = int64_t{thread_x()} * kStep;
   const T* x = args.a + row * args.a_stride;
+  const T* b = args.b == nullptr ? nullptr : args.b + row * args.b_stride;
+  T* sum = args.sum == nullptr ? nullptr : args.sum + row * args.sum_stride;
   float squares = 0.0f;
   for (int64_t i = first; i < args.width; i += kThreads * kStep) {
     float v[kStep];
-    load_values(x + i, v);
-    if (args.b != nullptr) {
-      float w[kStep];
-      load_values(args.b + row * args.b_stride + i, w);
-      GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = to_float(from_float<T>(v[j] + w[j]));
-      store_values(args.sum + row * args.sum_stride + i, v);
-    }
+    load_sum(x, b, sum, i, v);
     GPU_UNROLL for (int j = 0; j < kStep; ++j) squares = fmaf(v[j], v[j], squares);
   }
-  if (args.b != nullptr) x = args.sum + row * args.sum_stride;  // this thread reads back what it wrote itself
+  if (b != nullptr) x = sum;  // this thread reads back what it wrote itself
   const float norm =
       1.0f / sqrtf(block_reduce(squares, Sum{}, squares_parts) / static_cast<float>(args.width) + args.eps);
 
