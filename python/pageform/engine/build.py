@@ -101,10 +101,10 @@ def build(config: EngineConfig) -> EngineParts:
         drafts=config.drafts,
         count=core.counters.count,
     )
-    weights = weights_digest(checkpoint, digest, max_model_len)
 
     @cache_result
     def numerics() -> NumericsId:
+        weights = weights_digest(model_config, digest, max_model_len)
         return numerics_id(config, model.description, weights, tokenizer, eos_ids)
 
     return EngineParts(core, preparer, lambda: statistics(core, model), numerics, default_sampling(checkpoint))

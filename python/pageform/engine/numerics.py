@@ -13,16 +13,16 @@ from .config import EngineConfig
 
 if TYPE_CHECKING:
     from ..text.tokenizer import Tokenizer
-    from ..weights.base import Checkpoint
+    from ..weights.config import ModelConfig
 
 
-def weights_digest(checkpoint: Checkpoint, fingerprint: str, max_model_len: int) -> str:
+def weights_digest(model: ModelConfig, fingerprint: str, max_model_len: int) -> str:
     """Tells models apart, and the rotary frequencies that one has for a context of that length."""
     import hashlib
 
     digest = hashlib.blake2b(fingerprint.encode(), digest_size=16)
-    frequencies, scale = inv_freq(checkpoint.config.rope, max_model_len)
-    digest.update(repr(checkpoint.config).encode())
+    frequencies, scale = inv_freq(model.rope, max_model_len)
+    digest.update(repr(model).encode())
     digest.update(frequencies.tobytes())
     digest.update(repr(scale).encode())
     return digest.hexdigest()

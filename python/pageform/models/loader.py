@@ -123,8 +123,7 @@ class Loading:
             self._device = self._reader = _cpu_device(threads or usable_threads())
             return
         count = len(cores) or threads or usable_threads()
-        which = {"index": spec.index} if spec.index != 0 else {}
-        self._device = _native_module().Device(str(spec.library), count, cores=cores, **which)
+        self._device = _native_module().Device(str(spec.library), count, cores=cores, index=spec.index)
         # The CPU backend knows every format; where another backend wants float32, it dequantizes.
         self._reader = self._device if spec.name == "cpu" or dtype != "float32" else _cpu_device(count)
         if dtype == "auto" and packed_cache is not None:
