@@ -38,9 +38,10 @@ class Verdict(BaseModel):
     sure: bool
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("simt"), layers=2, hidden=64, head_dim=64)
+@pytest.fixture(scope="module", params=["llama", pytest.param("mixtral", marks=SLOW)])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    experts = 4 if request.param == "mixtral" else 0
+    return write_tiny_llama(tmp_path_factory.mktemp("simt"), layers=2, hidden=64, head_dim=64, experts=experts)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,7 @@ def test_a_grammar_holds(simt: Engine, cpu: Engine) -> None:
     sampling = SamplingParams(temperature=0, max_tokens=48, json_schema=Verdict.model_json_schema())
     answer = simt.generate("Good or bad?", sampling)
     Verdict.model_validate_json(answer.text)
+    assert simt.stats().step_faults == 0
     assert answer.token_ids == cpu.generate("Good or bad?", sampling).token_ids
 
 
@@ -110,6 +112,43 @@ def test_chunks_and_preemption_change_nothing(tiny: Path, cpu: Engine) -> None:
 
 
 @pytest.mark.slow
+def test_everything_at_once(tiny: Path) -> None:
+    """Chunks, preemption, the prefix cache and a grammar in one run."""
+    check_everything_at_once(tiny)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experts", [0, 3])
+def test_everything_at_once_with_quantized_weights(tmp_path: Path, experts: int) -> None:
+    """The CPU computes in float32 what they stand for."""
+    words = write_tiny_llama(tmp_path / "words", layers=1)
+    model = write_tiny_gguf(tmp_path / "tiny.gguf", "Q8_0", layers=2, experts=experts, vocab=259)
+    check_everything_at_once(model, tokenizer=str(words), dtype="auto")
+
+
+def check_everything_at_once(model: Path, dtype: str = "float32", **changes: Any) -> None:
+    require_simt()
+    asked = [PREFIX * 2 + "And then?", *PROMPTS, PREFIX * 2 + "Or not?", "Good or bad?"]
+    params = [GREEDY.with_(max_tokens=24)] * (len(asked) - 1)
+    params.append(SamplingParams(temperature=0, max_tokens=48, json_schema=Verdict.model_json_schema()))
+    options = {**OPTIONS, **changes}
+    with Engine(model, device="cpu", **options) as engine:
+        expected = ids(engine.generate(asked, params))
+    tight = {**options, "dtype": dtype, "kv_cache_memory": "480KB", "prefill_chunk": 16}
+    with Engine(model, device="simt", **tight) as engine:
+        first = engine.generate(asked, params)
+        again = engine.generate(asked[:2], params[:2])
+        stats = engine.stats()
+    assert ids(first) == expected
+    assert ids(again) == expected[:2]
+    Verdict.model_validate_json(first[-1].text)
+    assert stats.preemptions > 0
+    assert stats.mixed_steps > 0  # chunks of prompts beside decoding
+    assert any(completion.usage.cached_tokens > 0 for completion in again)
+    assert stats.step_faults == 0
+
+
+@pytest.mark.slow
 def test_a_cache_of_half_floats(tiny: Path) -> None:
     require_simt()
     options = {**OPTIONS, "kv_cache_dtype": "float16"}
@@ -119,11 +158,12 @@ def test_a_cache_of_half_floats(tiny: Path) -> None:
         assert got == ids(engine.generate(PROMPTS, GREEDY))
 
 
+@pytest.mark.parametrize("experts", [0, pytest.param(3, marks=SLOW)])
 @pytest.mark.parametrize("kind", ["Q8_0", pytest.param("Q4_0", marks=SLOW), pytest.param("Q4_1", marks=SLOW)])
-def test_quantized_weights_give_the_tokens_of_what_they_stand_for(tmp_path: Path, kind: str) -> None:
+def test_quantized_weights_give_the_tokens_of_what_they_stand_for(tmp_path: Path, kind: str, experts: int) -> None:
     """A GPU multiplies their exact values with float32 activations, as the CPU does with dtype="float32"."""
     require_simt()
-    model = write_tiny_gguf(tmp_path / "tiny.gguf", kind)
+    model = write_tiny_gguf(tmp_path / "tiny.gguf", kind, experts=experts)
     prompts = [[5, 100, 17, 40], [9] * 20]
     options = {**OPTIONS, "tokenizer": None}
     sampling = GREEDY.with_(max_tokens=6)
