@@ -76,29 +76,25 @@ void multiply(const PfCall& call, const Mixture& mixture, const GpuStep& step, c
 // Whether the inputs of slots are rows of one matrix, as the product wants them.
 bool slots_are_rows(const PfCall& call) { return call.in[0].stride == call.in[0].cols; }
 
-}  // namespace
-
-size_t moe_gate_up_scratch(const PfCall& call, const GpuStep&) { return Mixture(call).floats; }
-size_t moe_down_scratch(const PfCall& call, const GpuStep&) {
-  const auto copied = static_cast<size_t>(call.in[0].rows * call.in[0].cols);
-  return Mixture(call).floats + (slots_are_rows(call) ? 0 : copied);
-}
-
-void launch_moe_gate_up(const PfCall& call, const GpuStep& step, Stream stream) {
-  using T = float;
+template <class T>
+void gate_up(const PfCall& call, const GpuStep& step, Stream stream) {
   const Mixture mixture(call);
   if (mixture.tokens == 0) return;
   multiply<T>(call, mixture, step, static_cast<const T*>(call.in[0].data), call.in[0].stride, mixture.top_k, stream);
   const T* products = reinterpret_cast<const T*>(step.partials + mixture.products_at);
   const int64_t inner = mixture.columns / 2;
+  if (call.out[0].stride == call.out[0].cols) {
+    silu_mul(products, mixture.columns, static_cast<T*>(call.out[0].data), inner, mixture.slots, inner, stream);
+    return;
+  }
   for (int j = 0; j < mixture.top_k; ++j) {
     silu_mul(products + j * mixture.columns, mixture.top_k * mixture.columns,
              static_cast<T*>(call.out[0].data) + j * inner, call.out[0].stride, mixture.tokens, inner, stream);
   }
 }
 
-void launch_moe_down(const PfCall& call, const GpuStep& step, Stream stream) {
-  using T = float;
+template <class T>
+void down(const PfCall& call, const GpuStep& step, Stream stream) {
   const Mixture mixture(call);
   if (mixture.tokens == 0) return;
   const T* x = static_cast<const T*>(call.in[0].data);
@@ -119,6 +115,30 @@ void launch_moe_down(const PfCall& call, const GpuStep& step, Stream stream) {
   args.experts = mixture.experts;
   args.top_k = mixture.top_k;
   moe_combine(args, stream);
+}
+
+// Calls fn.template operator()<T>() with the type of the activations.
+template <class Fn>
+void with_type(const PfCall& call, Fn&& fn) {
+  if (call.in[0].dtype == PF_F16) return fn.template operator()<f16>();
+  if (call.in[0].dtype == PF_BF16) return fn.template operator()<bf16>();
+  fn.template operator()<float>();
+}
+
+}  // namespace
+
+size_t moe_gate_up_scratch(const PfCall& call, const GpuStep&) { return Mixture(call).floats; }
+size_t moe_down_scratch(const PfCall& call, const GpuStep&) {
+  const auto copied = static_cast<size_t>(call.in[0].rows * call.in[0].cols);
+  return Mixture(call).floats + (slots_are_rows(call) ? 0 : copied);
+}
+
+void launch_moe_gate_up(const PfCall& call, const GpuStep& step, Stream stream) {
+  with_type(call, [&]<class T>() { gate_up<T>(call, step, stream); });
+}
+
+void launch_moe_down(const PfCall& call, const GpuStep& step, Stream stream) {
+  with_type(call, [&]<class T>() { down<T>(call, step, stream); });
 }
 
 }  // namespace pf::gpu
