@@ -121,7 +121,7 @@ def test_a_cache_of_half_floats(tiny: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["Q8_0", pytest.param("Q4_0", marks=SLOW), pytest.param("Q4_1", marks=SLOW)])
 def test_quantized_weights_give_the_tokens_of_what_they_stand_for(tmp_path: Path, kind: str) -> None:
-    """A GPU multiplies their exact values with float32 activations, as the CPU does with dtype="float32"."""
+    """With dtype="float32" both devices multiply their exact values; test_simt_types.py has them packed."""
     require_simt()
     model = write_tiny_gguf(tmp_path / "tiny.gguf", kind)
     prompts = [[5, 100, 17, 40], [9] * 20]
@@ -129,11 +129,8 @@ def test_quantized_weights_give_the_tokens_of_what_they_stand_for(tmp_path: Path
     sampling = GREEDY.with_(max_tokens=6)
     with Engine(model, device="cpu", **options) as engine:
         expected, full_bytes = ids(engine.generate(prompts, sampling)), engine.stats().weight_bytes
-    with Engine(model, device="simt", **{**options, "dtype": "auto"}) as engine:
-        assert ids(engine.generate(prompts, sampling)) == expected
-        assert engine.stats().weight_bytes < 0.3 * full_bytes
     with Engine(model, device="simt", **options) as engine:
-        assert ids(engine.generate(prompts[:1], sampling)) == expected[:1]
+        assert ids(engine.generate(prompts, sampling)) == expected
         assert engine.stats().weight_bytes == full_bytes
 
 
@@ -141,7 +138,7 @@ def test_weights_without_kernels_are_refused(tmp_path: Path) -> None:
     require_simt()
     model = write_tiny_gguf(tmp_path / "tiny.gguf", "Q5_0")
     with pytest.raises((BackendError, ModelFileError), match=r"q8_0|Q5_0"):
-        Engine(model, device="simt", **{**OPTIONS, "tokenizer": None, "dtype": "auto"})
+        Engine(model, device="simt", **{**OPTIONS, "tokenizer": None, "dtype": "auto", "kv_cache_dtype": "auto"})
 
 
 def test_models_without_kernels_are_refused(tmp_path: Path) -> None:
