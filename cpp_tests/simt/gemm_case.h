@@ -49,9 +49,11 @@ inline double code_number(WeightFormat format, uint8_t code) {
   return gpu::to_float(gpu::e4m3{code});
 }
 
-// Numbers of a packed weight are rounded to T, as the kernel does before it multiplies.
+// Numbers of a packed weight are rounded to T, as the kernel does before it multiplies. `together`: experts are packed
+// as one matrix.
 template <class T>
-Drawn drawn_weight(const WeightLayout& layout, int experts, int64_t n, int64_t k, unsigned seed) {
+Drawn drawn_weight(const WeightLayout& layout, int experts, int64_t n, int64_t k, unsigned seed,
+                   bool together = false) {
   Drawn drawn;
   std::mt19937 generator(seed);
   if (layout.format == WeightFormat::kPlain) {
@@ -65,11 +67,12 @@ Drawn drawn_weight(const WeightLayout& layout, int experts, int64_t n, int64_t k
   const double unit = layout.format == WeightFormat::kInt4 ? 0.1 : 0.01,
                middle = layout.format == WeightFormat::kInt4 ? 8 : 0;
   std::uniform_real_distribution<float> scales(0.5f, 1.5f);
-  for (int e = 0; e < experts; ++e) {
+  const int matrices = together ? 1 : experts;
+  for (int e = 0; e < matrices; ++e) {
     gpu::QuantizedMatrix m;
-    m.n = n;
+    m.n = n * experts / matrices;
     m.k = k;
-    for (int64_t row = 0; row < n; ++row) {
+    for (int64_t row = 0; row < m.n; ++row) {
       float d = 1.0f, offset = 0.0f;
       for (int64_t i = 0; i < k; ++i) {
         if (layout.group != 0 && i % layout.group == 0) {

@@ -147,6 +147,7 @@ struct Mixture {
   int64_t hidden, inner;
   WeightLayout layout = {};
   bool residual = false;
+  bool together = false;  // experts are packed as one matrix
 };
 
 gpu::GemmWeight weight_of(const Array<uint8_t>& data, const WeightLayout& layout, int64_t n, int64_t k,
@@ -167,8 +168,8 @@ std::string run_moe(Device& device, const Mixture& m, std::vector<float>* result
              residual = converted<T>(normal_values(static_cast<size_t>(m.tokens * m.hidden), 2));
   const std::vector<int32_t> ids = drawn_ids(slots, m.experts, 4);
   const std::vector<float> weights = normal_values(static_cast<size_t>(slots), 5);
-  const Drawn up = drawn_weight<T>(m.layout, m.experts, 2 * m.inner, m.hidden, 6),
-              down = drawn_weight<T>(m.layout, m.experts, m.hidden, m.inner, 7);
+  const Drawn up = drawn_weight<T>(m.layout, m.experts, 2 * m.inner, m.hidden, 6, m.together),
+              down = drawn_weight<T>(m.layout, m.experts, m.hidden, m.inner, 7, m.together);
   // One scale an expert, so that sums are about 1.
   const float unit = m.layout.format != WeightFormat::kPlain && m.layout.group == 0 ? 0.01f : 1.0f;
   const auto scales_of = [&](int64_t n, int64_t k) {
@@ -192,6 +193,10 @@ std::string run_moe(Device& device, const Mixture& m, std::vector<float>* result
   args.weights = dweights.get();
   args.gate_up = weight_of(dup, m.layout, 2 * m.inner, m.hidden, dup_scale);
   args.down = weight_of(ddown, m.layout, m.hidden, m.inner, ddown_scale);
+  if (m.together) {
+    args.gate_up.packed_rows = m.experts * args.gate_up.n;
+    args.down.packed_rows = m.experts * args.down.n;
+  }
   if (m.residual) args.residual = dresidual.get();
   args.y = y.get();
   args.scratch = scratch.get();
@@ -255,6 +260,18 @@ TEST(SimtMoe, ExpertsOfEveryType) {
 #endif
   }
   expect_right([](Device& d) { return run_moe<float>(d, {5, 2, 3, 31, 17, {}, true}); });
+}
+
+TEST(SimtMoe, ExpertsPackedAsOneMatrix) {
+  const WeightLayout int8 = {WeightFormat::kInt8, 32, Offset::kNone},
+                     int4 = {WeightFormat::kInt4, 32, Offset::kMinimum};
+  for (const WeightLayout& layout : {int8, int4}) {  // several tiles of k, and a last one that is not whole
+    expect_right([&](Device& d) { return run_moe<float>(d, {9, 2, 3, 96, 160, layout, false, true}); });
+#if GPU_HAS_MMA
+    expect_right([&](Device& d) { return run_moe<bf16>(d, {9, 2, 3, 96, 160, layout, false, true}); });
+    expect_right([&](Device& d) { return run_moe<f16>(d, {41, 2, 2, 96, 96, layout, false, true}); });
+#endif
+  }
 }
 
 // Those of the other kernels are in their own tests.

@@ -150,6 +150,31 @@ void check_gather_rows(const OpShapes& s) {
 
 void check_sample(const OpShapes& s) { s.expect_rows("input", s.in_rows(0), Rows::logits); }
 
+void check_mixture(const OpShapes& s) {
+  positive(s, {"top_k"});
+  s.expect_rows("input 1", s.in_rows(1), s.in_rows(0));
+  s.expect_rows("output", s.out_rows(0), s.in_rows(0));
+  if (s.integer("top_k") > s.in(1)) {
+    s.fail(message("top_k is ", s.integer("top_k"), ", but there are ", s.in(1), " experts"));
+  }
+}
+
+void check_moe_gate_up(const OpShapes& s) {
+  check_mixture(s);
+  const int64_t experts = s.in(1), top_k = s.integer("top_k");
+  s.expect("input columns", s.in(0), s.weight().cols);
+  if (s.out(0) % top_k != 0) s.fail(message("output columns are ", s.out(0), ", must be a multiple of top_k ", top_k));
+  s.expect("rows of the weight", s.weight().rows, 2 * experts * (s.out(0) / top_k));
+}
+
+void check_moe_down(const OpShapes& s) {
+  check_mixture(s);
+  const int64_t renormalize = s.integer("renormalize");
+  if (renormalize != 0 && renormalize != 1) s.fail(message("renormalize is ", renormalize, ", must be 0 or 1"));
+  s.expect("input columns", s.in(0), s.integer("top_k") * s.weight().cols);
+  s.expect("rows of the weight", s.weight().rows, s.in(1) * s.out(0));
+}
+
 void check_add_rms_norm(const OpShapes& s) {
   check_add(s);
   finite(s);
@@ -203,6 +228,8 @@ const std::vector<OpSignature>& op_signatures() {
       {"silu_mul", 1, 1, {}, {}, Need::no, Need::no, check_silu_mul},
       {"add", 2, 1, {}, {}, Need::no, Need::no, check_add},
       {"gather_rows", 1, 1, {}, {}, Need::no, Need::no, check_gather_rows},
+      {"moe_gate_up", 2, 1, {"top_k"}, {}, Need::yes, Need::no, check_moe_gate_up},
+      {"moe_down", 2, 1, {"top_k", "renormalize"}, {}, Need::yes, Need::no, check_moe_down},
       {"sample", 1, 0, {}, {}, Need::no, Need::no, check_sample},
       {"lm_head", 1, 1, {}, {}, Need::yes, Need::optional, check_lm_head},
       {"linear_add", 2, 1, {}, {}, Need::yes, Need::optional, check_linear_add},

@@ -43,10 +43,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-yarn": ("llama", {"rope_parameters": {**YARN, "rope_theta": 1e4}}),
     "mistral": ("mistral", {"sliding_window": None}),
     "mistral-window": ("mistral", {"sliding_window": 24}),
+    "mixtral": ("mixtral", {"num_local_experts": 6, "num_experts_per_tok": 2}),
+    "mixtral-window": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 3, "sliding_window": 24}),
     "qwen2": ("qwen2", {}),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}),
     "qwen2-yarn": ("qwen2", {"rope_parameters": {**YARN, "rope_theta": 1e6}}),
     "qwen3": ("qwen3", {"head_dim": 24}),
+    "qwen3-moe": (
+        "qwen3_moe",
+        {"head_dim": 24, "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48},
+    ),
+    "qwen3-moe-normed": (
+        "qwen3_moe",
+        {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True},
+    ),
     "qwen3-tied": ("qwen3", {"head_dim": 16, "tie_word_embeddings": True}),
 }
 

@@ -38,9 +38,10 @@ class Verdict(BaseModel):
     sure: bool
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("simt"), layers=2, hidden=64, head_dim=64)
+@pytest.fixture(scope="module", params=["llama", pytest.param("mixtral", marks=SLOW)])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    experts = 4 if request.param == "mixtral" else 0
+    return write_tiny_llama(tmp_path_factory.mktemp("simt"), layers=2, hidden=64, head_dim=64, experts=experts)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,7 @@ def test_a_grammar_holds(simt: Engine, cpu: Engine) -> None:
     sampling = SamplingParams(temperature=0, max_tokens=48, json_schema=Verdict.model_json_schema())
     answer = simt.generate("Good or bad?", sampling)
     Verdict.model_validate_json(answer.text)
+    assert simt.stats().step_faults == 0
     assert answer.token_ids == cpu.generate("Good or bad?", sampling).token_ids
 
 
@@ -94,18 +96,41 @@ def test_sampled_tokens_and_log_probabilities_are_the_cpus(simt: Engine, cpu: En
 
 
 @pytest.mark.slow
-def test_chunks_and_preemption_change_nothing(tiny: Path, cpu: Engine) -> None:
+def test_everything_at_once(tiny: Path) -> None:
+    """Chunks, preemption, the prefix cache and a grammar in one run."""
+    check_everything_at_once(tiny)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experts", [0, 3])
+def test_everything_at_once_with_quantized_weights(tmp_path: Path, experts: int) -> None:
+    """Packed, in bfloat16, against a device of the same types with room for everything."""
+    words = write_tiny_llama(tmp_path / "words", layers=1)
+    model = write_tiny_gguf(tmp_path / "tiny.gguf", "Q8_0", layers=2, experts=experts, vocab=259)
+    halves = {"dtype": "auto", "kv_cache_dtype": "auto"}
+    check_everything_at_once(model, "simt", "240KB", tokenizer=str(words), **halves)
+
+
+def check_everything_at_once(model: Path, oracle: str = "cpu", memory: str = "480KB", **changes: Any) -> None:
+    """On the emulated GPU with little `memory`, against the device `oracle` with enough."""
     require_simt()
-    prompts = [PREFIX * 2 + "And then?", *PROMPTS, PREFIX * 2 + "Or not?"]
-    sampling = GREEDY.with_(max_tokens=24)
-    expected = ids(cpu.generate(prompts, sampling))
-    tight = {**OPTIONS, "kv_cache_memory": "480KB", "prefill_chunk": 16}
-    with Engine(tiny, device="simt", **tight) as engine:
-        got = ids(engine.generate(prompts, sampling))
+    asked = [PREFIX * 2 + "And then?", *PROMPTS, PREFIX * 2 + "Or not?", "Good or bad?"]
+    params = [GREEDY.with_(max_tokens=24)] * (len(asked) - 1)
+    params.append(SamplingParams(temperature=0, max_tokens=48, json_schema=Verdict.model_json_schema()))
+    options = {**OPTIONS, **changes}
+    with Engine(model, device=oracle, **options) as engine:
+        expected = ids(engine.generate(asked, params))
+    tight = {**options, "kv_cache_memory": memory, "prefill_chunk": 16}
+    with Engine(model, device="simt", **tight) as engine:
+        first = engine.generate(asked, params)
+        again = engine.generate(asked[:2], params[:2])
         stats = engine.stats()
-    assert got == expected
+    assert ids(first) == expected
+    assert ids(again) == expected[:2]
+    Verdict.model_validate_json(first[-1].text)
     assert stats.preemptions > 0
-    assert stats.mixed_steps > 0
+    assert stats.mixed_steps > 0  # chunks of prompts beside decoding
+    assert any(completion.usage.cached_tokens > 0 for completion in again)
     assert stats.step_faults == 0
 
 
@@ -119,11 +144,12 @@ def test_a_cache_of_half_floats(tiny: Path) -> None:
         assert got == ids(engine.generate(PROMPTS, GREEDY))
 
 
+@pytest.mark.parametrize("experts", [0, pytest.param(16, marks=SLOW)])
 @pytest.mark.parametrize("kind", ["Q8_0", pytest.param("Q4_0", marks=SLOW), pytest.param("Q4_1", marks=SLOW)])
-def test_quantized_weights_give_the_tokens_of_what_they_stand_for(tmp_path: Path, kind: str) -> None:
+def test_quantized_weights_give_the_tokens_of_what_they_stand_for(tmp_path: Path, kind: str, experts: int) -> None:
     """With dtype="float32" both devices multiply their exact values; test_simt_types.py has them packed."""
     require_simt()
-    model = write_tiny_gguf(tmp_path / "tiny.gguf", kind)
+    model = write_tiny_gguf(tmp_path / "tiny.gguf", kind, experts=experts)
     prompts = [[5, 100, 17, 40], [9] * 20]
     options = {**OPTIONS, "tokenizer": None}
     sampling = GREEDY.with_(max_tokens=6)

@@ -184,12 +184,17 @@ def test_a_beginning_shared_within_a_step_is_computed_once(tiny: Path, dtype: st
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype"),
-    [("Q4_0", "auto"), pytest.param("Q8_0", "float16", marks=SLOW), pytest.param("Q4_1", "bfloat16", marks=SLOW)],
+    ("kind", "dtype", "experts"),
+    [
+        ("Q4_0", "auto", 0),
+        pytest.param("Q8_0", "float16", 0, marks=SLOW),
+        pytest.param("Q4_1", "bfloat16", 0, marks=SLOW),
+        pytest.param("Q8_0", "float16", 3, marks=SLOW),
+    ],
 )
-def test_quantized_weights_stay_packed(tmp_path: Path, kind: str, dtype: str) -> None:
+def test_quantized_weights_stay_packed(tmp_path: Path, kind: str, dtype: str, experts: int) -> None:
     require_simt()
-    model = write_tiny_gguf(tmp_path / "tiny.gguf", kind)
+    model = write_tiny_gguf(tmp_path / "tiny.gguf", kind, experts=experts)
     prompts = [[5, 100, 17, 40, *range(60, 90)], [9, 8] * 10]
     options = {**OPTIONS, "tokenizer": None}
     with Engine(model, device="cpu", **options, dtype="float32", kv_cache_dtype="float32") as engine:

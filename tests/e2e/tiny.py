@@ -1,4 +1,4 @@
-"""Tiny random Llama checkpoints with a byte-level tokenizer, written in a moment: for tests that need many steps."""
+"""Tiny random Llama and Mixtral checkpoints, written in a moment: for tests that need many steps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def write_tiny_llama(
     positions: int = 512,
     words: Sequence[str] = (),
     head_dim: int | None = None,
+    experts: int = 0,
 ) -> Path:
     """Writes config.json, model.safetensors and tokenizer.json (256 bytes, three special tokens, and `words`, which
     decoding may use and encoding doesn't). There are four heads and two KV heads, of hidden / 4 channels if `head_dim`
-    says nothing else."""
+    says nothing else. With `experts` it is a Mixtral, of which a token takes two."""
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
@@ -54,6 +55,9 @@ def write_tiny_llama(
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
+    if experts:
+        config |= {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"]}
+        config |= {"num_local_experts": experts, "num_experts_per_tok": 2}
     (folder / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(seed)
 
@@ -74,22 +78,38 @@ def write_tiny_llama(
             prefix + "self_attn.k_proj.weight": matrix(kv_heads * dim, hidden),
             prefix + "self_attn.v_proj.weight": matrix(kv_heads * dim, hidden),
             prefix + "self_attn.o_proj.weight": matrix(hidden, heads * dim),
-            prefix + "mlp.gate_proj.weight": matrix(inner, hidden),
-            prefix + "mlp.up_proj.weight": matrix(inner, hidden),
-            prefix + "mlp.down_proj.weight": matrix(hidden, inner),
         }
+        if experts:
+            tensors[prefix + "block_sparse_moe.gate.weight"] = matrix(experts, hidden)
+        for expert in range(experts):
+            own = f"{prefix}block_sparse_moe.experts.{expert}."
+            tensors |= {own + name + ".weight": matrix(inner, hidden) for name in ("w1", "w3")}
+            tensors[own + "w2.weight"] = matrix(hidden, inner)
+        if not experts:
+            tensors |= {
+                prefix + "mlp.gate_proj.weight": matrix(inner, hidden),
+                prefix + "mlp.up_proj.weight": matrix(inner, hidden),
+                prefix + "mlp.down_proj.weight": matrix(hidden, inner),
+            }
     save_file(tensors, str(folder / "model.safetensors"))
     return folder
 
 
 def write_tiny_gguf(
-    path: Path, kind: str, layers: int = 1, hidden: int = 64, head_dim: int = 64, seed: int = 0
+    path: Path,
+    kind: str,
+    layers: int = 1,
+    hidden: int = 64,
+    head_dim: int = 64,
+    seed: int = 0,
+    experts: int = 0,
+    vocab: int = 256,
 ) -> Path:
     """A random Llama of four heads and two KV heads whose matrices are of one quantized kind, such as "Q8_0". It has
-    256 tokens and no tokenizer."""
+    no tokenizer; 2 is the token that ends. With `experts` it is a Mixtral, of which a token takes two."""
     import gguf
 
-    heads, kv_heads, inner, vocab = 4, 2, 2 * hidden, 256
+    heads, kv_heads, inner = 4, 2, 2 * hidden
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(layers)
     writer.add_context_length(512)
@@ -102,21 +122,31 @@ def write_tiny_gguf(
     writer.add_rope_dimension_count(head_dim)
     writer.add_vocab_size(vocab)
     writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_eos_token_id(2)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(2)
     rng = np.random.default_rng(seed)
-    shapes = {"token_embd": (vocab, hidden), "output": (vocab, hidden)}
+    shapes: dict[str, tuple[int, ...]] = {"token_embd": (vocab, hidden), "output": (vocab, hidden)}
     for i in range(layers):
         shapes |= {
             f"blk.{i}.attn_q": (heads * head_dim, hidden),
             f"blk.{i}.attn_k": (kv_heads * head_dim, hidden),
             f"blk.{i}.attn_v": (kv_heads * head_dim, hidden),
             f"blk.{i}.attn_output": (hidden, heads * head_dim),
-            f"blk.{i}.ffn_gate": (inner, hidden),
-            f"blk.{i}.ffn_up": (inner, hidden),
-            f"blk.{i}.ffn_down": (hidden, inner),
         }
+        of_all, suffix = ((experts,), "_exps") if experts else ((), "")
+        shapes |= {
+            f"blk.{i}.ffn_gate{suffix}": (*of_all, inner, hidden),
+            f"blk.{i}.ffn_up{suffix}": (*of_all, inner, hidden),
+            f"blk.{i}.ffn_down{suffix}": (*of_all, hidden, inner),
+        }
+        if experts:
+            router = rng.standard_normal((experts, hidden)).astype(np.float32)
+            writer.add_tensor(f"blk.{i}.ffn_gate_inp.weight", router)
     quantized = gguf.GGMLQuantizationType[kind]
-    for name, (rows, cols) in shapes.items():
-        values = (rng.standard_normal((rows, cols)) * 2.0 / np.sqrt(cols)).astype(np.float32)
+    for name, shape in shapes.items():
+        values = (rng.standard_normal(shape) * 2.0 / np.sqrt(shape[-1])).astype(np.float32)
         writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, quantized), raw_dtype=quantized)
     for name in ["output_norm", *(f"blk.{i}.{part}_norm" for i in range(layers) for part in ("attn", "ffn"))]:
         writer.add_tensor(f"{name}.weight", np.ones(hidden, np.float32))

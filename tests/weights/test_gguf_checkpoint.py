@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from model_files import HIDDEN, KV_HEADS, LAYERS, VOCAB, gguf_tensors, write_gguf
+from model_files import HIDDEN, INTER, KV_HEADS, LAYERS, VOCAB, gguf_tensors, write_gguf
 
 from pageform.core.errors import ModelFileError
 from pageform.weights import open_checkpoint
@@ -139,6 +139,43 @@ def test_missing_or_misshapen_tensors(tmp_path: Path) -> None:
         checkpoint.require("model.norm.weight", (33,))
 
 
+def mixture(path: Path, architecture: str = "llama", experts: int = 3, **changes: np.ndarray) -> GgufCheckpoint:
+    tensors = gguf_tensors()
+    for i in range(LAYERS):
+        for part in ("gate", "up", "down"):
+            dense = tensors.pop(f"blk.{i}.ffn_{part}.weight")
+            tensors[f"blk.{i}.ffn_{part}_exps.weight"] = np.stack([dense + e for e in range(experts)])
+        tensors[f"blk.{i}.ffn_gate_inp.weight"] = np.full((experts, HIDDEN), i, np.float32)
+    extra = {f"{architecture}.expert_count": experts, f"{architecture}.expert_used_count": 2}
+    return GgufCheckpoint(write_gguf(path, architecture, tensors | changes, extra=extra))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "router", "up"),
+    [
+        ("llama", "mixtral", "block_sparse_moe.gate", "block_sparse_moe.experts.2.w3"),
+        ("qwen3moe", "qwen3_moe", "mlp.gate", "mlp.experts.2.up_proj"),
+    ],
+)
+def test_experts_are_slices_of_one_tensor(tmp_path: Path, architecture: str, name: str, router: str, up: str) -> None:
+    checkpoint = mixture(tmp_path / "m.gguf", architecture)
+    config = checkpoint.config
+    assert (config.architecture, config.num_experts, config.experts_per_token) == (name, 3, 2)
+    assert config.renormalize_experts
+    assert config.intermediate_size == INTER
+    dense = gguf_tensors()["blk.1.ffn_up.weight"]
+    np.testing.assert_array_equal(checkpoint.numpy(f"model.layers.1.{up}.weight"), dense + 2)
+    assert checkpoint.require(f"model.layers.1.{up}.weight").shape == (INTER, HIDDEN)
+    np.testing.assert_array_equal(checkpoint.numpy(f"model.layers.1.{router}.weight"), np.ones((3, HIDDEN)))
+
+
+def test_experts_that_are_not_what_they_should_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"blk\.0\.ffn_up_exps\.weight has the shape .* but there are 3 experts"):
+        mixture(tmp_path / "m.gguf", **{"blk.0.ffn_up_exps.weight": np.zeros((2, INTER, HIDDEN), np.float32)})
+    with pytest.raises(ModelFileError, match=r"tensors of its own.*April 2024"):
+        mixture(tmp_path / "old.gguf", **{"blk.0.ffn_gate.0.weight": np.zeros((INTER, HIDDEN), np.float32)})
+
+
 @pytest.mark.parametrize(
     ("extra", "leave_out", "message"),
     [
@@ -152,7 +189,10 @@ def test_missing_or_misshapen_tensors(tmp_path: Path) -> None:
         ({"llama.rope.dimension_count": 10}, (), "10 rotary dimensions"),
         ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, (), "is not a number above 0"),
         ({"llama.rope.freq_base": 0.0}, (), "is not a number above 1"),
-        ({"llama.expert_count": 8}, (), "mixture of experts"),
+        ({"llama.expert_count": 8}, (), "llama.expert_used_count=None is missing"),
+        ({"llama.expert_count": 2, "llama.expert_used_count": 3}, (), "can't take 3 of 2 experts"),
+        ({"llama.expert_count": 8, "llama.expert_shared_count": 1}, (), "expert_shared_count=1 is not supported"),
+        ({"llama.expert_count": 5000}, (), "expert_count=5000 is not an integer from 0 to 4096"),
         ({"tokenizer.ggml.eos_token_id": VOCAB}, (), "token ids below 64"),
         ({"split.count": 3}, (), "one part of a split GGUF"),
         ({}, ("vocab_size",), "vocab_size=None is missing"),
@@ -164,7 +204,7 @@ def test_bad_metadata_is_named(tmp_path: Path, extra: dict, leave_out: tuple, me
 
 
 def test_unsupported_architecture_lists_the_supported_ones(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"'gemma3' is not supported.*llama, mistral, qwen2, qwen3"):
+    with pytest.raises(ModelFileError, match=r"'gemma3' is not supported.*llama, mistral, mixtral, qwen2, qwen3"):
         GgufCheckpoint(write_gguf(tmp_path / "m.gguf", "gemma3"))
 
 

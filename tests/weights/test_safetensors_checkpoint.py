@@ -146,7 +146,7 @@ def test_layer_types_of_newer_configs() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "gemma3"}, "'gemma3' is not supported.*llama, mistral, qwen2, qwen3"),
+        ({"model_type": "gemma3"}, "'gemma3' is not supported.*llama, mistral, mixtral, qwen2, qwen3"),
         ({"model_type": None}, "model_type=None is missing"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
@@ -159,6 +159,12 @@ def test_layer_types_of_newer_configs() -> None:
         ({"tie_word_embeddings": 1}, "tie_word_embeddings=1"),
         ({"eos_token_id": [2, 96]}, "eos_token_id"),
         ({"eos_token_id": "2"}, "eos_token_id"),
+        ({"model_type": "mixtral", "num_local_experts": 5000}, "num_local_experts=5000"),
+        ({"model_type": "mixtral", "num_experts_per_tok": 9}, "can't take 9 of 8 experts"),
+        ({"model_type": "qwen2_moe"}, "'qwen2_moe' is not supported"),
+        ({"model_type": "qwen3_moe"}, "moe_intermediate_size=None is missing"),
+        ({"model_type": "qwen3_moe", "mlp_only_layers": [1]}, r"mlp_only_layers=\[1\] is not supported"),
+        ({"model_type": "qwen3_moe", "decoder_sparse_step": 2}, "decoder_sparse_step=2 is not supported"),
     ],
 )
 def test_bad_configs_are_named(change: dict[str, Any], message: str) -> None:

@@ -18,26 +18,27 @@ std::vector<OpTable> tables(Isa isa) {
   switch (isa) {
 #ifdef PF_HAVE_AVX512VNNI
     case Isa::avx512vnni:
-      return {avx512vnni::linear_ops(), avx512::norm_ops(), avx512vnni::attention_ops(), avx512::activation_ops(),
-              avx512::sample_ops()};
+      return {avx512vnni::linear_ops(), avx512::norm_ops(),   avx512vnni::attention_ops(),
+              avx512::activation_ops(), avx512::sample_ops(), avx512vnni::moe_ops()};
 #endif
 #ifdef PF_HAVE_AVX512
     case Isa::avx512:
-      return {avx512::linear_ops(), avx512::norm_ops(), avx512::attention_ops(), avx512::activation_ops(),
-              avx512::sample_ops()};
+      return {avx512::linear_ops(),     avx512::norm_ops(),   avx512::attention_ops(),
+              avx512::activation_ops(), avx512::sample_ops(), avx512::moe_ops()};
 #endif
 #ifdef PF_HAVE_AVXVNNI
     case Isa::avxvnni:
-      return {avxvnni::linear_ops(), avx2::norm_ops(), avxvnni::attention_ops(), avx2::activation_ops(),
-              avx2::sample_ops()};
+      return {avxvnni::linear_ops(),  avx2::norm_ops(),   avxvnni::attention_ops(),
+              avx2::activation_ops(), avx2::sample_ops(), avxvnni::moe_ops()};
 #endif
 #ifdef PF_HAVE_AVX2
     case Isa::avx2:
-      return {avx2::linear_ops(), avx2::norm_ops(), avx2::attention_ops(), avx2::activation_ops(), avx2::sample_ops()};
+      return {avx2::linear_ops(),     avx2::norm_ops(),   avx2::attention_ops(),
+              avx2::activation_ops(), avx2::sample_ops(), avx2::moe_ops()};
 #endif
     default:
-      return {generic::linear_ops(), generic::norm_ops(), generic::attention_ops(), generic::activation_ops(),
-              generic::sample_ops()};
+      return {generic::linear_ops(),     generic::norm_ops(),   generic::attention_ops(),
+              generic::activation_ops(), generic::sample_ops(), generic::moe_ops()};
   }
 }
 

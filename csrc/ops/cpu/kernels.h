@@ -32,13 +32,16 @@ struct OpTable {
 
 PF_DECLARE_FAMILY(linear)     // linear, linear with its neighbours, lm_head, embed
 PF_DECLARE_FAMILY(attention)  // attention, rope_angles, rope, cache_write
+PF_DECLARE_FAMILY(moe)        // moe_gate_up, moe_down
 namespace avxvnni {           // only dot products of integers differ with VNNI
 const OpTable& linear_ops();
 const OpTable& attention_ops();
+const OpTable& moe_ops();
 }  // namespace avxvnni
 namespace avx512vnni {
 const OpTable& linear_ops();
 const OpTable& attention_ops();
+const OpTable& moe_ops();
 }  // namespace avx512vnni
 PF_DECLARE_FAMILY(norm)        // rms_norm, add_rms_norm, add
 PF_DECLARE_FAMILY(activation)  // silu_mul, gather_rows

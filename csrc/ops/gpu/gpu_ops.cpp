@@ -14,6 +14,7 @@
 #include "../linear/gpu/linear.h"
 #include "../norm/gpu/norm.h"
 #include "../norm/norm.h"
+#include "gpu_moe.h"
 
 namespace pf::gpu {
 namespace {
@@ -302,6 +303,8 @@ constexpr GpuOp kOps[] = {
     {"attention", launch_attention, attention_scratch},
     {"silu_mul", launch_silu_mul, nullptr},
     {"gather_rows", launch_gather_rows, nullptr},
+    {"moe_gate_up", launch_moe_gate_up, moe_gate_up_scratch},
+    {"moe_down", launch_moe_down, moe_down_scratch},
     {"sample", nullptr, nullptr},
 };
 

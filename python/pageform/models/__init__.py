@@ -25,10 +25,12 @@ RecordStep = Callable[["ModelConfig", "NDArray[np.float32]", float], "Program"]
 ARCHITECTURES: dict[str, RecordStep] = {
     "llama": llama.record_step,
     "mistral": llama.record_step,
+    "mixtral": llama.record_step,
     "qwen2": llama.record_step,
     "qwen3": llama.record_step,
+    "qwen3_moe": llama.record_step,
 }
-"""model_type → recorder. The four families share one decoder; their differences are fields of the config."""
+"""model_type → recorder. The families share one decoder; their differences are fields of the config."""
 
 
 def record(config: ModelConfig, inv_freq: NDArray[np.float32], attention_scale: float) -> Program:

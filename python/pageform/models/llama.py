@@ -1,7 +1,7 @@
-"""The decoder of Llama, Mistral, Qwen2 and Qwen3: pre-norm attention with rotary positions, then a gated MLP.
+"""The decoder of Llama, Mistral, Mixtral, Qwen2 and Qwen3: pre-norm attention with rotary positions, then an MLP.
 
 What differs between the families is data: projection biases (Qwen2), RMS norms of query and key heads (Qwen3), and a
-sliding window in some layers (Mistral, Qwen2).
+sliding window in some layers (Mistral, Qwen2); the MLP is a mixture of experts in Mixtral and Qwen3-MoE.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ..runtime.program import Program, Recorder, Tensor
+from ..weights.experts import EXPERT_NAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ def record_step(config: ModelConfig, inv_freq: NDArray[np.float32], attention_sc
         h = r.rms_norm(x, prefix + "input_layernorm.weight", config.rms_norm_eps)
         x = r.add(x, _attention(r, h, angles, config, layer, prefix + "self_attn."))
         h = r.rms_norm(x, prefix + "post_attention_layernorm.weight", config.rms_norm_eps)
-        x = r.add(x, _mlp(r, h, config, prefix + "mlp."))
+        x = r.add(x, _mixture(r, h, config, layer) if config.num_experts else _mlp(r, h, config, prefix + "mlp."))
     # Only rows that are sampled or scored go through the final norm and the head.
     x = r.rms_norm(r.gather_rows(x), "model.norm.weight", config.rms_norm_eps)
     head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
@@ -70,3 +71,16 @@ def _mlp(r: Recorder, h: Tensor, config: ModelConfig, prefix: str) -> Tensor:
         bias=bias("gate", "up"),
     )
     return r.linear(r.silu_mul(gate_up), f"{prefix}down_proj.weight", config.hidden_size, bias=bias("down"))
+
+
+def _mixture(r: Recorder, h: Tensor, config: ModelConfig, layer: int) -> Tensor:
+    names, experts = EXPERT_NAMES[config.architecture], range(config.num_experts)
+    return r.mixture(
+        h,
+        r.linear(h, names.router(layer), config.num_experts),
+        [names.projection(layer, expert, part) for expert in experts for part in ("gate", "up")],
+        [names.projection(layer, expert, "down") for expert in experts],
+        config.intermediate_size,
+        config.experts_per_token,
+        config.renormalize_experts,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -241,12 +242,22 @@ def _pack(
     parts: Any = [(ref.buffer, ref.offset, ref.nbytes, *ref.shape, ref.format.lower()) for ref in refs]
     if dequantizer is not None and any(ref.format != "F32" for ref in refs):
         values = dequantizer.pack(parts).dequantize()
-        weight = device.pack([(values, 0, values.nbytes, *values.shape, "f32")])
+        weight = device.pack(_float_parts(values, [ref.shape[0] for ref in refs]))
     else:
         weight = device.pack(parts)
     for ref in refs:
         ref.drop()
     return weight
+
+
+def _float_parts(values: NDArray[np.float32], rows: list[int]) -> Any:
+    """The matrix as parts of so many rows each, as the file has them."""
+    width = values.shape[1]
+    firsts = itertools.accumulate(rows, initial=0)
+    return [
+        (values, 4 * width * first, 4 * width * count, count, width, "f32")
+        for first, count in zip(firsts, rows, strict=False)
+    ]
 
 
 def _vector(checkpoint: Checkpoint, request: VectorRequest) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .reference_moe import moe_down, moe_gate_up
 from .reference_sample import only_allowed, sample
 from .reference_types import ReferenceCall, ReferenceStep
 
@@ -187,6 +188,8 @@ REFERENCE: dict[str, Reference] = {
         silu_mul,
         add,
         gather_rows,
+        moe_gate_up,
+        moe_down,
         sample,
         lm_head,
         add_rms_norm,

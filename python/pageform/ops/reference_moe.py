@@ -1,6 +1,6 @@
 """What the ops of a mixture of experts mean, in torch (contract: csrc/ops/moe/moe.h).
 
-No program records them yet: so far they exist on GPUs only. Clarity decides here, not speed.
+Clarity decides here, not speed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from .reference_types import ReferenceCall, ReferenceStep
 
 
 def moe_route(
@@ -47,3 +49,25 @@ def moe(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) 
             gate, up = (gate_up[expert] @ x[token]).view(-1, 2).unbind(dim=-1)
             y[token] += weight * (down[expert] @ (torch.nn.functional.silu(gate) * up))
     return y
+
+
+def moe_gate_up(call: ReferenceCall, step: ReferenceStep, x: Tensor, logits: Tensor) -> tuple[Tensor]:
+    """silu(gate x) · (up x) of each chosen expert: [T, k·I]."""
+    experts = _experts(call, logits)
+    ids, _ = moe_route(logits, call.ints["top_k"])
+    gate, up = torch.einsum("tkih,th->tki", experts[ids], x).chunk(2, dim=-1)
+    return ((torch.nn.functional.silu(gate) * up).flatten(1),)
+
+
+def moe_down(call: ReferenceCall, step: ReferenceStep, x: Tensor, logits: Tensor) -> tuple[Tensor]:
+    """The weighted sum of what the chosen experts make of [T, k·I]."""
+    experts = _experts(call, logits)
+    ids, weights = moe_route(logits, call.ints["top_k"], renormalize=bool(call.ints["renormalize"]))
+    products = torch.einsum("tkhi,tki->tkh", experts[ids], x.reshape(len(x), ids.shape[1], -1))
+    return ((weights[..., None] * products).sum(dim=1),)
+
+
+def _experts(call: ReferenceCall, logits: Tensor) -> Tensor:
+    """The weight as [E, rows of one expert, K]."""
+    assert call.weight is not None
+    return call.weight.view(logits.shape[1], -1, call.weight.shape[1])

@@ -14,6 +14,10 @@ attention                q[T, heads·head_dim] -> o; causal over the paged cache
 silu_mul                 x[*, 2I] -> y[*, I]; y = silu(x[:, :I]) * x[:, I:]
 add                      a, b -> a + b
 gather_rows              x[T, H] -> y[R, H]; y = x[step.logits_rows]
+moe_gate_up              x[*, H], logits[*, E] -> y[*, k·I]; weight [E·2I, H]: gate and up of each expert; y = silu_mul
+                         of each of the top_k = k experts of largest logit
+moe_down                 x[*, k·I], logits[*, E] -> y[*, H]; weight [E·H, I]; the sum of the experts' products, weighed
+                         by softmax(logits), of the chosen ones alone where renormalize is 1
 sample                   logits[R, V] -> (); reads step.sampling, writes step.sampled
 lm_head                  x[R, K] -> y[R, N]; linear, but entries that `sample` does not read may be anything; made by
                          lowering only
@@ -62,6 +66,8 @@ OPS: dict[str, OpSpec] = {
         OpSpec("silu_mul", 1, 1),
         OpSpec("add", 2, 1),
         OpSpec("gather_rows", 1, 1),
+        OpSpec("moe_gate_up", 2, 1, ints=("top_k",), weight="yes"),
+        OpSpec("moe_down", 2, 1, ints=("top_k", "renormalize"), weight="yes"),
         OpSpec("sample", 1, 0),
         OpSpec("lm_head", 1, 1, weight="yes", vector="optional"),
         OpSpec("linear_add", 2, 1, weight="yes", vector="optional"),

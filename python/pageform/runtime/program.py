@@ -254,6 +254,29 @@ class Recorder:
         self._op("gather_rows", (x,), (out,))
         return out
 
+    def mixture(
+        self,
+        x: Tensor,
+        logits: Tensor,
+        gate_up: Sequence[str],
+        down: Sequence[str],
+        inner: int,
+        top_k: int,
+        renormalize: bool,
+    ) -> Tensor:
+        """Each row of x through the `top_k` experts of its largest `logits` [rows, experts], and their weighted sum.
+
+        `gate_up` names the matrices [inner, x.cols] of all experts, gate and up in turn, `down` those [x.cols, inner].
+        """
+        if not 1 <= top_k <= logits.cols:
+            raise ValueError(f"mixture: top_k={top_k} of {logits.cols} experts")
+        hidden = self._buffer(x.rows, top_k * inner)
+        self._op("moe_gate_up", (x, logits), (hidden,), weight=self._weight(_names(gate_up)), ints=(top_k,))
+        out = self._like(x)
+        ints = (top_k, int(renormalize))
+        self._op("moe_down", (hidden, logits), (out,), weight=self._weight(_names(down)), ints=ints)
+        return out
+
     def sample(self, logits: Tensor) -> None:
         """Samples the step's rows from logits [R, vocab]."""
         self._op("sample", (logits,), ())

@@ -7,20 +7,25 @@ from dataclasses import dataclass, field
 from ..core.errors import ModelFileError
 from .rope import DynamicNtkScaling, RopeConfig
 
-SUPPORTED_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+SUPPORTED_ARCHITECTURES = ("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe")
 """Hugging Face `model_type`s; GGUF architectures map to the same names."""
 
 MAX_LAYERS = 4096
 """More is taken for damage; it bounds what a hostile config can make us allocate."""
 
+MAX_EXPERTS = 4096
+"""Of a layer, likewise."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Shape of a dense decoder-only model. Counts are whole numbers, ids index the vocabulary.
+    """Shape of a decoder-only model. Counts are whole numbers, ids index the vocabulary.
 
     `attention_bias` concerns the query, key and value projections, `output_bias` the attention output projection,
     `mlp_bias` the gate, up and down projections. `qk_norm`: each query and key head has its RMS norm. `windows[l]` is
-    the attention window of layer l in tokens, 0 for full attention.
+    the attention window of layer l in tokens, 0 for full attention. With `num_experts` > 0 every layer's MLP is a
+    mixture of so many experts of `intermediate_size` each, of which a token takes `experts_per_token`; their weights
+    sum to one where `renormalize_experts`.
     """
 
     architecture: str
@@ -40,6 +45,9 @@ class ModelConfig:
     output_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    num_experts: int = 0
+    experts_per_token: int = 0
+    renormalize_experts: bool = True
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = field(default=())
 
@@ -52,6 +60,9 @@ class ModelConfig:
         remedy = "Get an undamaged copy of the model."
         if self.num_heads % self.num_kv_heads != 0:
             reason = f"{self.num_heads} attention heads can't share {self.num_kv_heads} key-value heads evenly"
+            raise ModelFileError(path, reason, remedy)
+        if self.experts_per_token > self.num_experts:
+            reason = f"a token can't take {self.experts_per_token} of {self.num_experts} experts"
             raise ModelFileError(path, reason, remedy)
         if self.rope.rot_dim % 2 != 0 or not 2 <= self.rope.rot_dim <= self.head_dim:
             reason = f"{self.rope.rot_dim} rotary dimensions are odd or exceed the head's {self.head_dim}"

@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..core.errors import ModelFileError
-from .config import MAX_LAYERS, ModelConfig, unsupported_architecture
+from .config import MAX_EXPERTS, MAX_LAYERS, ModelConfig, unsupported_architecture
 from .fields import Fields
 from .rope import MIN_FACTOR, FrequencyFactors, LinearScaling, RopeConfig, RopeScaling, YarnScaling
 
-_ARCHITECTURES = ("llama", "qwen2", "qwen3")
-"""Mistral models are converted to architecture llama."""
+_ARCHITECTURES = ("llama", "qwen2", "qwen3", "qwen3moe")
+"""Mistral and Mixtral models are converted to architecture llama."""
 
 _EOS_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
@@ -28,8 +28,7 @@ def config_from_gguf(
     if "split.count" in general and general.integer("split.count", low=0, high=2**16) > 1:
         raise ModelFileError(path, "it is one part of a split GGUF", "Join the parts with llama.cpp's gguf-split.")
     model = Fields(path, metadata, f"{architecture}.")
-    if model.integer("expert_count", 0, low=0) > 0:
-        raise unsupported_architecture(path, f"{architecture} with a mixture of experts")
+    num_experts, per_token = _mixture(model, architecture, tensor_names)
     hidden_size = model.integer("embedding_length")
     num_heads = model.integer("attention.head_count")
     num_layers = model.integer("block_count", high=MAX_LAYERS)
@@ -41,10 +40,10 @@ def config_from_gguf(
     bos_ids = tokenizer.token_ids("bos_token_id", vocab_size)
     window = model.integer("attention.sliding_window", 0, low=0)
     return ModelConfig(
-        architecture=architecture,
+        architecture=_name(architecture, num_experts),
         vocab_size=vocab_size,
         hidden_size=hidden_size,
-        intermediate_size=model.integer("feed_forward_length"),
+        intermediate_size=_inner(model, num_experts),
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=model.integer("attention.head_count_kv", num_heads),
@@ -58,9 +57,40 @@ def config_from_gguf(
         output_bias="blk.0.attn_output.bias" in tensor_names,
         mlp_bias="blk.0.ffn_down.bias" in tensor_names,
         qk_norm="blk.0.attn_q_norm.weight" in tensor_names,
+        num_experts=num_experts,
+        experts_per_token=per_token,
         bos_id=bos_ids[0] if bos_ids else None,
         eos_ids=tuple(dict.fromkeys(i for key in _EOS_KEYS for i in tokenizer.token_ids(key, vocab_size))),
     ).check(path)
+
+
+def _name(architecture: str, num_experts: int) -> str:
+    """As config.json calls it."""
+    if architecture == "qwen3moe":
+        return "qwen3_moe"
+    return "mixtral" if num_experts else architecture
+
+
+def _mixture(model: Fields, architecture: str, tensor_names: Collection[str]) -> tuple[int, int]:
+    """Experts of a layer and those that a token takes; 0 in a dense model. llama.cpp always lets their weights sum to
+    one."""
+    num_experts = model.integer("expert_count", 0, low=0, high=MAX_EXPERTS)
+    if num_experts == 0:
+        return 0, 0
+    if architecture not in ("llama", "qwen3moe"):
+        raise unsupported_architecture(model.path, f"{architecture} with a mixture of experts")
+    if model.integer("expert_shared_count", 0, low=0) > 0:
+        raise model.error("expert_shared_count", "is not supported", "Use a model without shared experts.")
+    if "blk.0.ffn_gate.0.weight" in tensor_names:
+        reason = f"each of its {num_experts} experts has tensors of its own, as old files have"
+        raise ModelFileError(model.path, reason, "Get the model converted by a llama.cpp from April 2024 or later.")
+    return num_experts, model.integer("expert_used_count")
+
+
+def _inner(model: Fields, num_experts: int) -> int:
+    """Columns between the projections of the MLP, or of one expert."""
+    has_own = num_experts and "expert_feed_forward_length" in model
+    return model.integer("expert_feed_forward_length" if has_own else "feed_forward_length")
 
 
 def _vocab_size(model: Fields, metadata: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .config import MAX_LAYERS, SUPPORTED_ARCHITECTURES, ModelConfig, unsupported_architecture
+from .config import MAX_EXPERTS, MAX_LAYERS, SUPPORTED_ARCHITECTURES, ModelConfig, unsupported_architecture
 from .fields import Fields
 from .rope import (
     MIN_FACTOR,
@@ -39,22 +39,25 @@ def config_from_hf(path: str, raw: Mapping[str, Any], generation: Mapping[str, A
         raise model.error("hidden_act", "is not supported", "Only silu is.")
     if "quantization_config" in model:
         raise model.error("quantization_config", "is not supported", "Use the unquantized model or a GGUF file.")
+    num_experts, per_token, renormalize = _mixture(model, architecture)
     hidden_size = model.integer("hidden_size")
     num_heads = model.integer("num_attention_heads")
     num_layers = model.integer("num_hidden_layers", high=MAX_LAYERS)
     head_dim = model.integer("head_dim", 128 if architecture == "qwen3" else max(hidden_size // num_heads, 1))
     vocab_size = model.integer("vocab_size")
-    has_bias = architecture in ("llama", "qwen3") and model.boolean("attention_bias", False)
+    has_bias = architecture in ("llama", "qwen3", "qwen3_moe") and model.boolean("attention_bias", False)
     return ModelConfig(
         architecture=architecture,
         vocab_size=vocab_size,
         hidden_size=hidden_size,
-        intermediate_size=model.integer("intermediate_size"),
+        intermediate_size=model.integer(
+            "moe_intermediate_size" if architecture == "qwen3_moe" else "intermediate_size"
+        ),
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=model.integer("num_key_value_heads", num_heads),
         head_dim=head_dim,
-        rms_norm_eps=model.number("rms_norm_eps", 1e-6),
+        rms_norm_eps=model.number("rms_norm_eps", 1e-5 if architecture == "mixtral" else 1e-6),
         max_position_embeddings=model.integer("max_position_embeddings", _DEFAULT_CONTEXT[architecture]),
         rope=_rope(model, head_dim),
         windows=_windows(model, architecture, num_layers),
@@ -62,13 +65,40 @@ def config_from_hf(path: str, raw: Mapping[str, Any], generation: Mapping[str, A
         attention_bias=has_bias or architecture == "qwen2",
         output_bias=has_bias,
         mlp_bias=architecture == "llama" and model.boolean("mlp_bias", False),
-        qk_norm=architecture == "qwen3",
+        qk_norm=architecture in ("qwen3", "qwen3_moe"),
+        num_experts=num_experts,
+        experts_per_token=per_token,
+        renormalize_experts=renormalize,
         bos_id=next(iter(_token_ids(model, generation, "bos_token_id", vocab_size)), None),
         eos_ids=_token_ids(model, generation, "eos_token_id", vocab_size),
     ).check(path)
 
 
-_DEFAULT_CONTEXT = {"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768}
+_DEFAULT_CONTEXT = {
+    "llama": 2048,
+    "mistral": 131072,
+    "mixtral": 131072,
+    "qwen2": 32768,
+    "qwen3": 32768,
+    "qwen3_moe": 32768,
+}
+
+
+def _mixture(model: Fields, architecture: str) -> tuple[int, int, bool]:
+    """Experts of a layer, those that a token takes, and whether the weights of these sum to one; 0 in a dense model."""
+    if architecture == "mixtral":
+        experts = model.integer("num_local_experts", 8, high=MAX_EXPERTS)
+        return experts, model.integer("num_experts_per_tok", 2), True
+    if architecture != "qwen3_moe":
+        return 0, 0, True
+    remedy = "Use a model whose layers are all mixtures of experts."
+    if model.get("mlp_only_layers"):
+        raise model.error("mlp_only_layers", "is not supported", remedy)
+    if model.integer("decoder_sparse_step", 1, low=0) != 1:
+        raise model.error("decoder_sparse_step", "is not supported", remedy)
+    key = "num_experts" if "num_experts" in model else "num_local_experts"  # as transformers 5 writes it
+    experts = model.integer(key, 128, high=MAX_EXPERTS)
+    return experts, model.integer("num_experts_per_tok", 8), model.boolean("norm_topk_prob", False)
 
 
 def _token_ids(model: Fields, generation: Mapping[str, Any], key: str, vocab_size: int) -> tuple[int, ...]:
@@ -85,8 +115,13 @@ def _windows(model: Fields, architecture: str, num_layers: int) -> tuple[int, ..
         # An explicit null means no window, a missing key the default of the first Mistral.
         has_default = not model.has_key("sliding_window")
         return (4096 if has_default else model.integer("sliding_window", 0, low=0),) * num_layers
+    if architecture == "mixtral":
+        return (model.integer("sliding_window", 0, low=0),) * num_layers
     if not model.boolean("use_sliding_window", False):
         return (0,) * num_layers
+    if architecture == "qwen3_moe":
+        has_default = not model.has_key("sliding_window")
+        return (4096 if has_default else model.integer("sliding_window", 0, low=0),) * num_layers
     window = model.integer("sliding_window", 0 if model.has_key("sliding_window") else 4096, low=0)
     first = model.integer("max_window_layers", 28, low=0)
     kinds = model.get("layer_types")
@@ -107,7 +142,7 @@ def _rope(model: Fields, head_dim: int) -> RopeConfig:
     rope = Fields(model.path, {"rope_theta": model.get("rope_theta"), **nested})
     fraction = rope.number("partial_rotary_factor", model.number("partial_rotary_factor", 1.0))
     return RopeConfig(
-        theta=rope.number("rope_theta", 10000.0, low=1.0),
+        theta=rope.number("rope_theta", 1e6 if model.text("model_type") == "mixtral" else 1e4, low=1.0),
         rot_dim=int(head_dim * fraction),
         scaling=_scaling(model, rope, int(head_dim * fraction)),
     )

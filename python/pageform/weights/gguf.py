@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import ModelFileError
 from .base import Checkpoint, TensorRef, TensorTable, read_float32
 from .config_gguf import config_from_gguf
+from .experts import EXPERT_NAMES, ExpertNames
 from .mapping import map_file, reading
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ _LAYER_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_EXPERT_TENSOR = re.compile(r"blk\.(\d+)\.ffn_(gate_inp|gate_exps|up_exps|down_exps)\.weight")
 _LAYER_TENSOR = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 
 
@@ -40,6 +44,27 @@ def hf_name(gguf_name: str) -> str:
     if match and match[2] in _LAYER_NAMES:
         return f"model.layers.{int(match[1])}.{_LAYER_NAMES[match[2]]}.{match[3]}"
     return gguf_name
+
+
+def _with_experts(
+    refs: Mapping[str, TensorRef], names: ExpertNames, num_experts: int, path: str
+) -> Iterator[TensorRef]:
+    """`refs` by GGUF name; one tensor for all experts of a layer, [experts, rows, columns], becomes one for each."""
+    for gguf_name, ref in refs.items():
+        match = _EXPERT_TENSOR.fullmatch(gguf_name)
+        if match is None:
+            yield ref
+        elif match[2] == "gate_inp":
+            yield replace(ref, name=names.router(int(match[1])))
+        elif len(ref.shape) != 3 or ref.shape[0] != num_experts:
+            reason = f"tensor {gguf_name} has the shape {ref.shape}, but there are {num_experts} experts"
+            raise ModelFileError(path, reason, "Get an undamaged copy of the model.")
+        else:
+            size = ref.nbytes // num_experts
+            part = match[2].removesuffix("_exps")
+            for expert in range(num_experts):
+                name = names.projection(int(match[1]), expert, part)
+                yield replace(ref, name=name, shape=ref.shape[1:], offset=ref.offset + expert * size, nbytes=size)
 
 
 class GgufMetadata(Mapping[str, Any]):
@@ -81,7 +106,9 @@ class GgufCheckpoint(Checkpoint):
         factors = refs.get("rope_freqs.weight")
         rope_factors = tuple(read_float32(shown, factors).ravel().tolist()) if factors is not None else None
         self.config = config_from_gguf(shown, self.metadata, refs.keys(), rope_factors)
-        self.tensors = TensorTable(shown, {ref.name: ref for ref in refs.values()})
+        names = EXPERT_NAMES.get(self.config.architecture) if self.config.num_experts else None
+        named = refs.values() if names is None else _with_experts(refs, names, self.config.num_experts, shown)
+        self.tensors = TensorTable(shown, {ref.name: ref for ref in named})
 
     @property
     def kind(self) -> str:

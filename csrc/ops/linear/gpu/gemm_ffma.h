@@ -62,7 +62,7 @@ void gemm_ffma_kernel(GemmCall<T> call) {
       copy_eight(ws, row, part, w_exists ? w : nullptr, k0, args.weight.k, call.w_vectors);
     } else {
       const int64_t panel = (n0 + row) / kPanelRows;
-      const char* record = weight + (k0 / kTileK * call.panels + panel) * call.record_bytes;
+      const char* record = weight + (k0 / kTileK * call.tile_panels + panel) * call.record_bytes;
       const bool second_half = k0 % kTileK != 0;
       Codes<kFormat> codes = {};
       GroupScale scale = {0.0f, 0.0f};

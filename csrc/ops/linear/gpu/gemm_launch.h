@@ -35,8 +35,16 @@ GemmCall<T> plan(const LinearArgs<T>& args) {
     }
     call.record_bytes = w.layout.record_bytes();
     call.groups = w.layout.groups();
-    call.panels = packed_panels(w.n);
+    call.panels = call.tile_panels = packed_panels(w.n);
     call.expert_bytes = static_cast<int64_t>(packed_bytes(w.layout, w.n, w.k));
+    if (w.packed_rows != 0) {
+      if (w.n % kPanelRows != 0) {
+        refuse_gemm("experts that were packed as one matrix have " + std::to_string(w.n) +
+                    " rows each, no multiple of " + std::to_string(kPanelRows));
+      }
+      call.tile_panels = packed_panels(w.packed_rows);
+      call.expert_bytes = call.panels * call.record_bytes;
+    }
   }
   if (std::is_same_v<T, int8_t> && w.k >= kMostInt8) {
     refuse_gemm("K is " + std::to_string(w.k) + "; sums of int8 are exact below " + std::to_string(kMostInt8));

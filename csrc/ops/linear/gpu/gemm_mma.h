@@ -188,7 +188,7 @@ void gemm_mma_kernel(GemmCall<T> call) {
       } else {
         const int64_t first = n0 / kPanelRows, panels = call.panels - first;
         const int here = static_cast<int>(panels < Tile::kN / kPanelRows ? panels : Tile::kN / kPanelRows);
-        const char* from = weight + (int64_t{tile} * call.panels + first) * call.record_bytes;
+        const char* from = weight + (int64_t{tile} * call.tile_panels + first) * call.record_bytes;
         for (int i = t * 16; i < Tile::kN / kPanelRows * call.record_bytes; i += kThreads * 16) {
           const bool valid = i < here * call.record_bytes || GPU_PLANTED("gemm: past the panels");
           copy_async<16>(ws + i, valid ? from + i : weight, valid);

@@ -13,11 +13,11 @@ namespace pf::gpu {
 template <class T>
 struct GemmCall {
   LinearArgs<T> args;
-  bool x_vectors, w_vectors;  // whole rows can be read 16 bytes at once
-  bool y_vectors;             // outputs, and what is added to them, four columns at once
-  int record_bytes, groups;   // of a packed weight
-  int64_t panels;
-  int64_t expert_bytes;  // from one expert's matrix to the next
+  bool x_vectors, w_vectors;    // whole rows can be read 16 bytes at once
+  bool y_vectors;               // outputs, and what is added to them, four columns at once
+  int record_bytes, groups;     // of a packed weight
+  int64_t panels, tile_panels;  // of a packed matrix, and in each of its tiles
+  int64_t expert_bytes;         // from one expert's matrix to the next
 };
 
 // Four columns of T, or two, as one access.

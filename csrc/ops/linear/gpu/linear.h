@@ -35,6 +35,7 @@ struct GemmWeight {
   int64_t n = 0, k = 0;
   int64_t stride = 0;  // kPlain: elements between rows
   WeightLayout layout;
+  int64_t packed_rows = 0;              // of all experts, where they were packed as one matrix; 0: each by itself
   const float* column_scale = nullptr;  // multiplies the whole sum; null = 1
 };
 

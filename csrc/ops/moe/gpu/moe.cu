@@ -141,6 +141,13 @@ void combine_kernel(CombineArgs<T> args) {
   store_values(args.y + token * args.y_stride + column, sum);
 }
 
+template <class T>
+GPU_KERNEL(kCombineThreads)
+void copy_rows_kernel(const T* x, int64_t x_stride, T* y, int64_t cols) {
+  const int64_t row = block_x(), column = int64_t{block_y()} * kCombineThreads + thread_x();
+  if (column < cols) y[row * cols + column] = x[row * x_stride + column];
+}
+
 int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 // Where things lie in the scratch memory of moe().
@@ -151,8 +158,7 @@ struct Scratch {
 
   Scratch(int64_t tokens, int top_k, int experts, int64_t hidden, int64_t inner) {
     const int64_t slots = tokens * top_k;
-    // The smaller blocks waste less padding while experts have few rows each; both give the same bits.
-    block_rows = slots <= int64_t{16} * experts ? 16 : 64;
+    block_rows = moe_block_rows(slots, experts);
     blocks = moe_blocks(slots, experts, block_rows);
     slots_at = aligned(blocks * 4);
     inner_at = slots_at + aligned(blocks * block_rows * 4);
@@ -174,6 +180,8 @@ void moe_route(const RouteArgs<T>& args, Stream stream) {
   const auto blocks = static_cast<unsigned>((args.tokens + kRouteThreads / 64 - 1) / (kRouteThreads / 64));
   GPU_LAUNCH((route_kernel<T>), Dim3{blocks}, kRouteThreads, 0, stream, args);
 }
+
+int moe_block_rows(int64_t slots, int experts) { return slots <= int64_t{16} * experts ? 16 : 64; }
 
 int64_t moe_blocks(int64_t slots, int experts, int block_rows) {
   // Each expert that has a slot wastes less than a block.
@@ -208,6 +216,14 @@ void moe_combine(const CombineArgs<T>& args, Stream stream) {
   } else {
     GPU_LAUNCH((combine_kernel<T, 1>), grid, kCombineThreads, 0, stream, args);
   }
+}
+
+template <class T>
+void moe_copy_rows(const T* x, int64_t x_stride, T* y, int64_t rows, int64_t cols, Stream stream) {
+  if (rows == 0) return;
+  const Dim3 grid = {static_cast<unsigned>(rows),
+                     static_cast<unsigned>((cols + kCombineThreads - 1) / kCombineThreads)};
+  GPU_LAUNCH((copy_rows_kernel<T>), grid, kCombineThreads, 0, stream, x, x_stride, y, cols);
 }
 
 template <class T>
@@ -270,10 +286,11 @@ void moe(const MoeArgs<T>& args, Stream stream) {
   moe_combine(combine, stream);
 }
 
-#define PF_INSTANTIATE(T)                                              \
-  template void moe_route(const RouteArgs<T>&, Stream);                \
-  template void moe_combine(const CombineArgs<T>&, Stream);            \
-  template size_t moe_scratch<T>(int64_t, int, int, int64_t, int64_t); \
+#define PF_INSTANTIATE(T)                                                       \
+  template void moe_route(const RouteArgs<T>&, Stream);                         \
+  template void moe_combine(const CombineArgs<T>&, Stream);                     \
+  template void moe_copy_rows(const T*, int64_t, T*, int64_t, int64_t, Stream); \
+  template size_t moe_scratch<T>(int64_t, int, int, int64_t, int64_t);          \
   template void moe(const MoeArgs<T>&, Stream)
 PF_INSTANTIATE(float);
 PF_INSTANTIATE(f16);

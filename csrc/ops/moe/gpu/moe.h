@@ -40,6 +40,8 @@ struct AlignArgs {
   int experts, block_rows;
 };
 
+// Rows of a block: the smaller blocks waste less padding while experts have few rows each; both give the same bits.
+int moe_block_rows(int64_t slots, int experts);
 // The most blocks that any routing can fill.
 int64_t moe_blocks(int64_t slots, int experts, int block_rows);
 void moe_align(const AlignArgs& args, Stream stream);
@@ -57,6 +59,10 @@ struct CombineArgs {
 };
 template <class T>
 void moe_combine(const CombineArgs<T>& args, Stream stream);
+
+// y[rows][cols] = x, whose rows are x_stride apart.
+template <class T>
+void moe_copy_rows(const T* x, int64_t x_stride, T* y, int64_t rows, int64_t cols, Stream stream);
 
 template <class T>
 struct MoeArgs {
