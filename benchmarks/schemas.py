@@ -91,7 +91,8 @@ class Tally:
         adapter = form.spec.adapter
         try:
             given = adapter.validate_python(value)
-            text = adapter.dump_json(given, by_alias=True, warnings=False).decode()
+            plain = adapter.dump_python(given, mode="json", by_alias=True, warnings=False)
+            text = json.dumps(plain, ensure_ascii=False)
             adapter.validate_json(text)
         except (ValidationError, ValueError):  # a value that its own type does not read back
             return

@@ -65,7 +65,7 @@ def wide(size: int) -> type[BaseModel]:
 
 def answer(size: int) -> str:
     """The JSON of one."""
-    return json.dumps({f"field_{i:04d}": i % 90 if i % 2 else "ab cd" for i in range(size)}, separators=(",", ":"))
+    return json.dumps({f"field_{i:04d}": i % 90 if i % 2 else "ab cd" for i in range(size)})
 
 
 def stream(engine: Engine, model: type[BaseModel], text: str, **shown: Any) -> Streamed:

@@ -87,15 +87,15 @@ def test_spent_rewinds_are_followed_by_a_child(engine: Engine) -> None:
     value, completion = engine.generate_with_completion(TEXT, owner(age=stubborn), rewind=RewindOptions(tries=1))
     assert len(completion.attempts) == 2
     broken = completion.attempts[0].text
-    kept = broken[: broken.index('"age":') + len('"age":')]
+    kept = broken[: broken.index('"age": ') + len('"age": ')]
     assert completion.text.startswith(kept)
     assert value.age == stubborn.values[-1]
 
 
 def test_the_same_alone_and_in_company(engine: Engine) -> None:
     def high(value: int) -> int:
-        if value % 3:
-            raise ValueError("must be divisible by 3")
+        if value % 7:
+            raise ValueError("must be divisible by 7")
         return value
 
     texts = [f"{TEXT} Number {i}." for i in range(4)]

@@ -110,7 +110,7 @@ def every_way(engine: Engine, oracle: Oracle, grammar: Any, completion: Completi
     value = json.loads(text)
     for part in place[:-1]:
         value = value[int(part)] if part.isdigit() else value[part]
-    inner = json.dumps(place[-1]) + ":"
+    inner = json.dumps(place[-1]) + ": "
     start = len(text[: text.index(inner) + len(inner)].encode())
     pieces, first, size = texts_of(engine, completion.token_ids), 0, 0
     while size + len(pieces[first]) <= start:
@@ -176,8 +176,8 @@ def test_the_tokens_of_a_value_are_those_that_hold_it(engine: Engine) -> None:
     _, completion = engine.generate_with_completion(PROMPT, Cat, confidence=True)
     pieces, tokens = texts_of(engine, completion.token_ids), completion.fields.tokens
     text = completion.text.encode()
-    start = text.index(b'"name":') + len(b'"name":')
-    end = text.index(b',"tag"')
+    start = text.index(b'"name": ') + len(b'"name": ')
+    end = text.index(b', "tag"')
     ends = np.cumsum([len(piece) for piece in pieces])
     inside = [i for i in range(len(pieces)) if ends[i] > start and ends[i] - len(pieces[i]) < end]
     field = completion.fields["name"]

@@ -198,7 +198,7 @@ def test_forced_text_may_be_accepted_unconditionally(folder: Path) -> None:
         assert engine.stats().steps - steps < len(accepted.token_ids) - 20
     # The mask of forced text has one token, so that asking the model makes no difference.
     assert accepted.token_ids == verified.token_ids
-    assert accepted.text.startswith('{"surname":"')
+    assert accepted.text.startswith('{"surname": "')
     with pytest.raises(ParameterError, match="logprobs"):
         params.with_(forced="accept", logprobs=1)
 

@@ -264,7 +264,7 @@ def test_what_can_not_be_saved_goes_on(first: SteppedEngine) -> None:
         first.suspend(ticket)
     assert first.suspend_all() == {}
     first.finish(ticket)
-    assert ticket.future.result().text.startswith('{"name":"')
+    assert ticket.future.result().text.startswith('{"name": "')
 
 
 def test_a_log_tells_what_happened(first: SteppedEngine) -> None:

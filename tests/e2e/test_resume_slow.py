@@ -38,7 +38,7 @@ def suspended(engine: Engine, sampling: SamplingParams, data: bytes | None, dela
         try:
             if data is None:
                 options = {"rewind": FEW, "request_id": "slow"}
-                answer = engine.generate_with_completion("Order:", SLOW, sampling, **options)  # type: ignore[arg-type]
+                answer = engine.generate_with_completion("Orders:", SLOW, sampling, **options)  # type: ignore[arg-type]
             else:
                 answer = engine.resume(data, SLOW, request_id="slow", with_completion=True)
             heard.append(answer[1])
@@ -61,7 +61,7 @@ def suspended(engine: Engine, sampling: SamplingParams, data: bytes | None, dela
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_suspended_while_verdicts_are_awaited(engines: list[Engine], temperature: float) -> None:
     sampling = SamplingParams(temperature=temperature, seed=7, max_tokens=700)
-    _, prompt = engines[0].generate_with_completion("Order:", PROMPT, sampling, rewind=FEW)
+    _, prompt = engines[0].generate_with_completion("Orders:", PROMPT, sampling, rewind=FEW)
     stops = 0
     for delay in (0.01, 0.025, 0.05):
         state: bytes | Completion | None = None

@@ -56,9 +56,9 @@ def test_functions_as_tool_definitions_describe_them(compiler: GrammarCompiler, 
     tally = schemas.given(compiler, [parameters], 1)
     assert (tally.schemas, tally.held, tally.invalid) == (1, 1, [])
     form = forms.compile(forms.plan(parameters), compiler)
-    assert form.accepts('{"size":1.5,"at":[1,2],"more":null,"what":{"a":[]}}')
-    assert not form.accepts('{"size":"1.5"}')
-    assert form.spec.validate('{"size":1,"more":"abc"}') == {"size": 1, "more": "abc"}
+    assert form.accepts('{"size": 1.5, "at": [1, 2], "more": null, "what": {"a": []}}')
+    assert not form.accepts('{"size": "1.5"}')
+    assert form.spec.validate('{"size": 1, "more": "abc"}') == {"size": 1, "more": "abc"}
     assert parameters["type"] == "dict", "the caller's schema stays as it is"
 
 

@@ -172,7 +172,7 @@ def test_a_union_is_ended_by_the_option_that_was_begun(compiler: GrammarCompiler
     grammar = compiler.compile_json_schema(schema)
     shortest = grammar.shortest(compiler.vocabulary)
     assert shortest is not None
-    assert compiler.vocabulary.text(shortest) == b'{"kind":"a"}'
+    assert compiler.vocabulary.text(shortest) == b'{"kind": "a"}'
     rng = random.Random(0)
     kinds = set()
     for max_tokens in range(len(shortest), len(shortest) + 70):

@@ -30,16 +30,18 @@ class Big(BaseModel):
     text: str = Field(min_length=2000, max_length=3000)
 
 
-def test_a_form_admits_compact_json_in_order(compiler: GrammarCompiler) -> None:
+def test_a_form_admits_json_in_order_with_a_space_behind_comma_and_colon(compiler: GrammarCompiler) -> None:
     form = Form.of(Bill, compiler)
-    line = '{"article":"a","price":1.5}'
-    assert form.accepts(f'{{"customer_name":"Ann","paid":true,"lines":[{line},{line}]}}')
+    line = '{"article": "a", "price": 1.5}'
+    assert form.accepts(f'{{"customer_name": "Ann", "paid": true, "lines": [{line}, {line}]}}')
     for wrong in (
-        f'{{"customer_name":"Ann","paid":true,"lines":[{line}]}}',
-        f'{{"customer_name":"Ann","paid":true,"lines":[{line},{line}]',
-        f'{{"paid":true,"customer_name":"Ann","lines":[{line},{line}]}}',
-        f'{{"customer_name": "Ann","paid":true,"lines":[{line},{line}]}}',
-        f'{{"customer_name":"Ann","paid":true,"lines":[{line},{line}],"more":1}}',
+        f'{{"customer_name": "Ann", "paid": true, "lines": [{line}]}}',
+        f'{{"customer_name": "Ann", "paid": true, "lines": [{line}, {line}]',
+        f'{{"paid": true, "customer_name": "Ann", "lines": [{line}, {line}]}}',
+        f'{{"customer_name":"Ann", "paid": true, "lines": [{line}, {line}]}}',
+        f'{{"customer_name": "Ann", "paid": true, "lines": [{line},{line}]}}',
+        f'{{"customer_name": "Ann",  "paid": true, "lines": [{line}, {line}]}}',
+        f'{{"customer_name": "Ann", "paid": true, "lines": [{line}, {line}], "more": 1}}',
         "",
     ):
         assert not form.accepts(wrong)
@@ -59,7 +61,7 @@ def test_faults_name_the_response_model(compiler: GrammarCompiler) -> None:
     assert caught.value.field == "response_model"
 
 
-SHORTEST = '{"customer_name":"","paid":true,"lines":[{"article":"","price":0},{"article":"","price":0}]}'
+SHORTEST = '{"customer_name": "", "paid": true, "lines": [{"article": "", "price": 0}, {"article": "", "price": 0}]}'
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ def _row(compiler: GrammarCompiler) -> Any:
 @pytest.mark.parametrize(
     ("params", "good", "bad"),
     [
-        ({"json_schema": {"type": "object", "properties": {"n": {"type": "integer"}}}}, '{"n":1}', '{"n": 1}'),
-        ({"json_schema": '{"type":"array","items":{"type":"boolean"}}'}, "[true,false]", "[1]"),
-        ({"json_schema": True}, '{"a":[1,{"b":null}]}', "{"),
+        ({"json_schema": {"type": "object", "properties": {"n": {"type": "integer"}}}}, '{"n": 1}', '{"n":1}'),
+        ({"json_schema": '{"type":"array","items":{"type":"boolean"}}'}, "[true, false]", "[1]"),
+        ({"json_schema": True}, '{"a": [1, {"b": null}]}', "{"),
         ({"regex": r"[a-c]{3}-\d{2}"}, "abc-12", "abc-1"),
         ({"choice": ["yes", "no", "yes and no"]}, "yes and no", "yes and"),
         ({"choice": ['quote " and \\', "tab\t\x00é😀"]}, "tab\t\x00é😀", "tab"),
@@ -152,7 +152,7 @@ def test_surplus_ids_and_special_tokens_are_never_allowed(compiler: GrammarCompi
 
 def test_rollback_and_fork(compiler: GrammarCompiler) -> None:
     grammar = compiler.compile_json_schema({"type": "array", "items": {"type": "boolean"}})
-    tokens = compiler.tokenizer.tokenize_str("[true,false]")
+    tokens = compiler.tokenizer.tokenize_str("[true, false]")
     matcher = grammar.matcher()
     before = []
     for token in tokens:
@@ -181,7 +181,7 @@ def test_forced_tokens_are_the_canonical_ones(compiler: GrammarCompiler) -> None
     }
     forced = compiler.compile_json_schema(schema).matcher().forced()
     assert forced
-    assert forced == compiler.tokenizer.tokenize_str('{"customer_name":true}')[: len(forced)]
+    assert forced == compiler.tokenizer.tokenize_str('{"customer_name": true}')[: len(forced)]
 
 
 def test_masks_of_a_batch_equal_those_filled_one_by_one(compiler: GrammarCompiler) -> None:

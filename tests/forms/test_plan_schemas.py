@@ -20,15 +20,15 @@ NAMED = {"type": "object", "properties": {"x_a": {"type": "string", "maxLength":
 @pytest.mark.parametrize(
     ("schema", "good", "bad"),
     [
-        ({**NAMED, "patternProperties": {"^x": {"minLength": 2}}}, ['{"x_a":"ab"}'], ['{"x_a":"a"}']),
-        ({**NAMED, "propertyNames": {"pattern": "^x"}}, ['{"x_a":"ab"}'], ['{"x_a":"ab","b":1}']),
+        ({**NAMED, "patternProperties": {"^x": {"minLength": 2}}}, ['{"x_a": "ab"}'], ['{"x_a": "a"}']),
+        ({**NAMED, "propertyNames": {"pattern": "^x"}}, ['{"x_a": "ab"}'], ['{"x_a": "ab", "b": 1}']),
         ({"enum": ["ab", "b", 3], "pattern": "^a", "multipleOf": 3}, ['"ab"', "3"], ['"b"']),
-        ({"enum": [[1], [1, 2], {"a": 1}], "minItems": 2, "required": ["a"]}, ["[1,2]", '{"a":1}'], ["[1]"]),
-        ({"type": "array", "items": {"multipleOf": 0.3, "minimum": 0}}, ["[0.9,0.3]"], ["[1.0]"]),
+        ({"enum": [[1], [1, 2], {"a": 1}], "minItems": 2, "required": ["a"]}, ["[1, 2]", '{"a": 1}'], ["[1]"]),
+        ({"type": "array", "items": {"multipleOf": 0.3, "minimum": 0}}, ["[0.9, 0.3]"], ["[1.0]"]),
         (
             {"type": "object", "patternProperties": {"^a": {"type": "null"}}, "additionalProperties": True},
-            ['{"ab":null}'],
-            ['{"ab":1}', '{"b":null}'],
+            ['{"ab": null}'],
+            ['{"ab": 1}', '{"b": null}'],
         ),
     ],
     ids=lambda value: str(value)[:60],

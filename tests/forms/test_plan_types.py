@@ -95,15 +95,15 @@ HELD: list[tuple[Any, list[str], list[str]]] = [
     (pydantic.FileUrl, ['"file:///tmp/x"'], ['"file://host:80/x"']),
     (pathlib.Path, ['"a folder/é.txt"'], ['""']),
     (complex, ['"1j"', '"1.5-2j"', '"3"'], ['"j"', '"1e5"']),
-    (ByValue, ['{"color":"red"}'], ['{"color":"blue"}']),
+    (ByValue, ['{"color": "red"}'], ['{"color": "blue"}']),
     (Pair, ['"plain"'], ["[1,2]"]),
     (Rights, ["1", "2"], ["4"]),
-    (Seconds, ['{"span":1.5}'], ['{"span":"PT1S"}']),
-    (set[Any], ['[1,"a",null]'], ["[[1]]", '[{"a":1}]']),
-    (frozenset[Frozen], ['[{"x":1}]'], []),
-    (dict[Weight, int], ['{"1":5,"2":6}'], ['{"3":5}']),
-    (dict[Annotated[int, Field(ge=-3, lt=20)], bool], ['{"-3":true,"19":false}'], ['{"20":true}', '{"-4":true}']),
-    (dict[Decimal, int], ['{"1.5":1}'], ['{"x":1}']),
+    (Seconds, ['{"span": 1.5}'], ['{"span": "PT1S"}']),
+    (set[Any], ['[1, "a", null]'], ["[[1]]", '[{"a": 1}]']),
+    (frozenset[Frozen], ['[{"x": 1}]'], []),
+    (dict[Weight, int], ['{"1": 5, "2": 6}'], ['{"3": 5}']),
+    (dict[Annotated[int, Field(ge=-3, lt=20)], bool], ['{"-3": true, "19": false}'], ['{"20": true}', '{"-4": true}']),
+    (dict[Decimal, int], ['{"1.5": 1}'], ['{"x": 1}']),
     (pydantic.Secret[int], ["3"], ['"3"']),
     (pydantic.IPvAnyNetwork, ['"10.0.0.0/8"'], ['"10.0.0.1/8"']),
 ]
@@ -184,18 +184,18 @@ class Open(BaseModel):
 @pytest.mark.parametrize(
     ("annotation", "text", "keyword"),
     [
-        (Partly, '{"a":1}', "required"),
-        (Open, '{"a":true,"b":1}', "additionalProperties"),
+        (Partly, '{"a": 1}', "required"),
+        (Open, '{"a": true, "b": 1}', "additionalProperties"),
         (int, "1234567890123456", "digits"),
         (float, "1e-07", "digits"),
         (str, '"\\u0001"', "characters"),
         (str, f'"{"x" * 600}"', "maxLength"),
         (list[bool], f"[{','.join(['true'] * 65)}]", "maxItems"),
-        (dict[str, bool], '{"":true}', "keys"),
+        (dict[str, bool], '{"": true}', "keys"),
         (ipaddress.IPv6Network, '"2001:db8::/32"', "format"),
         (Rights, "3", "enum"),
         (Pair, "[1,2]", "enum"),
-        ({"type": "object", "properties": {"a": {"type": "null"}}}, '{"b":1}', "additionalProperties"),
+        ({"type": "object", "properties": {"a": {"type": "null"}}}, '{"b": 1}', "additionalProperties"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -222,7 +222,7 @@ class Noted(BaseModel):
 def test_what_is_added_for_readers_can_only_narrow(compiler: GrammarCompiler) -> None:
     form = Form.of(Noted, compiler)
     assert form.plan.unenforced == ()
-    assert form.accepts('{"size":5,"color":"red","text":"abc"}')
-    for wrong in ('{"size":6,"color":"red","text":""}', '{"size":5,"color":"green","text":""}'):
+    assert form.accepts('{"size": 5, "color": "red", "text": "abc"}')
+    for wrong in ('{"size": 6, "color": "red", "text": ""}', '{"size": 5, "color": "green", "text": ""}'):
         assert not form.accepts(wrong)
-    assert not form.accepts('{"size":"5","color":"red","text":""}')
+    assert not form.accepts('{"size": "5", "color": "red", "text": ""}')

@@ -38,7 +38,7 @@ def every_value(value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...],
 @settings(max_examples=40, deadline=None)
 @given(value=TREES)
 def test_every_value_lies_where_its_span_says(value: Any) -> None:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False).encode()
     spans = value_spans(text, None)
     assert {one.path: json.loads(text[one.start : one.end]) for one in spans} == every_value(value)
     assert [one.start for one in spans] == sorted(one.start for one in spans)
@@ -94,7 +94,7 @@ def scored(grammar: Any, pieces: list[bytes], weights: list[TokenWeight], though
 @given(data=st.data())
 def test_a_value_has_the_tokens_that_hold_it(compiler: GrammarCompiler, data: st.DataObject) -> None:
     value = {"a": data.draw(st.integers(-99, 999)), "b": data.draw(st.text(max_size=5)), "c": [True, 17, "é"]}
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False).encode()
     cuts = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=20))})
     pieces = [text[a:b] for a, b in pairwise(cuts)]
     ends = list(accumulate(map(len, pieces)))

@@ -29,7 +29,7 @@ def spans(closed: list[Closed]) -> list[tuple[Any, int, int, int]]:
 
 
 def dumped(value: Any) -> bytes:
-    return json.dumps({"root": value}, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps({"root": value}, ensure_ascii=False).encode()
 
 
 def cut(text: bytes, sizes: list[int]) -> list[bytes]:

@@ -141,7 +141,7 @@ def shown(partial: Any) -> Any:
 @given(VALUES, st.data())
 def test_as_if_it_had_never_come(value: Any, data: st.DataObject) -> None:
     """An answer is taken back to some places, each time compared with one that came only so far, and told again."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False).encode()
     follower = Follower()
     held: list[tuple[Any, Any]] = []
 

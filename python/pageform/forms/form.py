@@ -65,7 +65,7 @@ class Form(Generic[T]):
         return Check.of(self.spec.adapter)
 
     def accepts(self, json_text: str) -> bool:
-        """Whether the grammar admits exactly this text (compact JSON, properties in order)."""
+        """Whether the grammar admits exactly this text (JSON as `json.dumps` spaces it, properties in order)."""
         matcher = self.grammar.matcher()
         tokens = self._compiler.tokenizer.tokenize_str(json_text)
         return all(matcher.accept(token) for token in tokens) and matcher.is_accepting()

@@ -34,8 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Grammar", "GrammarCompiler", "GrammarLimits", "Mask", "Matcher", "fill_masks"]
 
-_COMPACT: JsonCompileOptions = {"whitespace_flexible": False, "json_allowed_escapes": 'nrbtf\\"'}
-"""No whitespace, and no `\\u` escapes: half of a surrogate pair would make text that JSON parsers refuse."""
+STYLE: JsonCompileOptions = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "json_allowed_escapes": 'nrbtf\\"',
+}
+"""One space behind each comma and colon, as in Python's json.dumps: so models have learned to write JSON. No `\\u`
+escapes: half of a surrogate pair would make text that JSON parsers refuse."""
 
 STATES = 5000
 """Places that the search for a grammar's shortest text looks at."""
@@ -183,14 +189,14 @@ class GrammarCompiler:
         return None if params.grammar is None else self.compile_lark(params.grammar)
 
     def compile_schema(self, planned: Plan) -> Grammar:
-        """The grammar of a plan: compact JSON."""
+        """The grammar of a plan: JSON in the one style that `STYLE` tells."""
         from llguidance import LLMatcher
 
         text = json.dumps(planned.schema, ensure_ascii=False, separators=(",", ":"))
         shown = planned.schema if planned.source is None else planned.source
 
         def source() -> str:
-            return LLMatcher.grammar_from_json_schema(text, overrides=_COMPACT)
+            return LLMatcher.grammar_from_json_schema(text, overrides=STYLE)
 
         remedy = "Simplify the type or schema."
         return self.compile(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .closing import TextState, Vocabulary, shortest_end, split
 from .course import Course, JsonCourse, PlainCourse
-from .grammar import STATES, Grammar, GrammarCompiler, literal_pattern
+from .grammar import STATES, STYLE, Grammar, GrammarCompiler, literal_pattern
 from .layout import Kind, Layout, Mode, scan
 from .open_path import OpenPath
 from .plan import Plan
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 
 MAX_CALLS = 32
 """Calls in one answer at most."""
-_STYLE = {
-    "whitespace_flexible": False,
-    "item_separator": ", ",
-    "key_separator": ": ",
-    "json_allowed_escapes": 'nrbtf\\"',
-}
-"""Arguments are spaced as in Python's json.dumps: so models have learned to write them."""
-_SPACED = 2.0
-"""By how much a space behind each comma and colon may lengthen compact JSON at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +80,7 @@ class LaidOutGrammar(Grammar):
         form = self.answer.layout.calls
         assert form is not None
         written = len((form.begin or form.between) + form.before_name + form.after_name + form.tail + form.close)
-        return written + max(len(name) + _SPACED * texts.of(texts.schema) for name, texts in self.texts_of.items())
+        return written + max(len(name) + texts.of(texts.schema) for name, texts in self.texts_of.items())
 
     @property
     def hints(self) -> Sequence[bytes]:
@@ -179,7 +170,7 @@ class LayoutCourse:
             return 0.0
         end = float(len(form.tail + form.close))
         if self._path is not None:
-            return _SPACED * self._path.lacks() + end
+            return self._path.lacks() + end
         if mode is Mode.TAIL:
             return end
         if mode is Mode.HEAD:
@@ -192,7 +183,7 @@ class LayoutCourse:
         if self._form is not None:
             return self._form.doubt()
         if self._path is not None:
-            return _SPACED * self._path.doubt()
+            return self._path.doubt()
         undecided = self._at.mode is Mode.HEAD or (self._answer.must_call and self._at.mode is not Mode.TAIL)
         return self._grammar.longest_call if undecided else 0.0
 
@@ -246,7 +237,7 @@ class _Writer:
         assert self._answer.tools is not None
         options = []
         for i, (name, plan) in enumerate(self._answer.tools.items()):
-            self._parts.append({"name": f"tool{i}", "json_schema": {**plan.schema, "x-guidance": _STYLE}})
+            self._parts.append({"name": f"tool{i}", "json_schema": {**plan.schema, "x-guidance": STYLE}})
             options.append(f"{self._literal(name + form.after_name)} @tool{i} {self._literal(form.tail)}")
         self._rules.append(f"one: {' | '.join(options)}")
         rest = "one"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from .shortest import NUMBER, UNKNOWN_PATTERN, ShortestTexts
+from .shortest import NUMBER, SEPARATOR, UNKNOWN_PATTERN, ShortestTexts
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _SPACE = b'"\\,: '
 _OPENERS = {ord("{"): "object", ord("["): "array"}
@@ -224,7 +224,7 @@ class OpenPath:
         if self._place is Place.SCALAR:
             return float(NUMBER)
         if self._place in (Place.VALUE, Place.COLON):
-            return 1.0 + _most(self._texts.of(node) for node in nodes)
+            return SEPARATOR + _most(self._texts.of(node) for node in nodes)
         if frame is not None and self._place in (Place.KEY, Place.STRING):
             return 1.0 + _most(self._optional(node, frame.keys) for node in frame.nodes)
         return 0.0

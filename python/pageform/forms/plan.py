@@ -59,7 +59,7 @@ class PlanLimits:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is decoded. `schema` is a JSON schema in which objects are closed and their properties ordered; the text is
-    compact JSON. Whatever it admits validates, except for what `unenforced` lists."""
+    JSON as `json.dumps` spaces it. Whatever it admits validates, except for what `unenforced` lists."""
 
     schema: dict[str, Any]
     unenforced: tuple[Unenforced, ...] = ()

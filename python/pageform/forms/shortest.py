@@ -15,6 +15,8 @@ from .finite import reference
 
 NUMBER = 28
 """A decoded number: at most 17 digits, sign, point and exponent."""
+SEPARATOR = 2.0
+"""A comma or a colon, with its space."""
 UNKNOWN_PATTERN = 64
 """What a text with a pattern is taken to lack in the midst of it, beside its shortest."""
 
@@ -108,9 +110,9 @@ class ShortestTexts:
     def items(self, node: Mapping[str, Any], count: int) -> float:
         """Bytes of the items that a list with `count` of them lacks, with a comma each."""
         prefix, least = node.get("prefixItems", ()), node.get("minItems", 0)
-        length = sum(self.of(item) + 1.0 for item in prefix[count:least])
+        length = sum(self.of(item) + SEPARATOR for item in prefix[count:least])
         rest = least - max(count, len(prefix))
-        return length + (rest * (self.of(node.get("items")) + 1.0) if rest > 0 else 0.0)
+        return length + (rest * (self.of(node.get("items")) + SEPARATOR) if rest > 0 else 0.0)
 
     def required(self, node: Mapping[str, Any]) -> dict[str, float]:
         """Bytes of each property that an object must have, with a comma. Not to be changed."""
@@ -141,11 +143,11 @@ class ShortestTexts:
 
     def property(self, name: str, node: Any) -> float:
         """Bytes of a property with its key and a comma."""
-        return _written(name) + 2.0 + self._length(node)
+        return _written(name) + 2.0 * SEPARATOR + self._length(node)
 
     def entry(self, pattern: str, node: Any) -> float:
         """Bytes of an entry of a map with its key and a comma."""
-        return _width(pattern) + 4.0 + self._length(node)
+        return _width(pattern) + 2.0 + 2.0 * SEPARATOR + self._length(node)
 
 
 def _patterns(node: Any) -> Iterator[str]:
@@ -160,7 +162,7 @@ def _patterns(node: Any) -> Iterator[str]:
 
 
 def _written(value: Any) -> float:
-    return float(len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")))
+    return float(len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def _width(pattern: str | None) -> float:

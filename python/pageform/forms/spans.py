@@ -74,4 +74,4 @@ def listed_values(nodes: Sequence[Any], definitions: Mapping[str, Any]) -> tuple
 
 def written(value: Any) -> bytes:
     """A value as a grammar writes it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
