@@ -2,13 +2,15 @@
 
     python ci/build_wheel.py --backend cpu|cuda [--arch "80-real;90a-real"] [--out dist]
 
-The plugin, pageform-cu13, needs nvcc (in PATH or CUDACXX) and holds all targets unless --arch names fewer. Both get
-the manylinux tag that their symbols allow. Build tools come from the environment, as with `make wheel`.
+The plugin, pageform-cu13, holds all targets of a release (ci/gpu_targets.py) unless --arch names fewer. nvcc is that of
+CUDACXX or PATH, or comes from PyPI. Both get the manylinux tag that their symbols allow. Other build tools come from
+the environment, as with `make wheel`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -17,8 +19,10 @@ import time
 import tomllib
 from pathlib import Path
 
+from cuda_tools import ToolMissing, tool
+from gpu_targets import cmake_list
+
 PACKAGES = {"cpu": Path("."), "cuda": Path("packages/pageform-cu13")}
-CUDA_TARGETS = "80-real;86-real;89-real;90a-real;100a-real;120a-real;120-virtual"
 
 
 def project(folder: Path) -> dict[str, object]:
@@ -68,13 +72,19 @@ def build(backend: str, targets: str, out: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=PACKAGES, required=True)
-    parser.add_argument("--arch", default=CUDA_TARGETS, help="CMake's list of CUDA targets")
+    parser.add_argument("--arch", default=cmake_list(), help="CMake's list of CUDA targets")
     parser.add_argument("--out", type=Path, default=Path("dist"))
     arguments = parser.parse_args()
     for fault in (faults := version_faults()):
         print(fault)
     if faults:
         return 1
+    if arguments.backend == "cuda":
+        try:
+            os.environ.setdefault("CUDACXX", tool("nvcc"))
+        except ToolMissing as error:
+            print(f"the plugin cannot be built: {error}")
+            return 1
     start = time.monotonic()
     wheel = build(arguments.backend, arguments.arch, arguments.out)
     print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB, {time.monotonic() - start:.0f} s")
