@@ -25,7 +25,8 @@ def required() -> set[str]:
     lists = [project["build-system"]["requires"], wheel["always"], wheel["engine"]]
     lists += project["project"]["optional-dependencies"].values()
     names = {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for one in lists for requirement in one}
-    return {name for name in names if not name.startswith("pageform-")} | BESIDES  # those are plugins of this repository
+    plugins = {name for name in names if name.startswith("pageform-")}  # of this repository
+    return names - plugins | BESIDES
 
 
 def agrees(licence: str, package: PackageMetadata) -> bool:

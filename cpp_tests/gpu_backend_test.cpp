@@ -143,6 +143,58 @@ TEST(GpuBackend, CopiesBlocksInOrderBeforeTheStep) {
   }
 }
 
+// Two 16-bit types: what is fed is rounded, sums are those of the rounded numbers, and come back exactly.
+TEST(GpuBackend, ActivationsOf16Bits) {
+  ProgramBuilder b;
+  const View x = b.input("x", 48), y = b.input("y", 48);
+  b.program.outputs["sum"] = b.add(x, y);
+  for (pf::Buffer& buffer : b.program.buffers) buffer.dtype = PF_BF16;
+  const auto device = std::make_shared<Device>(PF_SIMT_BACKEND_PATH, 1, "auto", std::vector<int>{}, 0, PF_BF16);
+  Runner runner(device, b.program, {}, {}, nullptr, kOptions);
+  EXPECT_EQ(runner.arena().buffers[0].stride, 64) << "a whole cache line of two-byte elements";
+  Step step(3, 0, 0);
+  runner.feed("x", {3, 48, std::vector<float>(144, 1.0f + 1.0f / 256)});  // halfway between two: the even one is 1
+  runner.feed("y", {3, 48, std::vector<float>(144, 256.0f)});
+  runner.run(step.step);
+  for (const float value : runner.fetch("sum").values) EXPECT_EQ(value, 256.0f);  // 257 lies halfway, too
+
+  EXPECT_NE(failure_of([&] { Runner(simt(), b.program, {}, {}, nullptr, kOptions); }).find("another type"),
+            std::string::npos);
+  b.program.buffers[0].dtype = PF_F32;
+  EXPECT_NE(failure_of([&] { Runner(device, b.program, {}, {}, nullptr, kOptions); }).find("different types"),
+            std::string::npos);
+  EXPECT_NE(failure_of([] {
+              Device(PF_CPU_BACKEND_PATH, 1, "auto", {}, 0, PF_BF16);
+            }).find("activations on a CPU are float32"),
+            std::string::npos);
+}
+
+TEST(GpuBackend, CachesForWhichThereAreKernels) {
+  for (const int32_t activations : {PF_F32, PF_F16, PF_BF16}) {
+    const auto device = std::make_shared<Device>(PF_SIMT_BACKEND_PATH, 1, "auto", std::vector<int>{}, 0,
+                                                 static_cast<PfDType>(activations));
+    for (const int32_t dtype : {PF_F32, PF_F16, PF_BF16, PF_I8, PF_E4M3}) {
+      const bool has = activations == PF_F32   ? dtype == PF_F32 || dtype == PF_F16 || dtype == PF_I8
+                       : activations == PF_F16 ? dtype == PF_F16
+                                               : dtype == PF_BF16 || dtype == PF_I8 || dtype == PF_E4M3;
+      const std::string failure = failure_of([&] { pf::KvCache(device, {1, 1, 64, 16, 6, dtype}); });
+      if (has) {
+        EXPECT_EQ(failure, "no failure");
+      } else {
+        EXPECT_NE(failure.find("beside activations"), std::string::npos) << activations << ' ' << dtype;
+      }
+    }
+  }
+}
+
+TEST(GpuBackend, TellsTheDevicesMemory) {
+  const auto memory = simt()->memory();
+  ASSERT_TRUE(memory.has_value());
+  EXPECT_GT(memory->free, 0u);
+  EXPECT_LE(memory->free, memory->total);
+  EXPECT_FALSE(cpu()->memory().has_value());
+}
+
 TEST(GpuBackend, MasksThatFailFailTheStepAndNoOther) {
   ProgramBuilder b;
   const View logits = b.buffer(Rows::logits, 40);

@@ -37,7 +37,7 @@ struct Layer {
     }
     runtime.fill(q, 0, kMaxTokens * kDim * sizeof(float), stream);
     runtime.fill(v, 0, kMaxTokens * kDim * sizeof(float), stream);
-    program = std::make_unique<GpuProgram>(runtime, memory, PfProgram{1, kMaxTokens, kMaxSeqs, kMaxTokens});
+    program = std::make_unique<GpuProgram>(runtime, memory, PF_F32, PfProgram{1, kMaxTokens, kMaxSeqs, kMaxTokens});
   }
 
   // Each sequence s computes new_tokens[s] tokens whose values are all values[s]; the mean that the last one sees.

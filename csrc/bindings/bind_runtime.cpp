@@ -49,6 +49,10 @@ pf::Program program_of(const py::dict& description) {
   for (const auto& [rows, cols] : description["buffers"].cast<std::vector<std::pair<std::string, int64_t>>>()) {
     program.buffers.push_back({pf::rows_from_letter(rows), cols});
   }
+  for (const auto& [buffer, dtype] : description["dtypes"].cast<std::map<size_t, std::string>>()) {
+    if (buffer >= program.buffers.size()) pf::refuse("a type is given for buffer ", buffer, ", which there is none of");
+    program.buffers[buffer].dtype = pf::activation_type_from_name(dtype);
+  }
   for (const auto& [name, inputs, outputs, weight, vector, ints, floats] :
        description["ops"].cast<std::vector<OpTuple>>()) {
     program.ops.push_back({name, views_of(inputs), views_of(outputs), weight, vector, ints, floats});
@@ -131,9 +135,10 @@ Floats dequantize(const pf::Weight& weight, int64_t row, std::optional<int64_t> 
 
 PfKvShape kv_shape(int32_t num_layers, int32_t kv_heads, int32_t head_dim, int32_t block_size, int32_t num_blocks,
                    const std::string& dtype) {
-  static const std::map<std::string, PfDType> types = {{"f32", PF_F32}, {"f16", PF_F16}, {"i8", PF_I8}};
+  static const std::map<std::string, PfDType> types = {
+      {"f32", PF_F32}, {"f16", PF_F16}, {"bf16", PF_BF16}, {"i8", PF_I8}, {"e4m3", PF_E4M3}};
   const auto type = types.find(dtype);
-  if (type == types.end()) pf::refuse("a KV cache holds f32, f16 or i8, not ", dtype);
+  if (type == types.end()) pf::refuse("a KV cache holds f32, f16, bf16, i8 or e4m3, not ", dtype);
   const PfKvShape shape{num_layers, kv_heads, head_dim, block_size, num_blocks, type->second};
   pf::check_kv_shape(shape);
   return shape;
@@ -230,12 +235,23 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("block_size", [](const pf::KvCache& kv) { return kv.shape().block_size; });
 
   py::class_<pf::Device, std::shared_ptr<pf::Device>>(m, "Device", "Threads and kernels of one backend.")
-      .def(py::init<const std::string&, int, const std::string&, const std::vector<int>&, int>(),
+      .def(py::init([](const std::string& backend_path, int threads, const std::string& isa,
+                       const std::vector<int>& cores, int index, const std::string& activations) {
+             return std::make_shared<pf::Device>(backend_path, threads, isa, cores, index,
+                                                 pf::activation_type_from_name(activations));
+           }),
            py::arg("backend_path"), py::arg("threads") = 0, py::arg("isa") = "auto",
-           py::arg("cores") = std::vector<int>(), py::arg("index") = 0)
+           py::arg("cores") = std::vector<int>(), py::arg("index") = 0, py::arg("activations") = "f32")
       .def_property_readonly("name", [](const pf::Device& d) { return d.backend().name; })
       .def_property_readonly("threads", [](const pf::Device& d) { return d.backend().device_threads(d.handle()); })
       .def_property_readonly("describe", [](const pf::Device& d) { return d.backend().device_describe(d.handle()); })
+      .def_property_readonly(
+          "memory",
+          [](const pf::Device& d) -> py::object {
+            const auto memory = d.memory();
+            return memory ? py::object(py::make_tuple(memory->free, memory->total)) : py::object(py::none());
+          },
+          "Bytes of the device's own memory, (free, total); None for a device that works in the host's.")
       .def_property_readonly("op_names",
                              [](const pf::Device& d) {
                                py::list names;

@@ -66,6 +66,7 @@ StepArrays::StepArrays(const py::object& inputs, const pf::StepLimits& limits) {
   step_.query_start = array<int32_t>(inputs, "query_start", int64_t{step_.num_seqs} + 1);
   step_.seq_lens = array<int32_t>(inputs, "seq_lens", step_.num_seqs);
   step_.logits_rows = array<int32_t>(inputs, "logits_rows", step_.num_rows);
+  if (present(inputs, "prompt_lens")) step_.prompt_lens = array<int32_t>(inputs, "prompt_lens", step_.num_seqs);
 
   const auto tables = typed<int32_t>(inputs, "block_tables", 2);
   if (tables.shape(0) != step_.num_seqs) {

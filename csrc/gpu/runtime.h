@@ -38,6 +38,9 @@ class Runtime {
 
   std::string describe() const;  // for example "NVIDIA H100, compute capability 9.0"
 
+  // Bytes: how many could be allocated now, and how many there are. The emulator's are the host's.
+  void memory(size_t* free, size_t* total) const;
+
   // Aligned to 256 bytes; `name` is what reports of the emulator call it.
   void* allocate(size_t bytes, const char* name);
   void release(void* memory);

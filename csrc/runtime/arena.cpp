@@ -8,16 +8,16 @@
 namespace pf {
 namespace {
 
-constexpr int64_t kLineFloats = static_cast<int64_t>(kArenaAlignment / sizeof(float));
-
 std::vector<Placement> sizes_and_lives(const Program& program, const StepSizes& maxima) {
   std::vector<Placement> buffers(program.buffers.size());
   const int end = static_cast<int>(program.ops.size());
   for (size_t i = 0; i < buffers.size(); ++i) {
     const Buffer& buffer = program.buffers[i];
     Placement& place = buffers[i];
-    place.stride = (buffer.cols + kLineFloats - 1) / kLineFloats * kLineFloats;
-    place.bytes = static_cast<size_t>(std::max<int64_t>(1, maxima.of(buffer.rows)) * place.stride) * sizeof(float);
+    const size_t element = element_bytes(buffer.dtype);
+    const auto line = static_cast<int64_t>(kArenaAlignment / element);
+    place.stride = (buffer.cols + line - 1) / line * line;
+    place.bytes = static_cast<size_t>(std::max<int64_t>(1, maxima.of(buffer.rows)) * place.stride) * element;
     place.first = end;
     place.last = -1;
   }

@@ -12,15 +12,16 @@
 extern "C" {
 #endif
 
-#define PF_BACKEND_ABI 4u
+#define PF_BACKEND_ABI 5u
 #define PF_MAX_INPUTS 4
 #define PF_MAX_OUTPUTS 2
 #define PF_MAX_INTS 8
 #define PF_MAX_FLOATS 4
 
-// Element types of activations and of the KV cache. PF_I8 is of caches only: int8 codes with float32
-// scales, for values one a token and head, for keys one for 32 channels of these.
-typedef enum PfDType { PF_F32 = 0, PF_F16 = 1, PF_BF16 = 2, PF_I8 = 3 } PfDType;
+// Element types of activations and of the KV cache. The last two are of caches only. PF_I8: int8 codes with float32
+// scales, for values one a token and head; for keys one for 32 channels of these on a CPU, one a token and head on a
+// GPU. PF_E4M3: 8-bit floats.
+typedef enum PfDType { PF_F32 = 0, PF_F16 = 1, PF_BF16 = 2, PF_I8 = 3, PF_E4M3 = 4 } PfDType;
 
 // Storage formats of a weight matrix as found in a file; row-major [rows][cols], blocks along cols.
 typedef enum PfFormat {
@@ -124,11 +125,14 @@ typedef struct PfProgram {
 // Everything dynamic of a step, at fixed addresses for its duration. T tokens, S sequences, R rows of logits.
 typedef struct PfStep {
   int32_t num_tokens, num_seqs, num_rows;
-  const int32_t* token_ids;     // [T]
-  const int32_t* positions;     // [T]
-  const int32_t* slots;         // [T] cache slot: block * block_size + offset
-  const int32_t* query_start;   // [S + 1] first token of each sequence
-  const int32_t* seq_lens;      // [S] context length including this step's tokens
+  const int32_t* token_ids;    // [T]
+  const int32_t* positions;    // [T]
+  const int32_t* slots;        // [T] cache slot: block * block_size + offset
+  const int32_t* query_start;  // [S + 1] first token of each sequence
+  const int32_t* seq_lens;     // [S] context length including this step's tokens
+  const int32_t* prompt_lens;  // [S] positions below are its prompt's, the others were generated; null: no position is
+                               // the prompt's. A backend may compute the two by different kernels: which one depends on
+                               // nothing else, so that a position has the same bits however steps are cut
   const int32_t* block_tables;  // [S][max_blocks]
   int32_t max_blocks;
   const int32_t* logits_rows;  // [R] token index whose hidden state becomes logits row r
@@ -147,7 +151,7 @@ typedef struct PfStep {
 
 typedef struct PfKvShape {
   int32_t num_layers, kv_heads, head_dim, block_size, num_blocks;
-  int32_t dtype;  // PfDType: PF_F32, PF_F16 or PF_I8
+  int32_t dtype;  // PfDType
 } PfKvShape;
 
 // Moves bytes [offset, offset + bytes) of a packed weight between memory and where the caller keeps it; offset is a
@@ -161,6 +165,8 @@ typedef struct PfDeviceConfig {
   const int32_t* cores;  // [num_cores] processors that threads are pinned to, thread i to core i; null: none is
   int32_t num_cores;     // 0 or the number of threads
   int32_t index;         // which of several devices
+  int32_t activations;   // PfDType of the buffers of its programs that are not PF_F32, and of dense weights: PF_F32,
+                         // PF_F16 or PF_BF16
 } PfDeviceConfig;
 
 typedef struct PfBackend {
@@ -204,6 +210,9 @@ typedef struct PfBackend {
   int (*weight_save)(PfDevice* device, const PfWeight* weight, PfWrite write, void* ctx);
   int (*weight_restore)(PfDevice* device, const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx,
                         PfWeight** out);
+
+  // Bytes of the device's memory: how many could be allocated now, and how many there are. Null: it is the host's.
+  int (*memory)(PfDevice* device, size_t* free, size_t* total);
 } PfBackend;
 
 // The one exported symbol. Returns null when `abi` is not supported.

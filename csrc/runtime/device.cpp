@@ -63,18 +63,26 @@ PfFormat format_from_name(const std::string& name) {
 }
 
 Device::Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores,
-               int index)
-    : backend_(load_backend(backend_path)) {
+               int index, PfDType activations)
+    : backend_(load_backend(backend_path)), activations_(activations) {
   PfDeviceConfig config{};
   config.num_threads = num_threads;
   config.isa = isa.c_str();
   config.cores = cores.data();
   config.num_cores = static_cast<int32_t>(cores.size());
   config.index = index;
+  config.activations = activations;
   check(backend_.device_create(&config, &handle_), "creating a device");
 }
 
 Device::~Device() { backend_.device_destroy(handle_); }
+
+std::optional<Device::Memory> Device::memory() const {
+  if (backend_.memory == nullptr) return std::nullopt;
+  Memory memory{};
+  check(backend_.memory(handle_, &memory.free, &memory.total), "asking for its memory");
+  return memory;
+}
 
 void Device::check(int code, const char* doing) const {
   if (code != 0) throw BackendError(message(backend_.name, " backend, ", doing, ": ", backend_.last_error()));
@@ -141,8 +149,8 @@ void check_kv_shape(const PfKvShape& shape) {
   positive("head_dim", shape.head_dim);
   positive("block_size", shape.block_size);
   positive("num_blocks", shape.num_blocks);
-  if (shape.dtype != PF_F32 && shape.dtype != PF_F16 && shape.dtype != PF_I8) {
-    refuse("a KV cache holds f32, f16 or i8, not dtype ", shape.dtype);
+  if (shape.dtype < PF_F32 || shape.dtype > PF_E4M3) {
+    refuse("a KV cache holds f32, f16, bf16, i8 or e4m3, not dtype ", shape.dtype);
   }
   if (static_cast<int64_t>(shape.num_blocks) * shape.block_size > INT32_MAX) {
     refuse("a KV cache of ", shape.num_blocks, " blocks of ", shape.block_size, " tokens has more than 2^31 slots");

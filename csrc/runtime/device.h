@@ -2,6 +2,7 @@
 // thread that runs steps not running.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,23 +13,31 @@ namespace pf {
 
 class Device {
  public:
-  // `isa`, `cores` and `index` as in PfDeviceConfig. Throws BackendError (unknown backend; an instruction set that the
-  // machine lacks, a core that this process may not use, no such device).
+  // `isa`, `cores`, `index` and `activations` as in PfDeviceConfig. Throws BackendError (unknown backend; an
+  // instruction set that the machine lacks, a core that this process may not use, no such device).
   Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores = {},
-         int index = 0);
+         int index = 0, PfDType activations = PF_F32);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   const PfBackend& backend() const { return backend_; }
   PfDevice* handle() const { return handle_; }
+  PfDType activations() const { return activations_; }
   bool has_op(const std::string& name) const { return backend_.find_op(name.c_str()) >= 0; }
+
+  struct Memory {
+    size_t free, total;
+  };
+  // The device's own; nothing where it is the host's.
+  std::optional<Memory> memory() const;
 
   // Throws BackendError with the backend's message unless `code` is 0.
   void check(int code, const char* doing) const;
 
  private:
   const PfBackend& backend_;
+  const PfDType activations_;
   PfDevice* handle_ = nullptr;
 };
 

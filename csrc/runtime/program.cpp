@@ -67,6 +67,26 @@ void check_index(const std::string& where, const char* what, int32_t index, Need
   }
 }
 
+// Operands are of one type, but angles and what is sampled are float32, and logits may be.
+void check_types(const Program& program, const Op& op, const std::string& where) {
+  const auto type = [&](const View& view) { return program.buffers[static_cast<size_t>(view.buffer)].dtype; };
+  const auto floats = [&](const View& view, const char* what) {
+    if (type(view) != PF_F32) refuse(where, ": ", what, " must be float32");
+  };
+  if (op.name == "sample") return floats(op.inputs[0], "the input");
+  if (op.name == "rope_angles") return floats(op.outputs[0], "the output");
+  std::vector<View> alike = op.inputs;
+  if (op.name == "rope") {
+    floats(op.inputs[1], "input 1");
+    alike.resize(1);
+  }
+  const bool makes_logits = (op.name == "linear" || op.name == "lm_head") && type(op.outputs[0]) == PF_F32;
+  if (!makes_logits) alike.insert(alike.end(), op.outputs.begin(), op.outputs.end());
+  for (const View& view : alike) {
+    if (type(view) != type(alike[0])) refuse(where, ": operands have different types");
+  }
+}
+
 void check_op(const Program& program, const Op& op, const std::string& where, const Bindings& bindings) {
   const OpSignature* signature = find_signature(op.name);
   if (signature == nullptr) refuse(where, ": is not an op of the op table");
@@ -83,6 +103,7 @@ void check_op(const Program& program, const Op& op, const std::string& where, co
   check_index(where, "vector", op.vector, signature->vector, bindings.vectors.size());
   for (const View& view : op.inputs) check_view(program, view, where + ": an input");
   for (const View& view : op.outputs) check_view(program, view, where + ": an output");
+  check_types(program, op, where);
   signature->check({program, op, *signature, bindings, where});
 }
 
@@ -104,6 +125,15 @@ Rows rows_from_letter(const std::string& letter) {
     if (letter == rows_letter(rows)) return rows;
   }
   refuse("rows of a buffer are T, S or R, not ", letter);
+}
+
+size_t element_bytes(PfDType dtype) { return dtype == PF_F32 ? 4 : 2; }
+
+PfDType activation_type_from_name(const std::string& name) {
+  if (name == "f32") return PF_F32;
+  if (name == "f16") return PF_F16;
+  if (name == "bf16") return PF_BF16;
+  refuse("activations are f32, f16 or bf16, not ", name);
 }
 
 bool overlap(const View& a, const View& b) {

@@ -1,4 +1,4 @@
-// The intermediate form of one step of a model: a flat list of ops over 2-D float32 buffers.
+// The intermediate form of one step of a model: a flat list of ops over 2-D buffers, of float32 or a 16-bit type.
 //
 // Rows of a buffer are symbolic (tokens, sequences or logits rows of the step), columns are numbers. A view is a range
 // of columns of a buffer: q, k and v are views of the one output of their joint linear. Every column is written at most
@@ -22,6 +22,7 @@ Rows rows_from_letter(const std::string& letter);
 struct Buffer {
   Rows rows = Rows::tokens;
   int64_t cols = 0;
+  PfDType dtype = PF_F32;  // PF_F32, PF_F16 or PF_BF16
 };
 
 struct View {
@@ -29,6 +30,11 @@ struct View {
   int64_t col = 0, cols = 0;
   bool operator==(const View&) const = default;
 };
+
+// Bytes of an element of a buffer.
+size_t element_bytes(PfDType dtype);
+// "f32", "f16" or "bf16"; std::invalid_argument for another.
+PfDType activation_type_from_name(const std::string& name);
 
 // True when the two share a column.
 bool overlap(const View& a, const View& b);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "../gpu/numbers.h"
 #include "errors.h"
 #include "lower.h"
 
@@ -30,6 +31,25 @@ void require_ops(const Program& program, const Device& device) {
   }
 }
 
+void require_types(const Program& program, const Device& device) {
+  for (size_t i = 0; i < program.buffers.size(); ++i) {
+    const PfDType dtype = program.buffers[i].dtype;
+    if (dtype != PF_F32 && dtype != device.activations()) {
+      refuse("buffer ", i, " is of another type than the activations that the device was made for");
+    }
+  }
+}
+
+// Between float32 and what a buffer holds.
+template <class T>
+void narrow(const float* from, char* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) reinterpret_cast<T*>(to)[i] = gpu::from_float<T>(from[i]);
+}
+template <class T>
+void widen(const char* from, float* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = gpu::to_float(reinterpret_cast<const T*>(from)[i]);
+}
+
 uint64_t new_program_id() {
   static std::atomic<uint64_t> last{0};
   return ++last;
@@ -53,6 +73,7 @@ Runner::Runner(std::shared_ptr<Device> device, Program program, std::vector<std:
   }
   validate(program_, bindings_of(weights_, vectors, kv_.get()));
   require_ops(program_, *device_);
+  require_types(program_, *device_);
   if (options.lower) {
     program_ = lower(std::move(program_), [this](const std::string& name) { return device_->has_op(name); });
   }
@@ -93,8 +114,9 @@ Runner::~Runner() {
 
 PfTensor Runner::tensor(const View& view) const {
   const Placement& place = plan_.buffers[static_cast<size_t>(view.buffer)];
-  float* data = reinterpret_cast<float*>(arena_->data() + place.offset) + view.col;
-  return {data, 0, view.cols, place.stride, PF_F32};
+  const PfDType dtype = program_.buffers[static_cast<size_t>(view.buffer)].dtype;
+  char* const data = arena_->data() + place.offset + static_cast<size_t>(view.col) * element_bytes(dtype);
+  return {data, 0, view.cols, place.stride, dtype};
 }
 
 void Runner::bind_calls() {
@@ -144,9 +166,15 @@ void Runner::place_inputs() const {
     const int64_t rows = sizes_.of(program_.buffers[static_cast<size_t>(view.buffer)].rows);
     if (fed.rows != rows) refuse("input \"", name, "\" was fed ", fed.rows, " rows, the step has ", rows);
     const PfTensor target = tensor(view);
+    const size_t element = element_bytes(static_cast<PfDType>(target.dtype));
+    std::vector<char> values(static_cast<size_t>(view.cols) * element);
     for (int64_t row = 0; row < rows; ++row) {
-      arena_->write(static_cast<float*>(target.data) + row * target.stride, fed.values.data() + row * view.cols,
-                    static_cast<size_t>(view.cols) * sizeof(float));
+      const float* const from = fed.values.data() + row * view.cols;
+      if (target.dtype == PF_F32) narrow<float>(from, values.data(), view.cols);
+      if (target.dtype == PF_F16) narrow<gpu::f16>(from, values.data(), view.cols);
+      if (target.dtype == PF_BF16) narrow<gpu::bf16>(from, values.data(), view.cols);
+      arena_->write(static_cast<char*>(target.data) + static_cast<size_t>(row * target.stride) * element, values.data(),
+                    values.size());
     }
   }
 }
@@ -175,9 +203,16 @@ Matrix Runner::fetch(const std::string& name) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   Matrix out{sizes_.of(program_.buffers[static_cast<size_t>(view.buffer)].rows), view.cols, {}};
   out.values.resize(static_cast<size_t>(out.rows * out.cols));
+  const size_t element = element_bytes(static_cast<PfDType>(source.dtype));
+  std::vector<char> values(static_cast<size_t>(out.cols) * element);
   for (int64_t row = 0; row < out.rows; ++row) {
-    arena_->read(out.values.data() + row * out.cols, static_cast<const float*>(source.data) + row * source.stride,
-                 static_cast<size_t>(out.cols) * sizeof(float));
+    arena_->read(values.data(),
+                 static_cast<const char*>(source.data) + static_cast<size_t>(row * source.stride) * element,
+                 values.size());
+    float* const to = out.values.data() + row * out.cols;
+    if (source.dtype == PF_F32) widen<float>(values.data(), to, out.cols);
+    if (source.dtype == PF_F16) widen<gpu::f16>(values.data(), to, out.cols);
+    if (source.dtype == PF_BF16) widen<gpu::bf16>(values.data(), to, out.cols);
   }
   return out;
 }

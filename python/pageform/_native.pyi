@@ -88,7 +88,13 @@ class KvCache:
 @final
 class Device:
     def __init__(
-        self, backend_path: str, threads: int = 0, isa: str = "auto", cores: Sequence[int] = (), index: int = 0
+        self,
+        backend_path: str,
+        threads: int = 0,
+        isa: str = "auto",
+        cores: Sequence[int] = (),
+        index: int = 0,
+        activations: str = "f32",
     ) -> None: ...
     @property
     def name(self) -> str: ...
@@ -96,6 +102,8 @@ class Device:
     def threads(self) -> int: ...
     @property
     def describe(self) -> str: ...
+    @property
+    def memory(self) -> tuple[int, int] | None: ...
     @property
     def op_names(self) -> list[str]: ...
     def has_op(self, name: str) -> bool: ...

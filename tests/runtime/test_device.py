@@ -135,14 +135,26 @@ def _resident() -> int:
         ({"num_layers": 0}, "num_layers of at least 1"),
         ({"head_dim": -64}, "head_dim of at least 1"),
         ({"num_blocks": 2**31 - 1}, "more than 2"),
-        ({"dtype": "bf16"}, "f32, f16 or i8, not bf16"),
-        ({"dtype": "int4"}, "f32, f16 or i8, not int4"),
+        ({"dtype": "int4"}, "f32, f16, bf16, i8 or e4m3, not int4"),
     ],
 )
 def test_bad_cache_shapes_are_refused(changes: dict[str, object], message: str) -> None:
     shape = {"num_layers": 1, "kv_heads": 1, "head_dim": 16, "block_size": 16, "num_blocks": 4, "dtype": "f32"}
     with pytest.raises(ValueError, match=message):
         make_device().kv_cache(**(shape | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "e4m3"])
+def test_caches_of_a_gpu_are_refused(dtype: str) -> None:
+    with pytest.raises(BackendError, match="the KV cache of the CPU holds f32, f16 or i8"):
+        make_device().kv_cache(1, 1, 64, 16, 4, dtype)
+
+
+def test_activations_are_float32() -> None:
+    with pytest.raises(BackendError, match="activations on a CPU are float32"):
+        _native.Device(CPU, activations="bf16")
+    with pytest.raises(ValueError, match="f32, f16 or bf16, not f64"):
+        _native.Device(CPU, activations="f64")
 
 
 def test_an_int8_cache_has_its_limit() -> None:

@@ -63,6 +63,11 @@ std::string Runtime::describe() const {
          std::to_string(properties.minor);
 }
 
+void Runtime::memory(size_t* free, size_t* total) const {
+  impl_->use();
+  check(PF_API(MemGetInfo)(free, total), "asking for the device's memory");
+}
+
 void* Runtime::allocate(size_t bytes, const char* name) {
   impl_->use();
   void* memory = nullptr;

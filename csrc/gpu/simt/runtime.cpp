@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include <fstream>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace pf::gpu {
@@ -29,6 +31,16 @@ Runtime::~Runtime() = default;
 void Runtime::use() const {}
 
 std::string Runtime::describe() const { return "simt, a GPU emulated on one CPU thread"; }
+
+void Runtime::memory(size_t* free, size_t* total) const {
+  std::ifstream file("/proc/meminfo");
+  *free = *total = 0;
+  for (std::string name, rest; file >> name; std::getline(file, rest)) {
+    if (name == "MemTotal:" && file >> *total) *total *= 1024;
+    if (name == "MemAvailable:" && file >> *free) *free *= 1024;
+  }
+  if (*free == 0 || *total == 0) throw std::runtime_error("/proc/meminfo does not tell the host's memory");
+}
 
 void* Runtime::allocate(size_t bytes, const char* name) { return impl_->device.allocate(bytes, name); }
 void Runtime::release(void* memory) { impl_->device.release(memory); }

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "../../runtime/errors.h"
 #include "../../runtime/guarded.h"
 #include "../linear/cpu/packed.h"
 #include "cpu_device.h"
@@ -17,6 +18,7 @@ const PackedWeight& weight_of(const PfWeight* weight) { return *reinterpret_cast
 
 int device_create(const PfDeviceConfig* config, PfDevice** out) {
   return guarded([&] {
+    if (config->activations != PF_F32) refuse("activations on a CPU are float32");
     auto device = std::make_unique<CpuDevice>(config->num_threads, config->isa == nullptr ? "auto" : config->isa,
                                               std::vector<int>(config->cores, config->cores + config->num_cores));
     *out = reinterpret_cast<PfDevice*>(device.release());
@@ -88,6 +90,7 @@ constexpr PfBackend kBackend = {
     .packed_layout = kPackedLayout,
     .weight_save = weight_save,
     .weight_restore = weight_restore,
+    .memory = nullptr,
 };
 
 }  // namespace

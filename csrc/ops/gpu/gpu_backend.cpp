@@ -21,7 +21,7 @@ GpuKvCache* kv_of(PfKvCache* kv) { return reinterpret_cast<GpuKvCache*>(kv); }
 int device_create(const PfDeviceConfig* config, PfDevice** out) {
   return guarded([&] {
     if (config->num_cores > 0) refuse("threads of the CPU's backend can be pinned to cores, a GPU has none");
-    *out = reinterpret_cast<PfDevice*>(std::make_unique<GpuDevice>(config->index).release());
+    *out = reinterpret_cast<PfDevice*>(std::make_unique<GpuDevice>(config->index, config->activations).release());
   });
 }
 void device_destroy(PfDevice* device) { delete device_of(device); }
@@ -67,6 +67,10 @@ void release_program(PfDevice* device, uint64_t program) {
   static_cast<void>(guarded([&] { device_of(device)->release_program(program); }));
 }
 
+int memory(PfDevice* device, size_t* free, size_t* total) {
+  return guarded([&] { device_of(device)->memory(free, total); });
+}
+
 constexpr PfBackend kBackend = {
     .abi = PF_BACKEND_ABI,
     .size = sizeof(PfBackend),
@@ -93,6 +97,7 @@ constexpr PfBackend kBackend = {
     .packed_layout = nullptr,
     .weight_save = nullptr,
     .weight_restore = nullptr,
+    .memory = memory,
 };
 
 }  // namespace

@@ -11,18 +11,28 @@
 
 namespace pf::gpu {
 
-GpuDevice::GpuDevice(int index)
+GpuDevice::GpuDevice(int index, int32_t activations)
     : runtime_(index),
       stream_(runtime_.create_stream()),
+      activations_(activations),
       memory_(runtime_, PF_GPU_SLAB_BYTES),
       scratch_(memory_),
       sampling_(runtime_, memory_),
-      description_(runtime_.describe()) {}
+      description_(runtime_.describe()) {
+  if (activations != PF_F32 && activations != PF_F16 && activations != PF_BF16) {
+    refuse("activations on a GPU are f32, f16 or bf16");
+  }
+}
 
 std::unique_lock<std::mutex> GpuDevice::enter() {
   std::unique_lock<std::mutex> lock(mutex_);
   runtime_.use();
   return lock;
+}
+
+void GpuDevice::memory(size_t* free, size_t* total) {
+  const auto inside = enter();
+  runtime_.memory(free, total);
 }
 
 void* GpuDevice::allocate(size_t bytes) {
@@ -52,7 +62,7 @@ void GpuDevice::copy_out(void* to, const void* from, size_t bytes) {
 
 GpuWeight* GpuDevice::pack(const PfWeightPart* parts, int32_t num_parts) {
   const auto inside = enter();
-  return pack_gpu_weight(runtime_, stream_, memory_, parts, num_parts);
+  return pack_gpu_weight(runtime_, stream_, memory_, activations_, parts, num_parts);
 }
 
 void GpuDevice::release(GpuWeight* weight) {
@@ -68,12 +78,14 @@ void GpuDevice::fetch_rows(const GpuWeight& weight, int64_t row, int64_t rows, f
 }
 
 size_t gpu_kv_block_bytes(const PfKvShape& shape) {
+  const size_t scale = shape.dtype == PF_I8 ? sizeof(float) : 0;  // of a token and head
   return 2 * static_cast<size_t>(shape.num_layers) * static_cast<size_t>(shape.kv_heads) *
-         static_cast<size_t>(shape.head_dim) * static_cast<size_t>(shape.block_size) * gpu_kv_element_bytes(shape);
+         static_cast<size_t>(shape.block_size) *
+         (static_cast<size_t>(shape.head_dim) * gpu_kv_element_bytes(shape) + scale);
 }
 
 GpuKvCache* GpuDevice::create_kv(const PfKvShape& shape) {
-  check_gpu_kv(shape);
+  check_gpu_kv(shape, activations_);
   const auto inside = enter();
   const auto halves = 2 * static_cast<size_t>(shape.num_layers), blocks = static_cast<size_t>(shape.num_blocks);
   const size_t bytes = (gpu_kv_block_bytes(shape) / halves * blocks + 255) / 256 * 256;
@@ -92,7 +104,7 @@ void GpuDevice::release(GpuKvCache* kv) {
 GpuProgram& GpuDevice::program_of(const PfStep& step) {
   if (step.program == nullptr) throw std::runtime_error("a step on a GPU must tell its program");
   std::unique_ptr<GpuProgram>& program = programs_[step.program->id];
-  if (program == nullptr) program = std::make_unique<GpuProgram>(runtime_, memory_, *step.program);
+  if (program == nullptr) program = std::make_unique<GpuProgram>(runtime_, memory_, activations_, *step.program);
   return *program;
 }
 

@@ -15,10 +15,12 @@ namespace pf::gpu {
 class GpuDevice {
  public:
   // Throws std::runtime_error when there is no such device, saying why.
-  explicit GpuDevice(int index);
+  // `activations` as in PfDeviceConfig.
+  GpuDevice(int index, int32_t activations);
 
   const std::string& description() const { return description_; }
 
+  void memory(size_t* free, size_t* total);
   void* allocate(size_t bytes);  // zeroed
   void release(void* memory);
   void copy_in(void* to, const void* from, size_t bytes);
@@ -44,6 +46,7 @@ class GpuDevice {
   std::mutex mutex_;
   Runtime runtime_;
   const Stream stream_;
+  const int32_t activations_;
   MemoryPool memory_;
   Scratch scratch_;
   Sampling sampling_;

@@ -25,6 +25,11 @@ struct GpuStep {
   const int32_t* seq_lens = nullptr;
   const int32_t* block_tables = nullptr;  // [seqs][max_blocks]
   const int32_t* logits_rows = nullptr;
+  // Where has_prefill() and some tokens are their prompt's: where these end in each sequence, [seqs]; and the other
+  // tokens, [num_generated]. Null in all other steps.
+  const int32_t* prompt_ends = nullptr;
+  const int32_t* generated = nullptr;
+  int num_generated = 0;
   int max_blocks = 0;
   int max_len = 0;  // no sequence is longer
   const GpuKvCache* kv = nullptr;
@@ -46,7 +51,10 @@ int32_t gpu_op_handle(const char* name);  // -1 when there is none
 void copy_cache_blocks(const GpuKvCache& kv, const int32_t* from, const int32_t* to, int count, Stream stream);
 
 // std::invalid_argument for a cache that the ops can't work with.
-void check_gpu_kv(const PfKvShape& shape);
+void check_gpu_kv(const PfKvShape& shape, int32_t activations);
 size_t gpu_kv_element_bytes(const PfKvShape& shape);
+
+// Whether there is a kernel for prompts, ops/attention/gpu/prefill.h; else one kernel does everything.
+bool has_prefill(int32_t activations, int32_t kv_dtype);
 
 }  // namespace pf::gpu

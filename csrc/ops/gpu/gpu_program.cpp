@@ -65,8 +65,9 @@ float* Scratch::reserve(size_t floats) {
   return data_;
 }
 
-GpuProgram::GpuProgram(Runtime& runtime, MemoryPool& memory, const PfProgram& program)
+GpuProgram::GpuProgram(Runtime& runtime, MemoryPool& memory, int32_t activations, const PfProgram& program)
     : runtime_(runtime),
+      activations_(activations),
       program_(program),
       inputs_(runtime, memory, "step inputs"),
       copies_(runtime, memory, "block copies") {}
@@ -106,6 +107,29 @@ void GpuProgram::copy_blocks_of(const PfStep& step, Stream stream) {
   launch_until(step.num_copies);
 }
 
+// Position of the first token that a sequence computes.
+static int first_position(const PfStep& step, int seq) {
+  return step.seq_lens[seq] - (step.query_start[seq + 1] - step.query_start[seq]);
+}
+
+bool GpuProgram::has_prompts(const PfStep& step) const {
+  const GpuKvCache* kv = kv_of(step);
+  if (kv == nullptr || step.prompt_lens == nullptr || !has_prefill(activations_, kv->shape.dtype)) return false;
+  for (int seq = 0; seq < step.num_seqs; ++seq) {
+    if (first_position(step, seq) < step.prompt_lens[seq]) return true;
+  }
+  return false;
+}
+
+void GpuProgram::split_tokens(const PfStep& step, int32_t* prompt_ends, int32_t* generated, int* num_generated) const {
+  for (int seq = 0; seq < step.num_seqs; ++seq) {
+    const int begin = step.query_start[seq], end = step.query_start[seq + 1];
+    const int end_of_prompt = begin + std::max(0, step.prompt_lens[seq] - first_position(step, seq));
+    prompt_ends[seq] = std::min(end, end_of_prompt);
+    for (int token = prompt_ends[seq]; token < end; ++token) generated[(*num_generated)++] = token;
+  }
+}
+
 // The step with `seqs` sequences, those past its own empty. Arrays lie at the same addresses in every step, since they
 // have room for the largest one; only the tables, which are last, have rows as long as `length` needs.
 GpuStep GpuProgram::upload(const PfStep& step, int seqs, int length, Stream stream) {
@@ -117,6 +141,7 @@ GpuStep GpuProgram::upload(const PfStep& step, int seqs, int length, Stream stre
   const size_t token_ids = room(program_.max_tokens), positions = room(program_.max_tokens);
   const size_t slots = room(program_.max_tokens), query_start = room(program_.max_seqs + int64_t{1});
   const size_t seq_lens = room(program_.max_seqs), logits_rows = room(program_.max_rows);
+  const size_t prompt_ends = room(program_.max_seqs), generated = room(program_.max_tokens);
   const size_t tables = room(int64_t{program_.max_seqs} * table_width);
   if (inputs_.reserve()) forget_graphs();
 
@@ -139,10 +164,15 @@ GpuStep GpuProgram::upload(const PfStep& step, int seqs, int length, Stream stre
     std::copy_n(step.block_tables + static_cast<int64_t>(seq) * step.max_blocks, blocks,
                 inputs_.host<int32_t>(tables) + static_cast<int64_t>(seq) * table_width);
   }
+  GpuStep on_device;
+  if (has_prompts(step)) {
+    split_tokens(step, inputs_.host<int32_t>(prompt_ends), inputs_.host<int32_t>(generated), &on_device.num_generated);
+    on_device.prompt_ends = inputs_.device<int32_t>(prompt_ends);
+    on_device.generated = inputs_.device<int32_t>(generated);
+  }
   inputs_.upload(0, tables + static_cast<size_t>(step.num_seqs) * static_cast<size_t>(table_width) * sizeof(int32_t),
                  stream);
 
-  GpuStep on_device;
   on_device.tokens = step.num_tokens + added;
   on_device.seqs = seqs;
   on_device.rows = step.num_rows + added;
@@ -162,7 +192,7 @@ GpuStep GpuProgram::upload(const PfStep& step, int seqs, int length, Stream stre
 void GpuProgram::launch(const PfCall* calls, int32_t count, const PfStep& step, Scratch& scratch, Stream stream) {
   copy_blocks_of(step, stream);
   const int longest = *std::max_element(step.seq_lens, step.seq_lens + step.num_seqs);
-  if (!decodes(step)) {
+  if (!decodes(step) || has_prompts(step)) {
     GpuStep plain = upload(step, step.num_seqs, longest, stream);
     plain.partials = scratch.reserve(scratch_of(calls, count, plain));
     launch_calls(calls, count, plain, stream);

@@ -4,6 +4,9 @@
 // A step in which every sequence computes one token and samples it is filled up to the next of a few sizes, so that few
 // graphs serve all of them. The sequences added are empty: their tokens go to no slot and attend to nothing, and nobody
 // reads their rows. Other steps are launched op by op.
+//
+// Where there is a kernel for prompts, it computes the positions of prompts and no other: which kernel makes a
+// position's bits depends neither on the batch, nor on how steps were cut, nor on drafts.
 #pragma once
 #include <map>
 #include <vector>
@@ -44,7 +47,7 @@ struct ProgramStats {
 
 class GpuProgram {
  public:
-  GpuProgram(Runtime& runtime, MemoryPool& memory, const PfProgram& program);
+  GpuProgram(Runtime& runtime, MemoryPool& memory, int32_t activations, const PfProgram& program);
   ~GpuProgram();
   GpuProgram(const GpuProgram&) = delete;
   GpuProgram& operator=(const GpuProgram&) = delete;
@@ -66,7 +69,12 @@ class GpuProgram {
   void copy_blocks_of(const PfStep& step, Stream stream);
   void forget_graphs();
 
+  // Whether some tokens are for the kernel of prompts.
+  bool has_prompts(const PfStep& step) const;
+  void split_tokens(const PfStep& step, int32_t* prompt_ends, int32_t* generated, int* num_generated) const;
+
   Runtime& runtime_;
+  const int32_t activations_;
   const PfProgram program_;
   Transfer inputs_, copies_;
   std::map<Key, Captured> graphs_;

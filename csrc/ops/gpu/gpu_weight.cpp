@@ -11,27 +11,42 @@
 namespace pf::gpu {
 namespace {
 
-template <class T>
-void widen(const PfWeightPart& part, float* out) {
-  const T* values = static_cast<const T*>(part.data);
-  for (int64_t i = 0; i < part.rows * part.cols; ++i) out[i] = to_float(values[i]);
+template <class From, class To>
+void convert(const PfWeightPart& part, To* out) {
+  const From* values = static_cast<const From*>(part.data);
+  for (int64_t i = 0; i < part.rows * part.cols; ++i) out[i] = from_float<To>(to_float(values[i]));
 }
 
-// False where the part is quantized.
-bool widen_part(const PfWeightPart& part, float* out) {
+template <class To>
+void convert_part(const PfWeightPart& part, To* out) {
   switch (part.format) {
     case PF_FMT_F32:
-      widen<float>(part, out);
-      return true;
+      return convert<float>(part, out);
     case PF_FMT_F16:
-      widen<f16>(part, out);
-      return true;
+      return convert<f16>(part, out);
     case PF_FMT_BF16:
-      widen<bf16>(part, out);
-      return true;
+      return convert<bf16>(part, out);
     default:
-      return false;
+      refuse(
+          "a GPU reads weights in f32, f16, bf16, or all parts in q8_0, q4_0 or q4_1; "
+          "dtype=\"float32\" dequantizes other ones");
   }
+}
+
+template <class To>
+std::vector<char> convert_parts(const PfWeightPart* parts, int32_t num_parts, int64_t rows, int64_t cols) {
+  std::vector<char> values(static_cast<size_t>(rows * cols) * sizeof(To));
+  To* next = reinterpret_cast<To*>(values.data());
+  for (int32_t i = 0; i < num_parts; next += parts[i].rows * parts[i].cols, ++i) convert_part(parts[i], next);
+  return values;
+}
+
+// Calls fn.template operator()<T>() with an activation's type.
+template <class Fn>
+auto with_type(int32_t dtype, Fn&& fn) {
+  if (dtype == PF_F16) return fn.template operator()<f16>();
+  if (dtype == PF_BF16) return fn.template operator()<bf16>();
+  return fn.template operator()<float>();
 }
 
 // How kernels read weights of a file's format, and how a part becomes one; nothing where they can't.
@@ -78,9 +93,10 @@ void upload(Runtime& runtime, Stream stream, MemoryPool& memory, const void* fro
 
 }  // namespace
 
-GpuWeight* pack_gpu_weight(Runtime& runtime, Stream stream, MemoryPool& memory, const PfWeightPart* parts,
-                           int32_t num_parts) {
+GpuWeight* pack_gpu_weight(Runtime& runtime, Stream stream, MemoryPool& memory, int32_t activations,
+                           const PfWeightPart* parts, int32_t num_parts) {
   auto weight = std::make_unique<GpuWeight>();
+  weight->dtype = activations;
   weight->cols = parts[0].cols;
   for (int32_t i = 0; i < num_parts; ++i) weight->rows += parts[i].rows;
   const bool alike = std::all_of(parts, parts + num_parts, [&](const auto& p) { return p.format == parts[0].format; });
@@ -91,25 +107,22 @@ GpuWeight* pack_gpu_weight(Runtime& runtime, Stream stream, MemoryPool& memory, 
     upload(runtime, stream, memory, packed.data(), *weight);
     return weight.release();
   }
-  std::vector<float> values(static_cast<size_t>(weight->rows * weight->cols));
-  weight->bytes = values.size() * sizeof(float);
-  float* next = values.data();
-  for (int32_t i = 0; i < num_parts; next += parts[i].rows * parts[i].cols, ++i) {
-    if (widen_part(parts[i], next)) continue;
-    refuse(
-        "a GPU reads weights in f32, f16, bf16, or all parts in q8_0, q4_0 or q4_1; "
-        "dtype=\"float32\" dequantizes other ones");
-  }
+  const std::vector<char> values =
+      with_type(activations, [&]<class T>() { return convert_parts<T>(parts, num_parts, weight->rows, weight->cols); });
+  weight->bytes = values.size();
   upload(runtime, stream, memory, values.data(), *weight);
   return weight.release();
 }
 
 void fetch_gpu_rows(Runtime& runtime, Stream stream, const GpuWeight& weight, int64_t row, int64_t rows, float* out) {
   if (weight.is_plain()) {
-    const size_t row_bytes = static_cast<size_t>(weight.cols) * sizeof(float);
-    runtime.copy_out(out, weight.data + static_cast<size_t>(row) * row_bytes, static_cast<size_t>(rows) * row_bytes,
-                     stream);
-    runtime.synchronize(stream);
+    with_type(weight.dtype, [&]<class T>() {
+      std::vector<T> values(static_cast<size_t>(rows * weight.cols));
+      runtime.copy_out(values.data(), reinterpret_cast<const T*>(weight.data) + row * weight.cols,
+                       values.size() * sizeof(T), stream);
+      runtime.synchronize(stream);
+      std::transform(values.begin(), values.end(), out, [](T value) { return to_float(value); });
+    });
     return;
   }
   std::vector<uint8_t> packed(weight.bytes);  // the rows of a panel are mixed

@@ -63,6 +63,8 @@ class SeqPlan(msgspec.Struct, gc=False):
     blocks: list[int]
     rows: list[RowPlan]
     num_drafts: int = 0
+    prompt_len: int = 0
+    """Tokens of the request's prompt: positions below are not generated ones."""
 
 
 class StepPlan(msgspec.Struct):

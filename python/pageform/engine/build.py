@@ -11,22 +11,22 @@ from ..cache import KVCacheManager
 from ..core.errors import CapacityError, ParameterError
 from ..core.params import SamplingParams
 from ..executor import InProcessExecutor
-from ..models.loader import LoadedModel, Loading, Sizes, kv_block_bytes
-from ..platform import free_memory
+from ..models.device import OpenDevice, open_device
+from ..models.loader import LoadedModel, Loading, Sizes
 from ..sampling import ModelLimits
 from ..scheduler import Scheduler, SchedulerConfig
 from ..text import load_tokenizer
 from ..weights import open_checkpoint
 from ..weights.fingerprint import fingerprint
-from .config import DEFAULT_KV_SHARE, EngineConfig
+from .config import DEFAULT_GPU_KV_SHARE, DEFAULT_KV_SHARE, EngineConfig
 from .core import EngineCore
+from .dtypes import with_types
 from .numerics import numerics_id, weights_digest
 from .prepare import Preparer
 
 if TYPE_CHECKING:
     from ..core.snapshot import NumericsId
     from ..weights.base import Checkpoint
-    from ..weights.config import ModelConfig
     from .base import EngineStats
 
 BLOCK_SIZE = 16
@@ -51,7 +51,9 @@ def build(config: EngineConfig) -> EngineParts:
 
     checkpoint = open_checkpoint(config.model)
     model_config = checkpoint.config
-    num_blocks, max_model_len = plan_memory(config, model_config)
+    config = with_types(config, checkpoint)
+    device = open_device(config.device, threads=config.threads, cores=config.cores, dtype=config.dtype)
+    num_blocks, max_model_len = plan_memory(config, checkpoint, device)
     digest = fingerprint(checkpoint)
     sizes = Sizes(
         num_blocks, BLOCK_SIZE, config.kv_cache_dtype, config.max_num_batched_tokens, max_seqs=config.max_num_seqs
@@ -60,10 +62,7 @@ def build(config: EngineConfig) -> EngineParts:
         checkpoint,
         digest,
         sizes,
-        device=config.device,
-        threads=config.threads,
-        cores=config.cores,
-        dtype=config.dtype,
+        device,
         max_model_len=max_model_len,
         packed_cache=config.packed_cache,
     )
@@ -110,8 +109,9 @@ def build(config: EngineConfig) -> EngineParts:
     return EngineParts(core, preparer, lambda: statistics(core, model), numerics, default_sampling(checkpoint))
 
 
-def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:
+def plan_memory(config: EngineConfig, checkpoint: Checkpoint, device: OpenDevice) -> tuple[int, int]:
     """Number of KV blocks and the longest request. Raises CapacityError when not one request of that length fits."""
+    model = checkpoint.config
     if config.max_model_len is not None and config.max_model_len > model.max_position_embeddings:
         raise ParameterError(
             "max_model_len",
@@ -120,11 +120,13 @@ def plan_memory(config: EngineConfig, model: ModelConfig) -> tuple[int, int]:
             "Lower it.",
         )
     wanted_len = config.max_model_len or model.max_position_embeddings
-    per_block = kv_block_bytes(model, BLOCK_SIZE, config.kv_cache_dtype)
+    per_block = device.kv_block_bytes(model, BLOCK_SIZE, config.kv_cache_dtype)
     per_request = -(-wanted_len // BLOCK_SIZE)
     memory = config.kv_cache_memory
     if memory is None or isinstance(memory, float):
-        budget = int(free_memory() * (DEFAULT_KV_SHARE if memory is None else memory))
+        usual = DEFAULT_KV_SHARE if device.native.memory is None else DEFAULT_GPU_KV_SHARE
+        free = device.memory_for_kv(checkpoint, config.max_num_batched_tokens, config.max_num_seqs)
+        budget = int(free * (usual if memory is None else memory))
         num_blocks = min(budget // per_block, per_request * config.max_num_seqs)
     else:
         num_blocks = memory // per_block

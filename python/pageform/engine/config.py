@@ -14,17 +14,22 @@ from ..core.errors import ParameterError
 from ..platform import usable_cores
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_DTYPES = {
-    "auto": "float16",
+_FLOATS = {
     "float16": "float16",
     "fp16": "float16",
     "half": "float16",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
     "float32": "float32",
     "fp32": "float32",
-    "int8": "int8",
+    "float": "float32",
 }
+_DTYPES = {"auto": "auto", **_FLOATS}
+_KV_DTYPES = {"auto": "auto", **_FLOATS, "int8": "int8", "fp8": "fp8", "fp8_e4m3": "fp8"}
 DEFAULT_KV_SHARE = 0.25
 """Share of free memory the KV cache may take by default; pages nobody writes cost nothing, so this is a ceiling."""
+DEFAULT_GPU_KV_SHARE = 0.9
+"""Likewise of what weights and buffers leave of a GPU's memory, which serves nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class EngineConfig:
     max_num_batched_tokens: int = 512
     max_model_len: int | None = None
     kv_cache_memory: int | float | None = None
-    kv_cache_dtype: str = "float16"
+    kv_cache_dtype: str = "auto"
     enable_prefix_caching: bool = True
     prefill_chunk: int | None = None
     max_queued_requests: int | None = None
@@ -79,15 +84,16 @@ class EngineConfig:
         _integer("seed", given.get("seed", 0), None)
         given["packed_cache"] = _packed_cache(given.get("packed_cache", "auto"))
         dtype = given.get("dtype", "auto")
-        if dtype not in ("auto", "float32", "fp32"):
+        if dtype not in _DTYPES:
             raise ParameterError(
-                "dtype", dtype, "is not supported", 'Use "auto" (weights as stored) or "float32" (dequantized at load).'
+                "dtype", dtype, "is not supported", 'Use "auto", "float32", or on a GPU "bfloat16" or "float16".'
             )
-        given["dtype"] = "auto" if dtype == "auto" else "float32"
+        given["dtype"] = _DTYPES[dtype]
         kv_dtype = given.get("kv_cache_dtype", "auto")
-        if kv_dtype not in _DTYPES:
-            raise ParameterError("kv_cache_dtype", kv_dtype, "is not supported", 'Use "float16", "float32" or "int8".')
-        given["kv_cache_dtype"] = _DTYPES[kv_dtype]
+        if kv_dtype not in _KV_DTYPES:
+            remedy = 'Use "auto", "float16", "float32" or "int8", or on a GPU "bfloat16" or "fp8".'
+            raise ParameterError("kv_cache_dtype", kv_dtype, "is not supported", remedy)
+        given["kv_cache_dtype"] = _KV_DTYPES[kv_dtype]
         given["kv_cache_memory"] = parse_memory("kv_cache_memory", given.get("kv_cache_memory"))
         given["drafts"] = DraftSettings.of(given.get("drafts", "auto"), given.pop("speculative_config", None))
         config = EngineConfig(model=str(model), **given)

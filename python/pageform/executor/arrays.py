@@ -106,6 +106,7 @@ def build_inputs(plan: StepPlan, block_size: int, masks: NDArray[np.uint32] | No
         seq_lens=starts + lengths,
         block_tables=tables,
         logits_rows=np.array(logits_rows, np.int32),
+        prompt_lens=np.fromiter((seq.prompt_len for seq in seqs), np.int32, len(seqs)),
         copy_src=np.ascontiguousarray(copies[:, 0]),
         copy_dst=np.ascontiguousarray(copies[:, 1]),
         sampling=build_sampling(rows, masks, kept.constants),

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ..core.errors import ModelFileError
 from ..ops.sampling import Sampled, SamplingInputs
-from ..platform import resolve_device, usable_threads
 from ..runtime.inputs import StepInputs
-from ..runtime.program import InlineVector, Program, Recorder, Rows, WeightRequest
+from ..runtime.program import InlineVector, Program, Recorder, Rows, WeightRequest, with_activations
 from ..weights.rope import inv_freq
 from . import record
+from .device import KV_FORMATS, OpenDevice, open_device
 from .packed_cache import PackedCache, in_background
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..runtime.runner import Gate, Runner
     from ..weights.base import Checkpoint, TensorRef
     from ..weights.config import ModelConfig
-
-_KV_FORMATS = {"float16": "f16", "float32": "f32", "int8": "i8"}
 
 
 @dataclass(slots=True)
@@ -70,17 +68,6 @@ class LoadedModel:
         return self.runner.run(inputs, gate)
 
 
-def kv_block_bytes(config: ModelConfig, block_size: int, kv_dtype: str) -> int:
-    """Bytes of one block: keys and values of `block_size` tokens in every layer."""
-    channels = config.head_dim
-    pair = {  # keys and values of a token in one head
-        "float32": 8 * channels,
-        "float16": 4 * channels,
-        "int8": 2 * (-(-channels // 16) * 16) + 4 * (-(-channels // 32) + 1),  # codes, and float32 scales
-    }[kv_dtype]
-    return config.num_layers * config.num_kv_heads * block_size * pair
-
-
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """What a model is loaded for: steps of at most `max_tokens` tokens of `max_seqs` sequences, and its KV cache."""
@@ -104,30 +91,23 @@ class Loading:
         checkpoint: Checkpoint,
         fingerprint: str,
         sizes: Sizes,
+        device: OpenDevice,
         *,
-        device: str = "auto",
-        threads: int | None = None,
-        cores: Sequence[int] = (),
-        dtype: str = "auto",
         max_model_len: int | None = None,
         packed_cache: str | None = None,
     ) -> None:
         config = checkpoint.config
         frequencies, attention_scale = inv_freq(config.rope, max_model_len or config.max_position_embeddings)
-        self._checkpoint, self._sizes, self._dtype = checkpoint, sizes, dtype
+        self._checkpoint, self._sizes, self._opened = checkpoint, sizes, device
+        self._device = device.native
         self._program = record(config, frequencies, attention_scale)
+        if device.activations != "f32":
+            self._program = with_activations(self._program, device.activations)
         self._cache: PackedCache | None = None
         self._restored: Future[list[_native.Weight] | None] | None = None
-        spec = resolve_device(device)
-        self._is_reference = spec.library is None
-        if spec.library is None:
-            self._device = self._reader = _cpu_device(threads or usable_threads())
+        if device.is_reference:
             return
-        count = len(cores) or threads or usable_threads()
-        self._device = _native_module().Device(str(spec.library), count, cores=cores, index=spec.index)
-        # The CPU backend knows every format; where another backend wants float32, it dequantizes.
-        self._reader = self._device if spec.name == "cpu" or dtype != "float32" else _cpu_device(count)
-        if dtype == "auto" and packed_cache is not None:
+        if device.dtype == "auto" and packed_cache is not None:
             parts = [_shapes(checkpoint, request) for request in self._program.weights]
             self._cache = PackedCache.of(checkpoint, fingerprint, self._device.packed_layout, parts, packed_cache)
         file = self._cache.open() if self._cache is not None else None
@@ -146,22 +126,19 @@ class Loading:
         config = checkpoint.config
         sampler = _sampler_program(config.vocab_size)
         vectors = [_vector(checkpoint, request) for request in program.vectors]
-        kv_format = _KV_FORMATS[sizes.kv_dtype]
+        kv_format = KV_FORMATS[sizes.kv_dtype]
         kv_shape = (config.num_layers, config.num_kv_heads, config.head_dim, sizes.block_size, sizes.num_blocks)
-        if self._is_reference:
+        if self._opened.is_reference:
             from ..runtime.reference import KvShape, ReferenceRunner
 
-            arrays = [
-                _pack(self._device, checkpoint, request, "auto", self._reader).dequantize()
-                for request in program.weights
-            ]
+            arrays = [_pack(self._device, checkpoint, request).dequantize() for request in program.weights]
             return LoadedModel(
                 config=config,
                 runner=ReferenceRunner(program, arrays, vectors, KvShape(*kv_shape, dtype=kv_format)),
                 sampler=ReferenceRunner(sampler, [], [], None),
                 block_size=sizes.block_size,
                 num_blocks=sizes.num_blocks,
-                kv_bytes=sizes.num_blocks * kv_block_bytes(config, sizes.block_size, sizes.kv_dtype),
+                kv_bytes=sizes.num_blocks * self._opened.kv_block_bytes(config, sizes.block_size, sizes.kv_dtype),
                 weight_bytes=sum(array.nbytes for array in arrays),
                 description="reference (torch)",
                 make_gate=_native_module().MaskGate,
@@ -198,7 +175,7 @@ class Loading:
         if restored is not None:
             return restored
         weights = [
-            _pack(self._device, self._checkpoint, request, self._dtype, self._reader)
+            _pack(self._device, self._checkpoint, request, self._opened.dequantizer)
             for request in self._program.weights
         ]
         if self._cache is not None:
@@ -222,27 +199,18 @@ def load_model(
 ) -> LoadedModel:
     """Puts `checkpoint` on `device` for steps of at most `max_tokens` tokens of `max_seqs` sequences, without a cache.
 
-    `cores` pins the threads, one each. dtype "auto" keeps the file's formats, "float32" dequantizes. The
-    file's pages are given back as they are packed.
+    `device`, `cores` and `dtype` as `open_device` takes them. The file's pages are given back as they are packed.
     Raises ParameterError for a device that can't be used, ModelFileError for missing or misshapen tensors.
     """
     sizes = Sizes(num_blocks, block_size, kv_dtype, max_tokens, max_seqs)
-    loading = Loading(
-        checkpoint, "", sizes, device=device, threads=threads, cores=cores, dtype=dtype, max_model_len=max_model_len
-    )
-    return loading.finish()
+    opened = open_device(device, threads=threads, cores=cores, dtype=dtype)
+    return Loading(checkpoint, "", sizes, opened, max_model_len=max_model_len).finish()
 
 
 def _native_module() -> Any:
     from .. import _native
 
     return _native
-
-
-def _cpu_device(threads: int) -> _native.Device:
-    library = resolve_device("cpu").library
-    device: _native.Device = _native_module().Device(str(library), threads)
-    return device
 
 
 def _sampler_program(vocab_size: int) -> Program:
@@ -267,14 +235,13 @@ def _shapes(checkpoint: Checkpoint, request: WeightRequest) -> list[tuple[int, i
 
 
 def _pack(
-    device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dtype: str, reader: _native.Device
+    device: _native.Device, checkpoint: Checkpoint, request: WeightRequest, dequantizer: _native.Device | None = None
 ) -> _native.Weight:
-    """One packed weight: the request's tensors, concatenated along rows. Where `dtype` wants float32 of a
-    file in another format, `reader` dequantizes it."""
+    """One packed weight: the request's tensors, concatenated along rows, in float32 where there is a `dequantizer`."""
     refs = _tensors(checkpoint, request)
     parts: Any = [(ref.buffer, ref.offset, ref.nbytes, *ref.shape, ref.format.lower()) for ref in refs]
-    if dtype == "float32" and any(ref.format != "F32" for ref in refs):
-        values = reader.pack(parts).dequantize()
+    if dequantizer is not None and any(ref.format != "F32" for ref in refs):
+        values = dequantizer.pack(parts).dequantize()
         weight = device.pack(_float_parts(values, [ref.shape[0] for ref in refs]))
     else:
         weight = device.pack(parts)

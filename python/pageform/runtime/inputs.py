@@ -26,6 +26,8 @@ class StepInputs:
     of the same step fills: in each layer all keys and values are written before any are read."""
     logits_rows: I32
     """[R] token whose hidden state makes each row of logits."""
+    prompt_lens: I32 | None = None
+    """[S] positions below are the sequence's prompt, which a GPU computes by a kernel of its own; None: none are."""
     sampling: SamplingInputs | None = None
     """May be None where R is 0 or the program samples nothing."""
     copy_src: I32 | None = None

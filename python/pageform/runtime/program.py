@@ -6,7 +6,7 @@ A model's Python code calls one method of a `Recorder` an op, once; the `Program
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ class Rows(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A range of columns of a buffer: float32, [rows, cols]."""
+    """A range of columns of a buffer: [rows, cols]."""
 
     buffer: int
     rows: Rows
@@ -78,6 +78,8 @@ class Program:
 
     buffers: list[tuple[Rows, int]] = field(default_factory=list)
     """(rows, cols) of each."""
+    dtypes: dict[int, str] = field(default_factory=dict)
+    """Types of the buffers that are not "f32": "f16" or "bf16"; see `with_activations`."""
     ops: list[Op] = field(default_factory=list)
     weights: list[WeightRequest] = field(default_factory=list)
     vectors: list[VectorRequest] = field(default_factory=list)
@@ -88,6 +90,7 @@ class Program:
         """The program as `_native.Runner` takes it."""
         return {
             "buffers": [(rows.value, cols) for rows, cols in self.buffers],
+            "dtypes": self.dtypes,
             "ops": [
                 (
                     op.name,
@@ -135,10 +138,10 @@ _Request = TypeVar("_Request")
 class Recorder:
     """Records ops into `program`.
 
-    Tensors are float32, [T tokens or R rows of logits, cols]. Weights and vectors are asked for by their names in the
-    checkpoint; several names are concatenated along rows, and the same request twice is one weight, so that an output
-    layer tied to the embedding shares its memory. Shapes are checked where they are known here (ValueError); those of
-    weights when the program meets them.
+    Tensors are [T tokens or R rows of logits, cols], float32 unless `with_activations` says otherwise. Weights and
+    vectors are asked for by their names in the checkpoint; several names are concatenated along rows, and the same
+    request twice is one weight, so that an output layer tied to the embedding shares its memory. Shapes are checked
+    where they are known here (ValueError); those of weights when the program meets them.
     """
 
     def __init__(self) -> None:
@@ -320,6 +323,14 @@ class Recorder:
     def _unused(name: str, taken: dict[str, Tensor], kind: str) -> None:
         if name in taken:
             raise ValueError(f"the program already has an {kind} {name!r}")
+
+
+def with_activations(program: Program, dtype: str) -> Program:
+    """The program with its buffers in "f16" or "bf16", but for what ops want in float32: angles, and logits."""
+    floats = {op.outputs[0].buffer for op in program.ops if op.name == "rope_angles"}
+    floats |= {op.inputs[0].buffer for op in program.ops if op.name == "sample"}
+    dtypes = {buffer: dtype for buffer in range(len(program.buffers)) if buffer not in floats}
+    return replace(program, dtypes=dtypes)
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

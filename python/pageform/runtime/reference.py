@@ -54,6 +54,8 @@ class ReferenceRunner:
 
         from ..ops.reference import REFERENCE
 
+        if program.dtypes:
+            raise BackendError("the reference backend computes in float32 alone")
         missing = sorted({op.name for op in program.ops} - REFERENCE.keys())
         if missing:
             raise BackendError(f"the reference backend has no op {missing[0]!r}, which the program needs")

@@ -202,7 +202,8 @@ def _schedule(cache: KVCacheManager, request: Request, start: int, end: int, dec
     tokens = request.tokens(start, end)
     cache.commit(request, tokens)
     decision.requests.append(request)
-    decision.plan.seqs.append(SeqPlan(request.index, start, tokens, cache.blocks(request), _rows(request, start, end)))
+    rows, prompt = _rows(request, start, end), request.num_prompt_tokens
+    decision.plan.seqs.append(SeqPlan(request.index, start, tokens, cache.blocks(request), rows, prompt_len=prompt))
 
 
 def _rows(request: Request, start: int, end: int) -> list[RowPlan]:

@@ -84,7 +84,8 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   GPU_SHARED(float, shared_o, [kWarps][kRows][kDim]);
   GPU_SHARED(float, shared_m, [kWarps][kRows]);
   GPU_SHARED(float, shared_l, [kWarps][kRows]);
-  const int token = static_cast<int>(block_x()), split = static_cast<int>(block_z());
+  const int index = static_cast<int>(block_x()), split = static_cast<int>(block_z());
+  const int token = args.rows == nullptr ? index : args.rows[index];
   const int kv_head = static_cast<int>(block_y()) / chunks, group = args.heads / args.cache.kv_heads;
   const int first_row = static_cast<int>(block_y()) % chunks * kRows;
   const int rows = group - first_row < kRows ? group - first_row : kRows;
@@ -179,7 +180,7 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
       args.out[token * args.out_stride + (head + r) * dim + channel] = from_float<T>(value / sum * args.cache.v_scale);
       continue;
     }
-    float* partial = partial_of(args.partials, token, args.heads, head + r, splits, split, dim);
+    float* partial = partial_of(args.partials, index, args.heads, head + r, splits, split, dim);
     if (channel == 0) {
       partial[0] = largest;
       partial[1] = sum;
@@ -192,17 +193,18 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
 template <class T, class C>
 GPU_KERNEL(256)
 void merge_splits_kernel(AttentionArgs<T, C> args, int splits) {
-  const int token = static_cast<int>(block_x()), head = static_cast<int>(block_y()), dim = args.cache.head_dim;
+  const int index = static_cast<int>(block_x()), head = static_cast<int>(block_y()), dim = args.cache.head_dim;
+  const int token = args.rows == nullptr ? index : args.rows[index];
   const int channel = static_cast<int>(thread_x());
   const Context context = context_of(args, token);
   const int first = context.begin / kAttentionSplit, last = (context.end - 1) / kAttentionSplit;
   if (first == last || channel >= dim) return;
   float largest = -INFINITY, sum = 0.0f, value = 0.0f;
   for (int s = first; s <= last; ++s) {
-    largest = fmaxf(largest, partial_of(args.partials, token, args.heads, head, splits, s, dim)[0]);
+    largest = fmaxf(largest, partial_of(args.partials, index, args.heads, head, splits, s, dim)[0]);
   }
   for (int s = first + (GPU_PLANTED("attention: forgets a split") ? 1 : 0); s <= last; ++s) {
-    const float* partial = partial_of(args.partials, token, args.heads, head, splits, s, dim);
+    const float* partial = partial_of(args.partials, index, args.heads, head, splits, s, dim);
     const float take = rescale(partial[0], largest);
     sum = fmaf(partial[1], take, sum);
     value = fmaf(partial[2 + channel], take, value);

@@ -17,6 +17,7 @@ struct AttentionArgs {
   const int32_t* query_start;   // [seqs + 1]
   const int32_t* seq_lens;      // [seqs]
   const int32_t* block_tables;  // [seqs][max_blocks]
+  const int32_t* rows;          // [tokens], the rows of q and out that are computed; null: 0, 1, 2, ...
   float* partials;              // attention_partials() floats, uninitialized
   int64_t q_stride, out_stride;
   int tokens, seqs, heads, max_blocks;

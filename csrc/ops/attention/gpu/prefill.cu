@@ -73,7 +73,8 @@ struct Rows {
     context = args.seq_lens[seq];
     const int queries = args.query_start[seq + 1] - first_token;
     first = (block - first_block(args, seq)) * kRows;
-    count = queries * group - first;
+    const int end = args.query_ends == nullptr ? first_token + queries : args.query_ends[seq];
+    count = (end - first_token) * group - first;
     offset = context - queries;
     head = int64_t{block_y()} * group;
   }

@@ -16,6 +16,7 @@ struct PrefillArgs {
   const int32_t* query_start;   // [seqs + 1]
   const int32_t* seq_lens;      // [seqs]
   const int32_t* block_tables;  // [seqs][max_blocks]; null: position p is row query_start[s] + p of cache.k and .v
+  const int32_t* query_ends;    // [seqs], one past the last token of a sequence that is computed; null: all are
   const int32_t* ends;          // [tokens], one past the last position that a token sees; null: its own is the last
   int64_t q_stride, out_stride;
   int64_t kv_stride;  // elements between those rows, without block_tables

@@ -11,7 +11,7 @@ template <class T>
 void embed(const T* weight, int64_t vocab, const int32_t* ids, T* y, int64_t y_stride, int64_t tokens, int64_t cols,
            float scale, Stream stream);
 
-// The same for a weight that pack_weight made. T: float.
+// The same for a weight that pack_weight made.
 template <class T>
 void embed_packed(const uint8_t* weight, const WeightLayout& layout, int64_t vocab, const int32_t* ids, T* y,
                   int64_t y_stride, int64_t tokens, int64_t cols, float scale, Stream stream);

@@ -31,5 +31,9 @@ void embed_packed(const uint8_t* weight, const WeightLayout& layout, int64_t voc
 
 template void embed_packed(const uint8_t*, const WeightLayout&, int64_t, const int32_t*, float*, int64_t, int64_t,
                            int64_t, float, Stream);
+template void embed_packed(const uint8_t*, const WeightLayout&, int64_t, const int32_t*, f16*, int64_t, int64_t,
+                           int64_t, float, Stream);
+template void embed_packed(const uint8_t*, const WeightLayout&, int64_t, const int32_t*, bf16*, int64_t, int64_t,
+                           int64_t, float, Stream);
 
 }  // namespace pf::gpu
