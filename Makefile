@@ -7,6 +7,8 @@ VENV ?= .venv
 DEMO ?=
 # Extra arguments of pytest, for example: make test PYTEST="-k scheduler"
 PYTEST ?=
+# Extra arguments of ci/check_hip.py
+HIP ?=
 # Where torch (the tests' oracle) is looked for besides PyPI: the build without CUDA is a tenth of the size.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -33,7 +35,7 @@ SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find csrc pyt
 	-name __pycache__ -prune -o \( -type d -o -name '*.cpp' -o -name '*.h' -o -name '*.py' -o -name 'py.typed' \) -print)
 CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt) $(shell find csrc -name '*.cu')
 
-.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check dev lint format sanitize asan tsan soak bench plugin-check clean distclean
+.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check hip-check dev lint format sanitize asan tsan soak bench plugin-check clean distclean
 help:
 	@echo "make demo      install, fetch the small model, extract typed records from sample texts"
 	@echo "make test      install, build, run the C++ and the Python tests"
@@ -41,6 +43,7 @@ help:
 	@echo "make sanitize  the C++ tests under ASan+UBSan and under TSan;   make soak   random load on a real engine"
 	@echo "make bench     throughput, cold start, extraction, memory;   make wheel  dist/*.whl"
 	@echo "make gpu-check  compiles the GPU kernels with nvcc and reads registers, spills and instructions"
+	@echo "make hip-check  builds the HIP backend with clang 19 and reads registers, spills and shared memory"
 	@echo "make plugin-check  the CUDA plugin's wheel for sm_80 (needs nvcc), installed with pageform into a fresh environment"
 	@echo "make pure-wheel  the wheel without an engine, for any platform: builds it without a compiler and tests it"
 	@echo "make clean     remove build products;   make distclean  and $(VENV)"
@@ -171,6 +174,10 @@ tsan: $(STAMPS)/build-tools
 # Compiles the GPU kernels and reads their machine code; no GPU is needed.
 gpu-check: $(STAMPS)/venv
 	@$(BIN)/python ci/check_gpu.py
+
+# Its tools are no Python packages: `make hip-check HIP=--install` asks apt for them, as root.
+hip-check: $(STAMPS)/build-tools
+	@$(BIN)/python ci/check_hip.py $(HIP)
 
 # All targets, for a release: ci/build_wheel.py --backend cuda
 plugin-check: $(STAMPS)/wheel

@@ -18,8 +18,10 @@ from ..job import Answer, Job
 Decode = Callable[[list[int]], str]
 AGREEING = 6
 """Characters of an answer, a token or two, that must be the reference's for it to begin alike."""
-REQUIRED_SHARE = 0.6
-"""Share of answers that must begin alike. Of 4-bit weights that were quantized again, about four in five do."""
+REQUIRED_SHARE = 0.25
+"""Share of answers that must begin alike. Of 4-bit weights that were quantized again, four to nine in ten do."""
+ENOUGH = 8
+"""Answers below which a share is told, but not judged."""
 
 
 def faults(jobs: Sequence[Job], answers: Sequence[Answer], decode: Decode) -> list[str]:

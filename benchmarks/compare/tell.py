@@ -74,9 +74,17 @@ def check_answers(report: Report, workload: Workload, rounds: Rounds, decode: De
                 report.note(text)
         known = [(answer, reference[tuple(job.prompt)]) for job, answer in pairs if tuple(job.prompt) in reference]
         if judged and known and not name.startswith("transformers"):
-            alike, length = sanity.agreement([a for a, _ in known], [r for _, r in known], decode)
+            answers, expected = [answer for answer, _ in known], [other for _, other in known]
+            alike, length = sanity.agreement(answers, expected, decode)
             text = f"{workload.name}, {name}: {alike:.0%} of {len(known)} answers begin as transformers' do"
-            report.check(f"{text}; {length:.0f} characters agree on average", alike >= sanity.REQUIRED_SHARE)
+            detail = f"{length:.0f} characters agree on average"
+            if len(known) < sanity.ENOUGH:
+                report.note(f"{text}; {detail}")
+                continue
+            chance, _ = sanity.agreement(answers, [*expected[1:], *expected[:1]], decode)
+            wanted = max(sanity.REQUIRED_SHARE, 2 * chance)
+            told = f"≥ {wanted:.0%} (to other prompts {chance:.0%} do)"
+            report.check(f"{text}, {told}; {detail}", alike >= wanted)
 
 
 def _valid(runs: Sequence[Run], decode: Decode) -> int:

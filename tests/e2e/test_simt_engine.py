@@ -184,6 +184,7 @@ def test_there_is_one_emulated_device(tiny: Path) -> None:
         Engine(tiny, device="simt:1", **OPTIONS)
 
 
-def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
-    with pytest.raises((ParameterError, BackendError), match=r"(?i)not installed|no NVIDIA GPU"):
-        Engine(tiny, device="cuda", **OPTIONS)
+@pytest.mark.parametrize(("device", "vendor"), [("cuda", "NVIDIA"), ("hip", "AMD")])
+def test_a_gpu_that_is_not_there_is_told(tiny: Path, device: str, vendor: str) -> None:
+    with pytest.raises((ParameterError, BackendError), match=rf"(?i)not installed|no {vendor} GPU"):
+        Engine(tiny, device=device, **OPTIONS)

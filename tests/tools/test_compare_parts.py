@@ -25,7 +25,7 @@ from benchmarks.compare.measure import (
 )
 from benchmarks.compare.quiet import Quiet, _own_seconds
 from benchmarks.compare.requirements import REQUIREMENTS, judge
-from benchmarks.compare.tell import figures_of, tell
+from benchmarks.compare.tell import check_answers, figures_of, tell
 from benchmarks.compare.workloads import SCHEMA, Material, scaled, workloads
 from benchmarks.job import Answer, Job
 from benchmarks.options import Options
@@ -189,6 +189,27 @@ def test_agreement_is_about_beginnings() -> None:
     assert share == 1.0
     assert length == (len("the capital ") + 2) / 2
     assert sanity.agreement([Answer(encode("xyz"))], reference[:1], decode) == (0.0, 0.0)
+
+
+def test_answers_must_begin_as_the_reference_more_often_than_by_chance(material: Material) -> None:
+    starts = ["Paris is", "Four of", "A parcel", "It rains", "Sugar", "Trains", "Nobody", "Green"]
+    jobs = [Job([i], 8) for i in range(len(starts))]
+
+    def run(texts: list[str]) -> list[list[Run]]:
+        answers = [Answer(encode(text[:8].ljust(8)), "", [1.0] * 8, 8) for text in texts]
+        return [[Run(jobs[: len(texts)], answers, 1.0)]]
+
+    rounds = {
+        "transformers sequential": run(starts),
+        "requantized": run([*starts[:3], *(["Well, no"] * 5)]),
+        "another model": run(["Paris is"] * 8),
+        "few": run(["Well, no"] * 4),
+    }
+    report = Report("compare", {})
+    check_answers(report, workloads(material)["W2"], rounds, decode, judged=True)
+    judged = {check.text.split(": ")[0]: check.held for check in report.checks if "begin as" in check.text}
+    assert judged == {"W2, requantized": True, "W2, another model": False}
+    assert any("few: 0% of 4" in note for note in report.notes)
 
 
 def test_json_is_validated_by_the_schema() -> None:
