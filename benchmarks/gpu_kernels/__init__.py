@@ -38,12 +38,13 @@ def run(options: Options) -> Report:
     if device == "simt":
         _check_small(report, kernels, options.seed)
     else:
-        _try_named(report, kernels, options)
+        try_named(report, kernels, options)
     kernels.close()
     return report
 
 
-def _try_named(report: Report, kernels: Kernels, options: Options) -> None:
+def try_named(report: Report, kernels: Kernels, options: Options) -> None:
+    """Every named case: whether it is right and, if it is, its time and that of others."""
     rows = []
     for case in named():
         row = [*roofline_row(case), "", "", ""]
@@ -81,6 +82,7 @@ def _device_here() -> str | None:
 def verdict(kernels: Kernels, case: Case, seed: int) -> str:
     """How the case's output differs from the reference's; empty if it does not."""
     trial = case.prepare(Setup(kernels, seed))
+    kernels.wait_for_torch()
     try:
         trial.launch()
         kernels.synchronize()
@@ -105,7 +107,7 @@ def _tried(report: Report, kernels: Kernels, case: Case, options: Options) -> li
 
     torch.cuda.empty_cache()
     trial = case.prepare(Setup(kernels, options.seed))
-    torch.cuda.synchronize()  # inputs are made in another stream
+    kernels.wait_for_torch()
     try:
         trial.launch()
         kernels.synchronize()
@@ -130,4 +132,4 @@ def _tried(report: Report, kernels: Kernels, case: Case, options: Options) -> li
     return [f"{middle:.1f}", f"{1e8 * case.seconds(H100) / middle:.0f} %", "; ".join(others)]
 
 
-__all__ = ["roofline_row", "run", "verdict"]
+__all__ = ["roofline_row", "run", "try_named", "verdict"]
