@@ -2,14 +2,16 @@
 
     python ci/build_wheel.py --backend cpu|cuda|hip [--arch "80-real;90a-real"] [--out dist]
 
-The plugin pageform-cu13 needs nvcc (in PATH or CUDACXX), pageform-rocm what ci/check_hip.py needs; both hold all
-targets unless --arch names fewer. All get the manylinux tag that their symbols allow; pageform-rocm also asks for the
-HIP runtime of the machine that built it. Build tools come from the environment, as with `make wheel`.
+The plugin pageform-cu13 holds all targets of a release (ci/gpu_targets.py) unless --arch names fewer; nvcc is that of
+CUDACXX or PATH, or comes from PyPI. pageform-rocm needs what ci/check_hip.py needs, and asks for the HIP runtime of the
+machine that built it. All get the manylinux tag that their symbols allow. Other build tools come from the environment,
+as with `make wheel`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -18,8 +20,10 @@ import time
 import tomllib
 from pathlib import Path
 
+from cuda_tools import ToolMissing, tool
+from gpu_targets import cmake_list
+
 PACKAGES = {"cpu": Path("."), "cuda": Path("packages/pageform-cu13"), "hip": Path("packages/pageform-rocm")}
-CUDA_TARGETS = "80-real;86-real;89-real;90a-real;100a-real;120a-real;120-virtual"
 
 
 def project(folder: Path) -> dict[str, object]:
@@ -58,7 +62,7 @@ def build(backend: str, targets: str | None, out: Path) -> Path:
     if backend == "hip" and targets:
         settings.append(f"--config-settings=cmake.define.PAGEFORM_HIP_ARCHITECTURES={targets}")
     if backend == "cuda":
-        settings.append(f"--config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES={targets or CUDA_TARGETS}")
+        settings.append(f"--config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES={targets or cmake_list()}")
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "-w", folder]
         run(*pip, "--no-build-isolation", *settings, str(PACKAGES[backend].resolve()))
@@ -81,6 +85,12 @@ def main() -> int:
         print(fault)
     if faults:
         return 1
+    if arguments.backend == "cuda":
+        try:
+            os.environ.setdefault("CUDACXX", tool("nvcc"))
+        except ToolMissing as error:
+            print(f"the plugin cannot be built: {error}")
+            return 1
     start = time.monotonic()
     wheel = build(arguments.backend, arguments.arch, arguments.out)
     print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB, {time.monotonic() - start:.0f} s")

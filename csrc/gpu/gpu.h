@@ -9,7 +9,8 @@
 //   GPU_LAUNCH(scale<T>, (Dim3{blocks}), kThreads, 0, stream, x, 2.0f, n);    // commas of <> and {} need parentheses
 //
 // The words, defined by each backend's device.h:
-//   GPU_KERNEL(threads) GPU_DEVICE GPU_UNROLL      declarations; `threads` is the largest block
+//   GPU_KERNEL(threads) GPU_DEVICE GPU_UNROLL      declarations; `threads` is the largest block, and
+//                                                  a second number asks for registers that let so many run at once
 //   GPU_SHARED(type, name, dims)                   an array of the block, as in GPU_SHARED(float, tile, [4][64])
 //   GPU_DYNAMIC_SHARED(type, name)                 the array whose bytes the launch gives
 //   GPU_LAUNCH(kernel, grid, threads, bytes, stream, ...)   throws std::runtime_error when the launch is refused

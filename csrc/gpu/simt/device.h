@@ -6,7 +6,7 @@
 #define PF_SIMT_WARP 32
 #endif
 
-#define GPU_KERNEL(threads)
+#define GPU_KERNEL(...)
 #define GPU_DEVICE inline
 #define GPU_UNROLL
 #define GPU_SHARED(type, name, dims)              \
