@@ -25,17 +25,21 @@ class ToolMissing(RuntimeError):
 
 def tool(name: str) -> str:
     """The path of nvcc or nvdisasm, which is installed where it is missing."""
-    installed = FOLDER / "nvidia/cu13/bin" / name
+    folder = FOLDER / name  # one for each: pip replaces what an earlier installation into the same folder left
+    installed = folder / "nvidia/cu13/bin" / name
     found = shutil.which(name) or (str(installed.resolve()) if installed.exists() else None)
     if found is None:
-        print(f"{name} is not in PATH: installing {', '.join(PACKAGES[name])} into {FOLDER}", flush=True)
+        print(f"{name} is not in PATH: installing {', '.join(PACKAGES[name])} into {folder}", flush=True)
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
-        done = subprocess.run([*pip, "--target", str(FOLDER), *PACKAGES[name]], capture_output=True, text=True)
+        done = subprocess.run([*pip, "--target", str(folder), *PACKAGES[name]], capture_output=True, text=True)
         if done.returncode != 0 or not installed.exists():
             raise ToolMissing(
                 f"{name} is not in PATH and cannot be installed from PyPI: {done.stderr.strip()[-500:]}\n"
                 f"Install CUDA 13.0's toolkit and put its bin folder into PATH, or, where PyPI can be reached, run: "
-                f"{' '.join(['pip', 'install', '--target', str(FOLDER), *PACKAGES[name]])}"
+                f"{' '.join(['pip', 'install', '--target', str(folder), *PACKAGES[name]])}"
             )
+        lib = folder / "nvidia/cu13/lib"
+        if lib.is_dir():  # nvcc links with what is in lib64, as a toolkit has it
+            lib.with_name("lib64").symlink_to(lib.name)
         found = str(installed.resolve())
     return found
