@@ -84,10 +84,10 @@ def test_kernels_and_budgets_must_meet(check, kernel):
     assert "no kernel is other" in problems["every target"][0]
 
 
-def test_every_budget_holds_for_a_known_target(check):
+def test_every_budget_names_known_targets(check):
     for budget in json.loads((CI / "gpu_budgets.json").read_text()):
         names = {name for key in budget.get("targets", {}) for name in key.split(",")}
-        assert names <= check.TARGETS.keys(), budget["kernel"]
+        assert names <= {*check.TARGETS, check.PTX}, budget["kernel"]
 
 
 def test_changed_sources_are_refused_until_they_are_checked(check, tmp_path, monkeypatch):
