@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from check_gpu import demangle
+from gpu_kernels import demangle
 
 BUDGETS = Path("ci/hip_budgets.json")
 TARGETS = ("gfx90a", "gfx942", "gfx1100")

@@ -20,20 +20,31 @@ HEAD = ("kernel", "shape", "MB", "GFLOP", "bound by", f"least time on an {H100.n
 
 
 def run(options: Options) -> Report:
-    """Unavailable where --device names one that cannot be used."""
+    """A device that was asked for, or that torch sees, and whose kernels cannot be run is a check that failed."""
     settings = {"roofline of": H100.name, "memory": f"{H100.bandwidth / 1e12:g} TB/s"}
     settings |= {f"{kind} peak": f"{rate / 1e12:g} TFLOP/s" for kind, rate in H100.rates.items()}
     report = Report("gpu_kernels", dict(settings))
     device = options.device or _device_here()
-    if device == "simt":
-        _check_small(report, options.seed)
-        return report
     if device is None:
         report.note("torch sees no GPU here: the figures are arithmetic, nothing was run")
         report.table(HEAD, [roofline_row(case) for case in named()])
         return report
-    kernels = Kernels(device)
+    try:
+        kernels = Kernels(device)
+    except Unavailable as why:
+        report.check(f"the kernels run on {device}: {why}", False)
+        return report
     report.settings["device"] = kernels.describe()
+    if device == "simt":
+        _check_small(report, kernels, options.seed)
+    else:
+        try_named(report, kernels, options)
+    kernels.close()
+    return report
+
+
+def try_named(report: Report, kernels: Kernels, options: Options) -> None:
+    """Every named case: whether it is right and, if it is, its time and that of others."""
     rows = []
     for case in named():
         row = [*roofline_row(case), "", "", ""]
@@ -43,8 +54,6 @@ def run(options: Options) -> Report:
             row[6:] = _tried(report, kernels, case, options)
         rows.append(row)
     report.table((*HEAD, "µs", "of the roofline", "others, µs"), rows)
-    kernels.close()
-    return report
 
 
 def roofline_row(case: Case) -> list[str]:
@@ -73,6 +82,7 @@ def _device_here() -> str | None:
 def verdict(kernels: Kernels, case: Case, seed: int) -> str:
     """How the case's output differs from the reference's; empty if it does not."""
     trial = case.prepare(Setup(kernels, seed))
+    kernels.wait_for_torch()
     try:
         trial.launch()
         kernels.synchronize()
@@ -81,9 +91,7 @@ def verdict(kernels: Kernels, case: Case, seed: int) -> str:
     return trial.check()
 
 
-def _check_small(report: Report, seed: int) -> None:
-    kernels = Kernels("simt")
-    report.settings["device"] = kernels.describe()
+def _check_small(report: Report, kernels: Kernels, seed: int) -> None:
     for case in small():
         if why := case.lacks(kernels):
             report.note(f"{case.kernel}, {case.shape}: {why}")
@@ -91,7 +99,6 @@ def _check_small(report: Report, seed: int) -> None:
         wrong = verdict(kernels, case, seed)
         report.check(f"{case.kernel}, {case.shape}: {wrong or 'equals the reference'}", not wrong)
     report.note("the emulator's time says nothing of a GPU's, so none was taken")
-    kernels.close()
 
 
 def _tried(report: Report, kernels: Kernels, case: Case, options: Options) -> list[str]:
@@ -100,7 +107,7 @@ def _tried(report: Report, kernels: Kernels, case: Case, options: Options) -> li
 
     torch.cuda.empty_cache()
     trial = case.prepare(Setup(kernels, options.seed))
-    torch.cuda.synchronize()  # inputs are made in another stream
+    kernels.wait_for_torch()
     try:
         trial.launch()
         kernels.synchronize()
@@ -125,4 +132,4 @@ def _tried(report: Report, kernels: Kernels, case: Case, options: Options) -> li
     return [f"{middle:.1f}", f"{1e8 * case.seconds(H100) / middle:.0f} %", "; ".join(others)]
 
 
-__all__ = ["Unavailable", "roofline_row", "run", "verdict"]
+__all__ = ["roofline_row", "run", "try_named", "verdict"]

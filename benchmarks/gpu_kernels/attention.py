@@ -1,4 +1,4 @@
-"""Kernels of attention, of the cache that it reads, and sampling."""
+"""Kernels of attention over the paged cache."""
 
 from __future__ import annotations
 
@@ -173,61 +173,3 @@ def prefill(shape: str, *, counts: Sequence[int], lens: Sequence[int], heads: He
     seen = sum(count * length - count * (count - 1) // 2 for count, length in zip(counts, lens, strict=True))
     bytes_ = 2 * sum(lens) * heads.kv * heads.dim * BYTES[cache] + 4 * tokens * width
     return Case(f"prefill, {cache} cache", shape, bytes_, 4 * seen * width, "bf16", prepare, needs_mma=True)
-
-
-def rope_cache(shape: str, *, tokens: int, heads: Heads) -> Case:
-    """Queries and keys turned, keys and values written to the cache."""
-    width, kv_width = heads.query * heads.dim, heads.kv * heads.dim
-
-    def prepare(s: Setup) -> Trial:
-        torch = s.torch
-        q, k, v = s.normal(tokens, width), s.normal(tokens, kv_width), s.normal(tokens, kv_width)
-        angles = s.normal(tokens, heads.dim // 2, dtype="float32", scale=10.0)
-        cs, q_out = torch.cat([angles.cos(), angles.sin()], -1), s.output(tokens, width)
-        blocks = -(-tokens // BLOCK) + 1
-        slots = s.shuffled(blocks * BLOCK)[:tokens].contiguous()
-        cache = [s.output(blocks, heads.kv, BLOCK, heads.dim) for _ in range(2)]
-
-        def turned(x: Any) -> Any:
-            first, second = x.float().reshape(tokens, -1, heads.dim).chunk(2, -1)
-            cos, sin = angles.cos()[:, None], angles.sin()[:, None]
-            both = torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
-            return both.reshape(tokens, -1)
-
-        def check() -> str:
-            at = slots.long()
-            written = [part[at // BLOCK, :, at % BLOCK].reshape(tokens, -1) for part in cache]
-            others = int((~torch.isnan(cache[1].float())).sum()) != tokens * kv_width
-            return (
-                s.difference("q", q_out, turned(q))
-                or s.difference("k", written[0], turned(k))
-                or s.unequal("v", written[1], v)
-                or ("slots of no token were written" if others else "")
-            )
-
-        arguments = ("bf16", q, k, v, cs, slots, q_out, cache_struct(*cache), tokens, heads.query)
-        return Trial(partial(s.kernels.launch, "pf_rope_cache", *arguments), check)
-
-    bytes_ = tokens * (4 * (width + 2 * kv_width) + 4 * heads.dim + 4)
-    return Case("rope + cache write", shape, bytes_, 3 * tokens * (width + kv_width), "fp32", prepare)
-
-
-def copy_blocks(shape: str, *, count: int, heads: Heads) -> Case:
-    """Copy on write within one layer, keys and values."""
-
-    def prepare(s: Setup) -> Trial:
-        cache = [s.normal(2 * count, heads.kv, BLOCK, heads.dim) for _ in range(2)]
-        before, places = [part.clone() for part in cache], s.shuffled(2 * count)
-        source, target = places[:count].contiguous(), places[count:].contiguous()
-
-        def check() -> str:
-            found = ""
-            for part, old in zip(cache, before, strict=True):
-                wanted = old.clone()
-                wanted[target.long()] = old[source.long()]
-                found = found or s.unequal("blocks", part, wanted)
-            return found
-
-        return Trial(partial(s.kernels.launch, "pf_copy_blocks", cache_struct(*cache), source, target, count), check)
-
-    return Case("copy_blocks", shape, 8 * count * heads.kv * BLOCK * heads.dim, 0, "fp32", prepare)

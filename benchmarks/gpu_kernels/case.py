@@ -26,7 +26,7 @@ class Peaks:
 H100 = Peaks(
     "H100 SXM5 80 GB",
     3.35e12,
-    {"bf16": 989.4e12, "fp8": 1978.9e12, "int8": 1978.9e12, "fp32": 66.9e12},
+    {"bf16": 989.4e12, "fp8": 1978.9e12, "int8": 1978.9e12, "fp32": 66.9e12, "fp64": 33.5e12},
 )
 
 
@@ -101,7 +101,7 @@ class Setup:
         order = self.torch.randperm(count, generator=self._generator)
         return order.to(self.torch.int32).to(self.kernels.device)
 
-    def numbers(self, values: list[int]) -> Any:
+    def numbers(self, values: list[int] | list[list[int]]) -> Any:
         return self.torch.tensor(values, dtype=self.torch.int32, device=self.kernels.device)
 
     def output(self, *shape: int, dtype: str = "bfloat16") -> Any:

@@ -7,6 +7,8 @@
 #include "ops/activation/gpu/activation.h"
 #include "ops/activation/gpu/gelu.h"
 #include "ops/attention/gpu/attention.h"
+#include "ops/attention/gpu/blocks.h"
+#include "ops/attention/gpu/mrope.h"
 #include "ops/attention/gpu/prefill.h"
 #include "ops/linear/gpu/embed.h"
 #include "ops/linear/gpu/linear.h"
@@ -116,6 +118,12 @@ PF_EXPORT int pf_embed(Bench* bench, const bf16* weight, int64_t vocab, const in
                        int64_t cols) {
   return pf::guarded([&] { embed(weight, vocab, ids, y, cols, tokens, cols, 1.0f, bench->stream); });
 }
+// Of float, as packed embeddings are read today.
+PF_EXPORT int pf_embed_packed(Bench* bench, const char* type, int group, const uint8_t* weight, int64_t vocab,
+                              const int32_t* ids, float* y, int64_t tokens, int64_t cols) {
+  return pf::guarded(
+      [&] { embed_packed(weight, layout_of(type, group), vocab, ids, y, cols, tokens, cols, 1.0f, bench->stream); });
+}
 PF_EXPORT int pf_gather_rows(Bench* bench, const bf16* x, const int32_t* rows, bf16* y, int64_t count, int64_t cols) {
   return pf::guarded([&] { gather_rows(x, cols, rows, y, cols, count, cols, bench->stream); });
 }
@@ -170,6 +178,36 @@ PF_EXPORT int pf_rope_cache(Bench* bench, const char* type, const bf16* q, const
                                         width, heads * width, tokens, heads, cache->head_dim, false},
                  bench->stream);
     });
+  });
+}
+PF_EXPORT int pf_rope_angles(Bench* bench, const int32_t* positions, const float* inv_freq, float* cs, int64_t tokens,
+                             int64_t half) {
+  return pf::guarded([&] { rope_angles(positions, inv_freq, cs, 2 * half, tokens, half, 1.0, bench->stream); });
+}
+// Time has what height and width leave of the pairs.
+PF_EXPORT int pf_mrope_angles(Bench* bench, const int32_t* positions, const float* inv_freq, float* cs, int64_t tokens,
+                              int half, int height, int width) {
+  return pf::guarded([&] {
+    mrope_angles(
+        MropeArgs{positions, inv_freq, cs, 2 * half, tokens, half, {half - height - width, height, width}, false, 1.0},
+        bench->stream);
+  });
+}
+PF_EXPORT int pf_extend_tables(Bench* bench, uint32_t* free, int32_t* refs, int32_t* tables, int32_t* lens,
+                               const int32_t* query_start, int32_t* slots, int32_t* granted, int32_t* copy_from,
+                               int32_t* copy_to, int32_t* scratch, int num_blocks, int block_size, int seqs,
+                               int max_blocks, int tokens) {
+  return pf::guarded([&] {
+    extend_tables(ExtendArgs{{free, refs, num_blocks, block_size},
+                             {tables, lens, seqs, max_blocks},
+                             query_start,
+                             slots,
+                             granted,
+                             copy_from,
+                             copy_to,
+                             scratch,
+                             tokens},
+                  bench->stream);
   });
 }
 PF_EXPORT int pf_copy_blocks(Bench* bench, const Cache* cache, const int32_t* from, const int32_t* to, int count) {

@@ -132,6 +132,13 @@ class Kernels:
             raise KernelFailure(f"{function}: {self._error()}")
         return answer
 
+    def wait_for_torch(self) -> None:
+        """Waits for torch's own streams, in which inputs are made."""
+        import torch
+
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+
     def synchronize(self) -> None:
         """Waits for everything that was launched; KernelFailure with the driver's words when some of it failed."""
         if self._library.pf_kernels_synchronize(self._bench):

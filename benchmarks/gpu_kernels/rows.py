@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from .case import Case, Setup, Trial
+from .weights import GROUPS, packed_weight, weight_bytes
 
 E4M3_ROUNDING = 2.0**-3
 """Between neighbours; two roundings that differ in the last bit of their input may differ by as much."""
@@ -21,6 +22,32 @@ def embed(shape: str, *, tokens: int, vocab: int, cols: int) -> Case:
         )
 
     return Case("embed", shape, tokens * (4 * cols + 4), 0, "fp32", prepare)
+
+
+def embed_packed(shape: str, *, tokens: int, vocab: int, cols: int, weights: str) -> Case:
+    """Rows of a packed weight, as floats."""
+
+    def prepare(s: Setup) -> Trial:
+        weight, dense = packed_weight(s, weights, vocab, cols)
+        ids, y = s.whole(0, vocab, tokens), s.output(tokens, cols, dtype="float32")
+        return Trial(
+            partial(
+                s.kernels.launch,
+                "pf_embed_packed",
+                weights,
+                GROUPS[weights],
+                weight,
+                vocab,
+                ids,
+                y,
+                tokens,
+                cols,
+            ),
+            lambda: s.difference("y", y, dense[ids.long()].float(), absolute=0.0),
+        )
+
+    bytes_ = tokens * (weight_bytes(weights, 1, cols) + 4 * cols + 4)
+    return Case(f"embed, {weights} weights", shape, bytes_, 2 * tokens * cols, "fp32", prepare)
 
 
 def gather_rows(shape: str, *, count: int, rows: int, cols: int) -> Case:

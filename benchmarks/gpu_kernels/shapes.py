@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .attention import Heads, copy_blocks, decode, prefill, rope_cache
+from .attention import Heads, decode, prefill
+from .cache import copy_blocks, extend_tables, mrope_angles, rope_angles, rope_cache
 from .case import Case
 from .matrices import linear, linear_8bit, lora, moe, moe_route
-from .rows import add, embed, gather_rows, gelu, layer_norm, norm_quantize, quantize_rows, rms_norm, silu_mul
+from .rows import (
+    add,
+    embed,
+    embed_packed,
+    gather_rows,
+    gelu,
+    layer_norm,
+    norm_quantize,
+    quantize_rows,
+    rms_norm,
+    silu_mul,
+)
 from .sampling import sample
 
 LLAMA_8B = {"qkv": (6144, 4096), "o": (4096, 4096), "gate_up": (28672, 4096), "down": (4096, 14336)}
@@ -29,12 +41,16 @@ def _rows() -> Iterator[Case]:
         yield norm_quantize(at, rows=rows, width=HIDDEN, to="e4m3")
         yield silu_mul(at, rows=rows, cols=INNER)
         yield rope_cache(at, tokens=rows, heads=HEADS_8B)
+    yield embed_packed("8B, 64 tokens", tokens=64, vocab=VOCAB, cols=HIDDEN, weights="int8")
     yield gather_rows("8B, 64 of 8192 tokens", count=64, rows=8192, cols=HIDDEN)
     yield add("8B, 8192 tokens", rows=8192, cols=HIDDEN)
     yield norm_quantize("8B, 8192 tokens", rows=8192, width=HIDDEN, to="int8")
     yield quantize_rows("8B, 8192 tokens", rows=8192, cols=HIDDEN)
     yield layer_norm("ViT-L, 4096 patches", rows=4096, width=1024)
     yield gelu("ViT-L, 4096 patches", rows=4096, cols=4096)
+    yield rope_angles("8B, 8192 tokens", tokens=8192, half=64)
+    yield mrope_angles("Qwen2-VL 7B, 8192 tokens", tokens=8192, half=64)
+    yield extend_tables("256 x 4096 tokens", seqs=256, length=4096, num_blocks=100_000)
     yield copy_blocks("8B, 1024 blocks", count=1024, heads=HEADS_8B)
     yield sample("8B, 64 rows", rows=64, vocab=VOCAB)
 
@@ -79,6 +95,7 @@ def small() -> list[Case]:
     heads = Heads(4, 2, 64)
     cases = [
         embed("5 x 136", tokens=5, vocab=50, cols=136),
+        embed_packed("5 x 192", tokens=5, vocab=50, cols=192, weights="int8"),
         gather_rows("7 of 20 x 136", count=7, rows=20, cols=136),
         add("5 x 133", rows=5, cols=133),
         silu_mul("5 x 136", rows=5, cols=136),
@@ -89,6 +106,9 @@ def small() -> list[Case]:
         norm_quantize("5 x 576", rows=5, width=576, to="int8"),
         quantize_rows("5 x 136", rows=5, cols=136),
         rope_cache("19 tokens", tokens=19, heads=heads),
+        rope_angles("19 tokens", tokens=19, half=20),
+        mrope_angles("19 tokens", tokens=19, half=16),
+        extend_tables("37 x 40 tokens", seqs=37, length=40, num_blocks=300),
         copy_blocks("5 blocks", count=5, heads=heads),
         sample("4 x 1000", rows=4, vocab=1000),
         prefill("13 of 40, 50 of 50", counts=[13, 50], lens=[40, 50], heads=heads),

@@ -4,15 +4,17 @@
 #if defined(__HIPCC__) || defined(__HIP__)
 #include <hip/hip_runtime.h>
 #define PF_API(name) hip##name
+// A second number would be waves of a SIMD, for which clang spends registers that it does not need.
+#define GPU_KERNEL(threads, ...) __global__ __launch_bounds__(threads)
 #else
 #include <cuda_runtime.h>
 #define PF_API(name) cuda##name
+#define GPU_KERNEL(...) __global__ __launch_bounds__(__VA_ARGS__)
 #endif
 
 #include <stdexcept>
 #include <string>
 
-#define GPU_KERNEL(threads) __global__ __launch_bounds__(threads)
 #define GPU_DEVICE __device__ __forceinline__
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_SHARED(type, name, dims) __shared__ type name dims

@@ -111,6 +111,18 @@ def test_a_wheel_depends_on_the_engines_libraries_only_if_it_holds_one(monkeypat
     assert dependencies(lists, {}) == {"dependencies": ["a"]}
 
 
+def test_plugins_are_of_pageforms_version_and_name_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CI.parent)
+    monkeypatch.syspath_prepend(str(CI))
+    builder = importlib.import_module("build_wheel")
+    assert builder.version_faults() == []
+    for backend in ("cuda", "hip"):
+        folder = builder.PACKAGES[backend]
+        module = folder.name.replace("-", "_")
+        assert builder.project(folder)["entry-points"] == {"pageform.backends": {backend: f"{module}:library"}}
+        assert f"libpageform_{backend}.so" in (folder / module / "__init__.py").read_text(encoding="utf-8")
+
+
 RECORDS = """--- !Analysis
 Pass:            kernel-resource-usage
 Name:            FunctionName

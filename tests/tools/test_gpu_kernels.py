@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import gpu_kernels
 from benchmarks.gpu_kernels import roofline_row, run, verdict
 from benchmarks.gpu_kernels.attention import Heads, decode, prefill
-from benchmarks.gpu_kernels.case import H100, Case
-from benchmarks.gpu_kernels.library import Kernels, Unavailable
-from benchmarks.gpu_kernels.matrices import linear, moe
+from benchmarks.gpu_kernels.case import H100, Case, Setup, Trial
+from benchmarks.gpu_kernels.library import Kernels
+from benchmarks.gpu_kernels.matrices import linear, linear_8bit, moe
 from benchmarks.gpu_kernels.shapes import named, small
 from benchmarks.options import Options
+from benchmarks.report import Report
 from pageform.platform.backends import BACKEND_PATH
 
 PAGE = Path(__file__).parents[2] / "docs/design/gpu-roofline.md"
@@ -29,6 +33,7 @@ class Idle:
 
     def launch(self, *arguments: object) -> None: ...
     def synchronize(self) -> None: ...
+    def wait_for_torch(self) -> None: ...
     def ask(self, *arguments: object) -> int:
         return 4096
 
@@ -75,6 +80,45 @@ def test_one_wrong_value_is_seen(simt: Kernels) -> None:
     kernels.close()
 
 
+def test_what_is_right_is_timed_beside_others(simt: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens on a GPU, but for its clock: cases that are wrong, missing or without a library go on."""
+
+    def take_time(kernels: Kernels, work: Callable[[], object], count: int) -> list[float]:
+        work()
+        return [8.0, 2.0, 4.0][:count]
+
+    cases = [decode("40, 1", lens=[40, 1], heads=Heads(4, 2, 64)), linear("3 x 72 x 192", rows=3, n=72, k=192)]
+    cases.append(dataclasses.replace(linear("wrong", rows=3, n=72, k=192), prepare=wrong_once(cases[1])))
+    cases.append(dataclasses.replace(cases[1], shape="refused", prepare=refused))
+    monkeypatch.setattr(gpu_kernels, "measure", take_time)
+    monkeypatch.setattr(gpu_kernels, "named", lambda: cases)
+    monkeypatch.setitem(sys.modules, "flashinfer", None)  # not installed
+    report = Report("gpu_kernels", {})
+    gpu_kernels.try_named(report, simt, Options(smoke=True))
+    assert [check.held for check in report.checks] == [True, True, False, False]
+    [table] = report.tables
+    assert [row[6] for row in table[1:]] == ["4.0", "4.0", "wrong", "failed"]
+    assert "K is 200000" in report.checks[3].text
+    assert table[1][8].startswith("flashinfer: ModuleNotFoundError")
+    assert table[2][8] == "torch.matmul, bf16: 4.0"
+    assert table[2][7] == f"{1e8 * cases[1].seconds(H100) / 4.0:.0f} %"
+
+
+def wrong_once(case: Case) -> Callable[[Setup], Trial]:
+    """The case with an output that is spoilt after its launch."""
+
+    def prepare(setup: Setup) -> Trial:
+        trial = case.prepare(setup)
+        return dataclasses.replace(trial, check=lambda: trial.check() or "spoilt")
+
+    return prepare
+
+
+def refused(setup: Setup) -> Trial:
+    """A launch that the kernel does not take."""
+    return linear_8bit("", rows=1, n=8, k=200_000, type="int8").prepare(setup)
+
+
 def test_small_shapes_cover_every_kernel() -> None:
     assert {case.kernel for case in small()} == {case.kernel for case in named()}
     assert len({label(case) for case in named()}) == len(named())
@@ -111,8 +155,8 @@ def test_without_a_gpu_the_table_is_printed_and_a_device_that_is_missing_is_told
     text = run(Options()).markdown()
     assert "nothing was run" in text
     assert "| decode, bf16 cache | 8B, 64 x 4096 |" in text
-    with pytest.raises(Unavailable, match="sees no GPU"):
-        run(Options(device="cuda"))
-    monkeypatch.setenv(BACKEND_PATH, "nowhere")
-    with pytest.raises(Unavailable, match=r"libgpu_kernels_simt\.so is not in .*nowhere.*-DPAGEFORM_SIMT=ON"):
-        run(Options(device="simt"))
+    for device, told in (("cuda", "sees no GPU"), ("simt", "-DPAGEFORM_SIMT=ON")):
+        monkeypatch.setenv(BACKEND_PATH, "nowhere")
+        report = run(Options(device=device))
+        assert not report.passed
+        assert told in report.checks[0].text

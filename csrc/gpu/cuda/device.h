@@ -8,6 +8,11 @@
 #else
 #define GPU_HAS_FP8_MMA 0
 #endif
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define GPU_HAS_BULK 1
+#else
+#define GPU_HAS_BULK 0
+#endif
 
 namespace pf::gpu {
 
@@ -127,6 +132,62 @@ template <int kGroupsLeft>
 GPU_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kGroupsLeft) : "memory");
 }
+
+#if GPU_HAS_BULK
+GPU_DEVICE constexpr bool has_bulk() { return true; }
+struct Mbarrier {
+  uint64_t state;
+};
+GPU_DEVICE void barrier_init(Mbarrier* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+GPU_DEVICE void barrier_invalidate(Mbarrier* barrier) {
+  asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+GPU_DEVICE void barrier_arrive(Mbarrier* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+GPU_DEVICE void barrier_arrive_expect(Mbarrier* barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+GPU_DEVICE bool barrier_try_wait(Mbarrier* barrier, unsigned parity) {
+  uint32_t over;
+  asm volatile(
+      "{\n.reg .pred over;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 over, [%1], %2;\n"
+      "selp.b32 %0, 1, 0, over;\n}"
+      : "=r"(over)
+      : "r"(shared_address(barrier)), "r"(parity)
+      : "memory");
+  return over != 0;
+}
+GPU_DEVICE void barrier_wait(Mbarrier* barrier, unsigned parity) {
+  while (!barrier_try_wait(barrier, parity)) {
+  }
+}
+GPU_DEVICE void fence_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
+GPU_DEVICE void copy_bulk(void* shared, const void* global, int bytes, Mbarrier* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(shared)),
+               "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+GPU_DEVICE void store_bulk(void* global, const void* shared, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(__cvta_generic_to_global(global)),
+               "r"(shared_address(shared)), "r"(bytes)
+               : "memory");
+}
+GPU_DEVICE void store_bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+template <int kGroupsLeft>
+GPU_DEVICE void store_bulk_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kGroupsLeft) : "memory");
+}
+template <int kGroupsLeft>
+GPU_DEVICE void store_bulk_wait() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kGroupsLeft) : "memory");
+}
+#endif
 
 GPU_DEVICE void load_matrix(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"

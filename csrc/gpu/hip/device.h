@@ -5,6 +5,7 @@
 
 #define GPU_HAS_MMA 0
 #define GPU_HAS_FP8_MMA 0
+#define GPU_HAS_BULK 0
 
 namespace pf::gpu {
 
