@@ -2,7 +2,8 @@
 
     python ci/check_gpu.py                 for sm_80 and sm_90a, as CI does
     python ci/check_gpu.py --arch 86,120a  for other targets
-    python ci/check_gpu.py --all           for all targets of a release, and writes ci/gpu_checked.json
+    python ci/check_gpu.py --all           for the targets of a release that ci/gpu_checked.json does not know to hold
+                                           with these sources, and writes them there
     python ci/check_gpu.py --recorded      compiles nothing: are the sources those that --all has seen?
 
 No GPU is needed, and nothing is run. nvcc and nvdisasm are taken from PATH or, if missing, installed from PyPI; where
@@ -90,7 +91,7 @@ def check_budgets(kernels: list[Kernel], budgets: list[dict[str, Any]]) -> dict[
             breaches = problems_of(kernel, budget_for(budget, kernel.arch))
             problems[kernel.arch] += [f"{kernel.name} (sm_{kernel.arch}) {breach}" for breach in breaches]
     unused = [f"{BUDGETS}: no kernel is {b['kernel']}" for b in budgets if b["kernel"] not in used]
-    if unused:
+    if kernels and unused:
         problems["every target"] = unused
     return problems
 
@@ -116,15 +117,33 @@ def state() -> str:
     return digest(files_of(kernel_sources()) | {BUDGETS})
 
 
+def recorded() -> dict[str, Any]:
+    """What was checked: the name of a target → the digest of the sources, and what the compiler made of them."""
+    targets: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))["targets"] if RECORD.is_file() else {}
+    return targets
+
+
+def stale_targets() -> list[str]:
+    """Targets of a release whose last check has not seen the present sources."""
+    known, now = recorded(), state()
+    return [arch for arch in (*TARGETS, PTX) if known.get(target_name(arch), {}).get("digest") != now]
+
+
 def check_record() -> list[str]:
-    """Targets whose last check has not seen the present sources."""
-    recorded = json.loads(RECORD.read_text(encoding="utf-8"))["targets"] if RECORD.is_file() else {}
-    now = state()
-    stale = [name for name in map(target_name, [*TARGETS, PTX]) if recorded.get(name, {}).get("digest") != now]
-    if not stale:
+    """A refusal if a target's last check has not seen the present sources."""
+    if not (stale := ", ".join(map(target_name, stale_targets()))):
         return []
     remedy = f"Run `make gpu-check-all` (no GPU needed) and commit {RECORD}"
-    return [f"GPU kernels or their budgets have changed since they were checked for {', '.join(stale)}. {remedy}."]
+    return [f"GPU kernels or their budgets have changed since they were checked for {stale}. {remedy}."]
+
+
+def write_record(digest_before: str, checked: dict[str, dict[str, int]]) -> None:
+    """Adds targets that have passed; `checked` maps their names to a summary. Those of other sources are dropped."""
+    kept = {name: entry for name, entry in recorded().items() if entry["digest"] == digest_before}
+    for name, facts in checked.items():
+        kept[name] = {"digest": digest_before, **facts}
+    in_order = {name: kept[name] for name in map(target_name, (*TARGETS, PTX)) if name in kept}
+    RECORD.write_text(json.dumps({"nvcc": compiler_version(), "targets": in_order}, indent=2) + "\n", encoding="utf-8")
 
 
 def summary(kernels: list[Kernel], budgets: list[dict[str, Any]], arch: str) -> dict[str, int]:
@@ -151,7 +170,7 @@ def report(kernels: list[Kernel]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="80,90a", help="targets, separated by commas")
-    parser.add_argument("--all", action="store_true", help="all targets of a release, and record what was checked")
+    parser.add_argument("--all", action="store_true", help="all targets of a release, and record those that pass")
     parser.add_argument("--recorded", action="store_true", help="only ask whether --all has seen these sources")
     parser.add_argument("--fresh", action="store_true", help="compile again what was compiled before")
     parser.add_argument("--verbose", action="store_true", help="list every kernel")
@@ -160,15 +179,20 @@ def main() -> int:
         stale = check_record()
         print("\n".join(stale) or f"{RECORD}: all targets were checked with these sources")
         return 1 if stale else 0
+    targets = arguments.arch.split(",")
+    if arguments.all:
+        targets = [*TARGETS, PTX] if arguments.fresh else stale_targets()
+    if unknown := set(targets) - {*TARGETS, PTX}:
+        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join([*TARGETS, PTX])}")
+    if not targets:
+        print(f"{RECORD}: all targets were checked with these sources")
+        return 0
     start = time.monotonic()
     try:
         tool("nvcc"), tool("nvdisasm")
     except ToolMissing as error:
         print(f"GPU kernels could not be checked: {error}")
         return 1
-    targets = [*TARGETS, PTX] if arguments.all else arguments.arch.split(",")
-    if unknown := set(targets) - {*TARGETS, PTX}:
-        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join([*TARGETS, PTX])}")
     before = state()
     budgets = json.loads(BUDGETS.read_text(encoding="utf-8"))
     kernels, problems = compile_all(targets, arguments.fresh)
@@ -180,10 +204,7 @@ def main() -> int:
         print(problem)
     if arguments.all and "every target" not in problems:
         checked = [arch for arch in targets if not problems[arch]]
-        record = {target_name(a): {"digest": before, **summary(kernels, budgets, a)} for a in checked}
-        RECORD.write_text(
-            json.dumps({"nvcc": compiler_version(), "targets": record}, indent=2) + "\n", encoding="utf-8"
-        )
+        write_record(before, {target_name(arch): summary(kernels, budgets, arch) for arch in checked})
     count = sum(map(len, problems.values()))
     most = max((kernel.registers for kernel in kernels), default=0)
     print(

@@ -107,6 +107,30 @@ def test_changed_sources_are_refused_until_they_are_checked(check, tmp_path, mon
     assert "sm_80" not in refusal
 
 
+def test_what_passed_is_recorded_beside_what_holds_still(check, tmp_path, monkeypatch):
+    monkeypatch.chdir(CI.parent)
+    monkeypatch.setattr(check, "compiler_version", lambda: "nvcc 13")
+    record = tmp_path / "checked.json"
+    monkeypatch.setattr(check, "RECORD", record)
+    now = check.state()
+    entries = {"sm_80": {"digest": now, "kernels": 3}, "sm_86": {"digest": "another"}}
+    record.write_text(json.dumps({"targets": entries}))
+    check.write_record(now, {"sm_90a": {"kernels": 4}})
+    assert check.recorded() == {"sm_80": entries["sm_80"], "sm_90a": {"digest": now, "kernels": 4}}
+    assert check.stale_targets() == ["86", "89", "100a", "120a", check.PTX]
+
+
+def test_all_compiles_nothing_when_all_is_recorded(check, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(CI.parent)
+    record = tmp_path / "checked.json"
+    monkeypatch.setattr(check, "RECORD", record)
+    names = [check.target_name(arch) for arch in (*check.TARGETS, check.PTX)]
+    record.write_text(json.dumps({"targets": {name: {"digest": check.state()} for name in names}}))
+    monkeypatch.setattr(sys, "argv", ["check_gpu.py", "--all"])
+    assert check.main() == 0
+    assert "all targets were checked" in capsys.readouterr().out
+
+
 def test_the_digest_covers_included_files_of_this_vendor_only(check, monkeypatch):
     monkeypatch.chdir(CI.parent)
     files = {str(path) for path in check.files_of(check.kernel_sources())}
