@@ -20,9 +20,9 @@ namespace {
 constexpr int64_t kMostBytes = (1 << 20) - 1, kMostArrivals = (1 << 20) - 1;  // of one phase
 constexpr size_t kFencesAThread = 8;                                          // that are remembered
 
-[[noreturn]] void misuse(Machine& machine, const void* place, const std::string& what) {
+// Reports; the caller abandons the launch when it holds no text any more, since nothing of it is unwound.
+void misuse(Machine& machine, const void* place, const std::string& what) {
   machine.report(Fault::kMbarrier, machine.places.describe(place), what + " at " + machine.places.describe(place));
-  machine.abandon();
 }
 
 size_t offset_of(const Block& block, const void* p) {
@@ -30,15 +30,24 @@ size_t offset_of(const Block& block, const void* p) {
 }
 
 void need_mbarrier_address(Machine& machine, const Thread& self, const void* barrier, const void* place) {
-  if (!machine.is_shared(self, barrier)) misuse(machine, place, "an mbarrier outside shared memory");
-  if (reinterpret_cast<uintptr_t>(barrier) % sizeof(uint64_t) != 0) misuse(machine, place, "a misaligned mbarrier");
+  if (!machine.is_shared(self, barrier)) {
+    misuse(machine, place, "an mbarrier outside shared memory");
+    machine.abandon();
+  }
+  if (reinterpret_cast<uintptr_t>(barrier) % sizeof(uint64_t) != 0) {
+    misuse(machine, place, "a misaligned mbarrier");
+    machine.abandon();
+  }
 }
 
 // The live mbarrier at an address, which its initialization must come before.
 Mbarrier& mbarrier_at(Machine& machine, Thread& self, void* barrier, const void* place) {
   need_mbarrier_address(machine, self, barrier, place);
   const auto found = self.block->mbarriers.find(offset_of(*self.block, barrier));
-  if (found == self.block->mbarriers.end()) misuse(machine, place, "use of an mbarrier that is not initialized");
+  if (found == self.block->mbarriers.end()) {
+    misuse(machine, place, "use of an mbarrier that is not initialized");
+    machine.abandon();
+  }
   const Mbarrier& state = found->second;
   if (machine.tracks() && !machine.accessor_of(self).after(state.init)) {
     machine.report(Fault::kRace, machine.places.describe(place),
@@ -76,18 +85,21 @@ void settle(Machine& machine, Thread& self, Mbarrier& barrier, const void* place
            "bulk copies of " + std::to_string(barrier.issued) + " bytes in a phase of " + barrier.name +
                " that expects " + std::to_string(barrier.expected) + ", as said at " +
                machine.places.describe(barrier.last_arrival) + "; found");
+    machine.abandon();
   }
   if (can_complete(barrier) && (barrier.copies.empty() || !barrier.waiting.empty())) complete(machine, self, barrier);
 }
 
 void check_bulk(Machine& machine, const void* shared, const void* global, size_t bytes, const void* place) {
+  bool wrong = false;
   const auto refuse = [&](const std::string& what) {
     machine.report(Fault::kMisaligned, machine.places.describe(place), what + " at " + machine.places.describe(place));
-    machine.abandon();
+    wrong = true;
   };
   if (bytes == 0 || bytes % 16 != 0) refuse("bulk copy of " + std::to_string(bytes) + " bytes, no multiple of 16,");
   if (reinterpret_cast<uintptr_t>(shared) % 16 != 0) refuse("bulk copy with shared memory that is not aligned to 16");
   if (reinterpret_cast<uintptr_t>(global) % 16 != 0) refuse("bulk copy with global memory that is not aligned to 16");
+  if (wrong) machine.abandon();
 }
 
 // One side must be the block's shared memory and the other one must not.
@@ -124,12 +136,14 @@ void barrier_init(void* barrier, int arrivals, Where at) {
   need_mbarrier_address(machine, self, barrier, place);
   if (arrivals < 1 || arrivals > kMostArrivals) {
     misuse(machine, place, "an mbarrier of " + std::to_string(arrivals) + " arrivals");
+    machine.abandon();
   }
   const size_t offset = offset_of(block, barrier);
   if (const auto live = block.mbarriers.find(offset); live != block.mbarriers.end()) {
     misuse(machine, place,
            live->second.name + ", initialized at " + machine.places.describe(live->second.init_place) +
                ", is initialized again without being invalidated");
+    machine.abandon();
   }
   machine.access(self, barrier, sizeof(uint64_t), true, false, place);
   memset(barrier, 0xb5, sizeof(uint64_t));  // opaque
@@ -155,6 +169,7 @@ void barrier_invalidate(void* barrier, Where at) {
     misuse(machine, place,
            live.name + " is invalidated before the bulk copy at " + machine.places.describe(live.copies.front().place) +
                " was waited for");
+    machine.abandon();
   }
   if (!live.waiting.empty()) {
     misuse(
@@ -180,10 +195,12 @@ void barrier_arrive(void* barrier, int64_t bytes, Where at) {
                machine.places.describe(state.init_place) +
                ": the phase waits for bytes alone, the last arrival was at " +
                machine.places.describe(state.last_arrival) + "; one more");
+    machine.abandon();
   }
   state.expected += bytes;
   if (bytes < 0 || state.expected > kMostBytes) {
     misuse(machine, place, "a phase of " + std::to_string(state.expected) + " bytes");
+    machine.abandon();
   }
   if (machine.tracks()) state.arriving.merge(machine.knowledge(self));
   ++self.clock.now;
@@ -198,7 +215,10 @@ bool barrier_wait(void* barrier, uint32_t parity, bool until_over, Where at) {
   Machine& machine = *self.machine;
   const void* place = machine.places.intern(at);
   if (machine.dropped(SyncSite::kBarrierWait, place)) return true;
-  if (parity > 1) misuse(machine, place, "parity " + std::to_string(parity));
+  if (parity > 1) {
+    misuse(machine, place, "parity " + std::to_string(parity));
+    machine.abandon();
+  }
   for (std::optional<uint32_t> began;;) {
     Mbarrier& state = mbarrier_at(machine, self, barrier, place);
     machine.access(self, barrier, sizeof(uint64_t), false, true, place);
@@ -206,6 +226,7 @@ bool barrier_wait(void* barrier, uint32_t parity, bool until_over, Where at) {
       misuse(machine, place,
              "phase " + std::to_string(state.phase - 1) + " of " + state.name + " ended, by the arrival at " +
                  machine.places.describe(state.last_arrival) + ", before a thread saw the end of the one before it");
+      machine.abandon();
     }
     if (state.phase % 2 == parity && can_complete(state)) complete(machine, self, state);
     if (state.phase % 2 != parity) {
