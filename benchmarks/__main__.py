@@ -20,6 +20,7 @@ NAMES = (
     "forms",
     "throughput",
     "compare",
+    "gpu_kernels",
     "mixed",
     "soak",
 )
@@ -45,6 +46,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="length of a soak (10); compare: no new round after them (35)")
     parser.add_argument("--seed", type=int, default=0, help="of lengths, prompts and random load (0)")
     parser.add_argument("--smoke", action="store_true", help="only show that everything works; timings are not judged")
+    parser.add_argument(
+        "--device",
+        choices=("cuda", "hip", "simt"),
+        help="gpu_kernels: where they run (the GPU that torch sees, or none)",
+    )
     parser.add_argument("--save", action="store_true", help="write results to benchmarks/results/")
     arguments = vars(parser.parse_args())
     name, save = arguments.pop("name"), arguments.pop("save")

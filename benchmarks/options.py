@@ -21,3 +21,4 @@ class Options:
     workloads: tuple[str, ...] = ("W1", "W2", "W3", "W4", "W5", "W6")
     peers_dir: Path | None = None
     rounds: int | None = None
+    device: str | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 TABLE = Path("third_party/LICENSES.md")
 ROW = re.compile(r"^\| (?P<name>[\w-]+) \| (?P<licence>[\w.-]+) \|", re.MULTILINE)
-NOT_ON_PYPI = {"GoogleTest"}
+NOT_ON_PYPI = {"GoogleTest", "clang", "ROCm-Device-Libs", "HIP"}
 # Fetched by the Makefile, or by ci/check_gpu.py, rather than by pyproject.toml.
 CUDA = {"nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-runtime", "nvidia-cuda-nvdisasm"}
 BESIDES = {"torch", "cmake", "ninja"} | CUDA
@@ -24,7 +24,9 @@ def required() -> set[str]:
     [wheel] = project["tool"]["dynamic-metadata"]
     lists = [project["build-system"]["requires"], wheel["always"], wheel["engine"]]
     lists += project["project"]["optional-dependencies"].values()
-    return {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for one in lists for requirement in one} | BESIDES
+    names = {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for one in lists for requirement in one}
+    plugins = {name for name in names if name.startswith("pageform-")}  # of this repository
+    return names - plugins | BESIDES
 
 
 def agrees(licence: str, package: PackageMetadata) -> bool:

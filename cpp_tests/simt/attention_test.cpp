@@ -87,12 +87,50 @@ TEST(SimtAttention, OtherHeadDimsAreRefused) {
   EXPECT_THROW((run_attention<float, float>(device, shape)), std::invalid_argument);
 }
 
-TEST(SimtAttention, MutantsAreNoticed) {
-  expect_mutants_caught(
-      [](Device& d) { return run_attention<bf16, bf16>(d, {64, 1, 2, 0, 0.0f, {{530, 2}, {20, 1}}}); },
-      {.block_syncs = 1,
-       .plants = {"attention: forgets a split", "attention: forgets a warp", "attention: sees the future"}});
+const std::vector<std::string> kPlants = {"attention: forgets a split", "attention: forgets a warp",
+                                          "attention: sees the future"};
+
+std::string run_for_mutants(Device& device, bool bulk) {
+  device.options.bulk = bulk;
+  return run_attention<bf16, bf16>(device, {64, 1, 2, 0, 0.0f, {{530, 2}, {20, 1}}});
 }
+
+TEST(SimtAttention, MutantsAreNoticed) {
+  expect_mutants_caught([](Device& d) { return run_for_mutants(d, false); }, {.block_syncs = 1, .plants = kPlants});
+}
+
+#if GPU_HAS_BULK
+
+TEST(SimtAttention, MutantsOfTheRingAreNoticed) {
+  expect_mutants_caught(
+      [](Device& d) { return run_for_mutants(d, true); },
+      {.block_syncs = 2, .warp_syncs = 1, .arrivals = 2, .barrier_waits = 2, .proxy_fences = 1, .plants = kPlants});
+}
+
+// GPUs before sm_90 load positions in another way; what they compute is the same.
+template <class T, class C>
+void expect_same_bits_without_bulk(const Shape& shape) {
+  const AttentionCase<T, C> c(shape);
+  std::vector<float> with, without;
+  Device device;
+  EXPECT_EQ(run_case([&](Device& d) { return run_attention(d, c, &with); }, device), "");
+  device.options.bulk = false;
+  EXPECT_EQ(run_case([&](Device& d) { return run_attention(d, c, &without); }, device), "");
+  EXPECT_TRUE(with == without);
+}
+
+TEST(SimtAttention, WithAndWithoutBulkCopiesTheBitsAreTheSame) {
+  for (const int head_dim : {64, 80, 256}) {
+    const Shape shape = {head_dim, 1, 1, 0, 0.0f, {{530, 1}, {21, 2}}};
+    expect_same_bits_without_bulk<float, float>(shape);
+    expect_same_bits_without_bulk<bf16, bf16>(shape);
+    expect_same_bits_without_bulk<bf16, e4m3>(shape);
+    expect_same_bits_without_bulk<float, int8_t>(shape);
+  }
+  expect_same_bits_without_bulk<f16, f16>({64, 2, 3, 600, 2.0f, kMixed});
+}
+
+#endif
 
 // The same bits whatever else is in the batch, and however far its longest sequence reaches.
 TEST(SimtAttention, AloneAndInABatch) {
@@ -108,7 +146,12 @@ TEST(SimtAttention, AloneAndInABatch) {
 }
 
 TEST(SimtAttention, TheCacheIsReadInWholeSectors) {
-  expect_full_accesses([](Device& d) { return run_attention<bf16, bf16>(d, {128, 1, 4, 0, 0.0f, {{64, 1}}}); });
+  for (const bool bulk : {true, false}) {
+    expect_full_accesses([&](Device& d) {
+      d.options.bulk = bulk;
+      return run_attention<bf16, bf16>(d, {128, 1, 4, 0, 0.0f, {{64, 1}}});
+    });
+  }
 }
 
 }  // namespace

@@ -123,7 +123,8 @@ inline void expect_right(const Case& run) {
 // The mutants that a kernel must have: how many of each kind, and its planted bugs by name.
 struct Mutants {
   int block_syncs = 0, warp_syncs = 0, fences = 0, async_waits = 0;
-  std::vector<std::string> plants = {};  // in the order of the alphabet
+  int arrivals = 0, barrier_waits = 0, proxy_fences = 0;  // of mbarriers and bulk copies
+  std::vector<std::string> plants = {};                   // in the order of the alphabet
 };
 
 // Each mutant of the case is noticed, by a report or by its result; only in the check build.
@@ -149,6 +150,15 @@ inline void expect_mutants_caught(const Case& run, const Mutants& wanted) {
       case simt::SyncSite::kAsyncWait:
         ++found.async_waits;
         break;
+      case simt::SyncSite::kBarrierArrive:
+        ++found.arrivals;
+        break;
+      case simt::SyncSite::kBarrierWait:
+        ++found.barrier_waits;
+        break;
+      case simt::SyncSite::kProxyFence:
+        ++found.proxy_fences;
+        break;
       case simt::SyncSite::kPlant:
         found.plants.push_back(site.at);
         break;
@@ -159,6 +169,9 @@ inline void expect_mutants_caught(const Case& run, const Mutants& wanted) {
   EXPECT_EQ(found.warp_syncs, wanted.warp_syncs);
   EXPECT_EQ(found.fences, wanted.fences);
   EXPECT_EQ(found.async_waits, wanted.async_waits);
+  EXPECT_EQ(found.arrivals, wanted.arrivals);
+  EXPECT_EQ(found.barrier_waits, wanted.barrier_waits);
+  EXPECT_EQ(found.proxy_fences, wanted.proxy_fences);
   EXPECT_EQ(found.plants, wanted.plants);
 }
 

@@ -1,4 +1,3 @@
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -33,19 +32,23 @@ std::vector<int32_t> tokens_from(const py::handle& sequence) {
   return tokens;
 }
 
-// Block lists of a step into the rows of an array. By hand, since numpy makes an array of each list first.
-void fill_block_tables(py::array_t<int32_t>& out, const py::list& lists) {
-  auto rows = out.mutable_unchecked<2>();
-  if (static_cast<py::ssize_t>(lists.size()) > rows.shape(0)) throw py::value_error("more block lists than rows");
+// Block lists of a step into the rows of an array. By hand, since pybind11 makes a vector of each list first.
+void fill_block_tables(const py::buffer& out, const py::list& lists) {
+  const py::buffer_info info = out.request(/*writable=*/true);
+  if (info.ndim != 2 || !info.item_type_is_equivalent_to<int32_t>() || info.strides[1] != sizeof(int32_t)) {
+    throw py::type_error("the array must be int32 with two dimensions, each row in one piece");
+  }
+  if (static_cast<py::ssize_t>(lists.size()) > info.shape[0]) throw py::value_error("more block lists than rows");
   for (py::ssize_t row = 0; row < static_cast<py::ssize_t>(lists.size()); ++row) {
+    auto* const to = reinterpret_cast<int32_t*>(static_cast<char*>(info.ptr) + row * info.strides[0]);
     PyObject* const list = PyList_GET_ITEM(lists.ptr(), row);
     if (!PyList_Check(list)) throw py::type_error("block ids must be a list of int");
     const py::ssize_t size = PyList_GET_SIZE(list);
-    if (size > rows.shape(1)) throw py::value_error("a block list is longer than a row");
+    if (size > info.shape[1]) throw py::value_error("a block list is longer than a row");
     for (py::ssize_t i = 0; i < size; ++i) {
       const long id = PyLong_AsLong(PyList_GET_ITEM(list, i));
       if (id == -1 && PyErr_Occurred()) throw py::error_already_set();
-      rows(row, i) = static_cast<int32_t>(id);  // the runner checks that there is such a block
+      to[i] = static_cast<int32_t>(id);  // the runner checks that there is such a block
     }
   }
 }
@@ -54,7 +57,7 @@ void fill_block_tables(py::array_t<int32_t>& out, const py::list& lists) {
 
 void bind_core(py::module_& m) {
   using pf::BlockPool;
-  m.def("fill_block_tables", fill_block_tables, py::arg("out").noconvert(), py::arg("lists"),
+  m.def("fill_block_tables", fill_block_tables, py::arg("out"), py::arg("lists"),
         "Writes lists of block ids into the rows of `out` [>= lists, >= longest] int32; what is beyond stays.");
   py::class_<BlockPool>(m, "BlockPool", "Owner of the blocks of a KV cache; see csrc/core/block_pool.h.")
       .def(py::init<int32_t, int32_t>(), py::arg("num_blocks"), py::arg("block_size"))

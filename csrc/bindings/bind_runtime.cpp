@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "buffers.h"
 #include "crossings.h"
 #include "runtime/device.h"
 #include "runtime/errors.h"
@@ -148,12 +149,13 @@ PfKvShape kv_shape(int32_t num_layers, int32_t kv_heads, int32_t head_dim, int32
 
 std::unique_ptr<pf::Runner> make_runner(std::shared_ptr<pf::Device> device, const py::dict& program,
                                         std::vector<std::shared_ptr<pf::Weight>> weights,
-                                        const std::vector<Floats>& vectors, std::shared_ptr<pf::KvCache> kv,
+                                        const std::vector<py::object>& vectors, std::shared_ptr<pf::KvCache> kv,
                                         int64_t max_tokens, int64_t max_seqs, int64_t max_rows, bool lower) {
   std::vector<std::vector<float>> values;
-  for (const Floats& vector : vectors) {
-    if (vector.ndim() != 1) pf::refuse("vector ", values.size(), " has ", vector.ndim(), " dimensions, must have 1");
-    values.emplace_back(vector.data(), vector.data() + vector.size());
+  for (const py::object& vector : vectors) {
+    const HeldBuffer held(vector, pf::message("vector ", values.size()));
+    const float* data = held.data<float>(1);
+    values.emplace_back(data, data + held.size());
   }
   const pf::RunnerOptions options{{max_tokens, max_seqs, max_rows}, lower};
   return std::make_unique<pf::Runner>(std::move(device), program_of(program), std::move(weights), std::move(values),
@@ -214,6 +216,7 @@ void translate_backend_error(std::exception_ptr thrown) {
 }  // namespace
 
 void bind_runtime(py::module_& m) {
+  bind_buffers(m);
   py::register_exception_translator(translate_backend_error);
   m.def(
       "crossings", [] { return crossings().load(); },

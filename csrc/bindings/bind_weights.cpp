@@ -7,6 +7,7 @@
 #include "weights/gguf.h"
 #include "weights/mapped_file.h"
 #include "weights/safetensors.h"
+#include "weights/string_table.h"
 
 namespace py = pybind11;
 using namespace pf::weights;
@@ -81,11 +82,37 @@ struct GgufFile {
   explicit GgufFile(std::shared_ptr<MappedFile> mapped)
       : file(std::move(mapped)), header(GgufHeader::parse(file->bytes())) {}
 
-  py::object value(const std::string& key) const {
+  const GgufEntry& entry(const std::string& key) const {
     for (const GgufEntry& entry : header.metadata) {
-      if (entry.key == key) return read_value(file->bytes(), entry);
+      if (entry.key == key) return entry;
     }
     throw py::key_error(key);
+  }
+
+  py::object value(const std::string& key) const { return read_value(file->bytes(), entry(key)); }
+
+  // None for what is no array of strings.
+  std::shared_ptr<StringTable> strings(const std::string& key) const {
+    const GgufEntry& found = entry(key);
+    if (!found.is_array || found.type != GgufType::kString) return nullptr;
+    ByteReader reader(file->bytes(), found.offset);
+    std::vector<std::string_view> strings(found.count);
+    for (std::string_view& text : strings) text = read_gguf_string(reader);
+    return std::make_shared<StringTable>(file, std::move(strings), "metadata " + key);
+  }
+
+  // None for what is no array of 32-bit integers.
+  py::object unlike(const std::string& key, int64_t usual) const {
+    const GgufEntry& found = entry(key);
+    if (!found.is_array || (found.type != GgufType::kInt32 && found.type != GgufType::kUint32)) return py::none();
+    ByteReader reader(file->bytes(), found.offset);
+    py::dict others;
+    for (uint64_t i = 0; i < found.count; ++i) {
+      const int64_t value = found.type == GgufType::kInt32 ? int64_t{reader.read<int32_t>("a metadata value")}
+                                                           : int64_t{reader.read<uint32_t>("a metadata value")};
+      if (value != usual) others[py::int_(i)] = value;
+    }
+    return py::make_tuple(found.count, others);
   }
 
   py::list keys() const {
@@ -94,6 +121,18 @@ struct GgufFile {
     return names;
   }
 };
+
+// A table of its own copies.
+std::shared_ptr<StringTable> table_of(const std::vector<std::string>& texts) {
+  const auto owned = std::make_shared<std::vector<std::string>>(texts);
+  return std::make_shared<StringTable>(owned, std::vector<std::string_view>(owned->begin(), owned->end()), "the list");
+}
+
+py::str text_at(const StringTable& table, py::ssize_t index) {
+  if (index < 0 || static_cast<size_t>(index) >= table.size()) throw py::index_error("no such string");
+  const std::string_view text = table[static_cast<size_t>(index)];
+  return py::str(text.data(), text.size());
+}
 
 void translate_system_error(std::exception_ptr pointer) {
   try {
@@ -124,11 +163,25 @@ void bind_weights(py::module_& m) {
         return py::buffer_info(data, 1, py::format_descriptor<uint8_t>::format(), 1, {size}, {1}, /*readonly=*/true);
       });
 
+  py::class_<StringTable, std::shared_ptr<StringTable>>(
+      m, "StringTable", "The strings of an array, made into Python's when asked for. Immutable.")
+      .def(py::init(&table_of), py::arg("texts"))
+      .def("__len__", &StringTable::size)
+      .def("__getitem__", text_at, py::arg("index"), "IndexError for an index that is negative or too large.")
+      .def("find", &StringTable::find, py::arg("text"), "The first index of a string, or None.")
+      .def_property_readonly("repeated", &StringTable::repeated, "The least index of a string that stands before it.");
+
   py::class_<GgufFile>(m, "GgufFile", "Header of a GGUF file; values of metadata are decoded when asked for.")
       .def(py::init<std::shared_ptr<MappedFile>>(), py::arg("file"))
       .def_property_readonly("version", [](const GgufFile& gguf) { return gguf.header.version; })
       .def("keys", &GgufFile::keys)
       .def("value", &GgufFile::value, py::arg("key"), "int, float, bool, str, or a list of one of those. Or KeyError.")
+      .def("strings", &GgufFile::strings, py::arg("key"),
+           "An array of strings, read in place; None if the value is none. Or KeyError.")
+      .def(
+          "unlike", &GgufFile::unlike, py::arg("key"), py::arg("usual"),
+          "(length of an array of 32-bit integers, {index: value} of those that are not `usual`); None if the value is "
+          "none. Or KeyError.")
       .def(
           "tensors", [](const GgufFile& gguf) { return tensor_rows(gguf.header.tensors); },
           "A list of (name, type, shape in torch order, offset in the file, nbytes).");

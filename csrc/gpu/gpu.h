@@ -9,7 +9,8 @@
 //   GPU_LAUNCH(scale<T>, (Dim3{blocks}), kThreads, 0, stream, x, 2.0f, n);    // commas of <> and {} need parentheses
 //
 // The words, defined by each backend's device.h:
-//   GPU_KERNEL(threads) GPU_DEVICE GPU_UNROLL      declarations; `threads` is the largest block
+//   GPU_KERNEL(threads) GPU_DEVICE GPU_UNROLL      declarations; `threads` is the largest block, and
+//                                                  a second number asks for registers that let so many run at once
 //   GPU_SHARED(type, name, dims)                   an array of the block, as in GPU_SHARED(float, tile, [4][64])
 //   GPU_DYNAMIC_SHARED(type, name)                 the array whose bytes the launch gives
 //   GPU_LAUNCH(kernel, grid, threads, bytes, stream, ...)   throws std::runtime_error when the launch is refused
@@ -27,6 +28,16 @@
 //   load_vec<V>(p)                                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned
 //   store_vec(p, v) store_shared(p, v)             likewise, to global memory; to shared memory, of 16 bytes
 //   copy_async<16>(shared, global, valid)  copy_async_commit()  copy_async_wait<n>()      zeros where not valid
+//   GPU_HAS_BULK and, where it is 1 (sm_90 and later), an Mbarrier of shared memory and bulk copies, whose addresses
+//   and sizes are multiples of 16. has_bulk() is true but where the emulator plays an older GPU.
+//     barrier_init(b, arrivals) barrier_invalidate(b)       by one thread; the others come after a block_sync()
+//     barrier_arrive(b) barrier_arrive_expect(b, bytes)     a phase ends with the last arrival and the last byte
+//     barrier_wait(b, parity) barrier_try_wait(b, parity)   until the phase of this parity, 0 first, has ended; a new
+//                                                           barrier's phase of parity 1 counts as ended
+//     fence_async()                                         stores before it, and barrier_init, are visible to copies
+//     copy_bulk(shared, global, bytes, b)                   lands with the phase
+//     store_bulk(global, shared, bytes) store_bulk_commit() store_bulk_wait<n>()
+//     store_bulk_wait_read<n>()                             until shared memory may be written again
 //   GPU_HAS_MMA and, where it is 1: load_matrix(fragment, row) load_matrix_transposed mma<T>(d, a, b)   see
 //   simt/matrix.cpp
 //   GPU_HAS_FP8_MMA                                whether there is mma<e4m3>; the host asks has_fp8_mma()

@@ -5,7 +5,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <exception>
+#include <mutex>
 #include <system_error>
+#include <thread>
 
 #include "errors.h"
 
@@ -55,6 +58,21 @@ void throw_errno(int error, const char* doing) {
   if (error > 0) throw std::system_error(error, std::generic_category(), doing);
 }
 
+std::shared_ptr<Weight> restore(const std::shared_ptr<Device>& device, int file, const SavedWeight& saved,
+                                size_t number) {
+  Transfer transfer{.file = file, .start = saved.offset};
+  std::shared_ptr<Weight> weight;
+  try {
+    weight = std::make_shared<Weight>(device, saved.parts, read_piece, &transfer);
+  } catch (const BackendError&) {
+    throw_errno(transfer.error.load(), "reading packed weights");
+    if (transfer.error.load() == kEndOfFile) refuse("the file ends within weight ", number);
+    throw;
+  }
+  if (transfer.sum.load() != saved.sum) refuse("the bytes of weight ", number, " are not those that were saved");
+  return weight;
+}
+
 }  // namespace
 
 uint64_t checksum(const void* data, uint64_t offset, uint64_t bytes) {
@@ -85,19 +103,27 @@ uint64_t save_weight(const Weight& weight, int file, uint64_t offset) {
 std::vector<std::shared_ptr<Weight>> restore_weights(const std::shared_ptr<Device>& device, int file,
                                                      const std::vector<SavedWeight>& saved) {
   if (device->backend().weight_restore == nullptr) throw BackendError("the backend restores no weights");
-  std::vector<std::shared_ptr<Weight>> weights;
-  for (const SavedWeight& one : saved) {
-    Transfer transfer{.file = file, .start = one.offset};
+  std::vector<std::shared_ptr<Weight>> weights(saved.size());
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
     try {
-      weights.push_back(std::make_shared<Weight>(device, one.parts, read_piece, &transfer));
-    } catch (const BackendError&) {
-      throw_errno(transfer.error.load(), "reading packed weights");
-      if (transfer.error.load() == kEndOfFile) refuse("the file ends within weight ", weights.size());
-      throw;
+      for (size_t i = next++; i < saved.size(); i = next++) weights[i] = restore(device, file, saved[i], i);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+      next = saved.size();
     }
-    if (transfer.sum.load() != one.sum)
-      refuse("the bytes of weight ", weights.size(), " are not those that were saved");
-  }
+  };
+  // Not the device's own threads: those share out one weight at a time, and each must have had its turn before the next
+  // weight is begun, for which they wait long where another thread of the process has the processor.
+  const int wanted = device->backend().device_threads(device->handle());
+  std::vector<std::jthread> helpers;
+  for (int i = 1; i < wanted && static_cast<size_t>(i) < saved.size(); ++i) helpers.emplace_back(work);
+  work();
+  helpers.clear();  // joins them
+  if (failure) std::rethrow_exception(failure);
   return weights;
 }
 

@@ -19,8 +19,9 @@ struct SavedWeight {
 // file can't take them, BackendError when the device's backend saves no weights.
 uint64_t save_weight(const Weight& weight, int file, uint64_t offset);
 
-// Reads weights back, on all threads of the device. std::invalid_argument when the file is too short or bytes are not
-// those that were saved, std::system_error when it can't be read, BackendError when the backend restores no weights.
+// Reads weights back, several at once on as many threads as the device has. std::invalid_argument when the file is too
+// short or bytes are not those that were saved, std::system_error when it can't be read, BackendError when the backend
+// restores no weights.
 std::vector<std::shared_ptr<Weight>> restore_weights(const std::shared_ptr<Device>& device, int file,
                                                      const std::vector<SavedWeight>& saved);
 

@@ -329,6 +329,7 @@ def crash_at(step: int, after: bool, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_dying_at_any_transaction_sends_nothing_twice(
     after: bool, state: Path, backend: Any, server: BatchServer, monkeypatch: pytest.MonkeyPatch

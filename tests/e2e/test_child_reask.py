@@ -100,7 +100,7 @@ def test_the_same_alone_and_in_company(engine: Engine) -> None:
 
     texts = [f"{TEXT} Number {i}." for i in range(4)]
     params = [SamplingParams(temperature=0.9, seed=i, max_tokens=150) for i in range(4)]
-    options: dict[str, Any] = {"rewind": RewindOptions(tries=1), "max_retries": 6}
+    options: dict[str, Any] = {"rewind": RewindOptions(tries=1), "max_retries": 3}
     alone = [
         engine.generate_with_completion(t, owner(age=high), p, return_exceptions=True, **options)
         for t, p in zip(texts, params, strict=True)

@@ -140,6 +140,7 @@ def test_the_requests_are_of_all_kinds(alone: list[Outcome]) -> None:
     assert sum(not params.greedy for _, params in REQUESTS) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("mode", MODES)
 def test_each_request_by_itself(folder: Path, alone: list[Outcome], mode: str) -> None:

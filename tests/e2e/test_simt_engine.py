@@ -103,12 +103,16 @@ def test_everything_at_once(tiny: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experts", [0, 3])
-def test_everything_at_once_with_quantized_weights(tmp_path: Path, experts: int) -> None:
-    """Packed, in bfloat16, against a device of the same types with room for everything."""
+@pytest.mark.parametrize("dtype", ["float32", "auto"])
+def test_everything_at_once_with_quantized_weights(tmp_path: Path, dtype: str, experts: int) -> None:
+    """In float32 against the CPU; packed, in bfloat16, against a device of the same types with room for everything."""
     words = write_tiny_llama(tmp_path / "words", layers=1)
     model = write_tiny_gguf(tmp_path / "tiny.gguf", "Q8_0", layers=2, experts=experts, vocab=259)
-    halves = {"dtype": "auto", "kv_cache_dtype": "auto"}
-    check_everything_at_once(model, "simt", "240KB", tokenizer=str(words), **halves)
+    if dtype == "float32":
+        check_everything_at_once(model, tokenizer=str(words))
+    else:
+        halves = {"dtype": dtype, "kv_cache_dtype": dtype}
+        check_everything_at_once(model, "simt", "240KB", tokenizer=str(words), **halves)
 
 
 def check_everything_at_once(model: Path, oracle: str = "cpu", memory: str = "480KB", **changes: Any) -> None:
@@ -180,6 +184,7 @@ def test_there_is_one_emulated_device(tiny: Path) -> None:
         Engine(tiny, device="simt:1", **OPTIONS)
 
 
-def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
-    with pytest.raises((ParameterError, BackendError), match=r"(?i)not installed|no NVIDIA GPU"):
-        Engine(tiny, device="cuda", **OPTIONS)
+@pytest.mark.parametrize(("device", "vendor"), [("cuda", "NVIDIA"), ("hip", "AMD")])
+def test_a_gpu_that_is_not_there_is_told(tiny: Path, device: str, vendor: str) -> None:
+    with pytest.raises((ParameterError, BackendError), match=rf"(?i)not installed|no {vendor} GPU"):
+        Engine(tiny, device=device, **OPTIONS)

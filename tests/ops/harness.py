@@ -150,7 +150,7 @@ class ProgramPair:
         for name, values in (fed or {}).items():
             self.native.feed(name, values)
             self.reference.feed(name, values)
-        native, reference = self.native.run(inputs), self.reference.run(inputs)
+        native, reference = self.native.run(inputs).numpy(), self.reference.run(inputs)
         names = list(self.program.outputs)
         return OpResult(
             [self.native.fetch(name) for name in names],

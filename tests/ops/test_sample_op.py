@@ -29,7 +29,7 @@ def draw(logits: np.ndarray, sampling: SamplingInputs) -> np.ndarray:
         make_device(), one_op("sample", [vocab], []), [], [], None, max_tokens=rows, max_seqs=1, max_rows=rows
     )
     runner.feed("in0", logits)
-    return runner.run(Sequences([0], [rows], logits_rows=range(rows)).inputs(sampling=sampling)).ids
+    return runner.run(Sequences([0], [rows], logits_rows=range(rows)).inputs(sampling=sampling)).numpy().ids
 
 
 def pack_mask(allowed: np.ndarray) -> np.ndarray:

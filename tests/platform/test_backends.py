@@ -47,8 +47,8 @@ def test_the_reference_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
             ],
         ),
         ("cuda:1", ["device='cuda:1'", "NVIDIA"]),
-        ("rocm", ["AMD", 'pip install "pageform[rocm]"']),
-        ("hip", ["AMD", 'pip install "pageform[rocm]"']),
+        ("rocm", ["AMD", "libpageform_hip.so", "PAGEFORM_HIP=ON"]),
+        ("hip", ["AMD", "libpageform_hip.so", "PAGEFORM_HIP=ON"]),
         ("tpu", ["no backend of that name", "auto, cpu, reference"]),
         ("", ["not the name of a device"]),
         (0, ["not the name of a device"]),
@@ -84,11 +84,11 @@ def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_further_folders_hold_backends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    library = tmp_path / "libpageform_rocm.so"
+    library = tmp_path / "libpageform_hip.so"
     library.touch()
     (tmp_path / "libpageform_cpu.so").touch()
     monkeypatch.setenv(backends.BACKEND_PATH, f"/nowhere{os.pathsep}{tmp_path}")
-    assert resolve_device("hip:1") == BackendSpec("rocm", library, 1)
+    assert resolve_device("hip:1") == resolve_device("rocm:1") == BackendSpec("hip", library, 1)
     assert builtin_backends()["cpu"].parent != tmp_path  # the package's own goes first
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -108,6 +109,78 @@ def test_a_wheel_depends_on_the_engines_libraries_only_if_it_holds_one(monkeypat
     assert dependencies(lists, {}) == {"dependencies": ["a", "b"]}
     monkeypatch.setenv("PAGEFORM_BACKENDS", "none")
     assert dependencies(lists, {}) == {"dependencies": ["a"]}
+
+
+def test_plugins_are_of_pageforms_version_and_name_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CI.parent)
+    monkeypatch.syspath_prepend(str(CI))
+    builder = importlib.import_module("build_wheel")
+    assert builder.version_faults() == []
+    for backend in ("cuda", "hip"):
+        folder = builder.PACKAGES[backend]
+        module = folder.name.replace("-", "_")
+        assert builder.project(folder)["entry-points"] == {"pageform.backends": {backend: f"{module}:library"}}
+        assert f"libpageform_{backend}.so" in (folder / module / "__init__.py").read_text(encoding="utf-8")
+
+
+RECORDS = """--- !Analysis
+Pass:            kernel-resource-usage
+Name:            FunctionName
+Function:        _Z3addPf
+Args:
+  - FunctionName:    _Z3addPf
+...
+""" + "".join(
+    f"--- !Analysis\nPass:            kernel-resource-usage\nName:            {name}\nFunction:        _Z3addPf\n"
+    f"Args:\n  - String:          '    {name}: '\n  - {name}:         '{value}'\n...\n"
+    for name, value in {
+        "NumVGPR": 20,
+        "NumAGPR": 4,
+        "ScratchSize": 0,
+        "Occupancy": 8,
+        "SGPRSpill": 0,
+        "VGPRSpill": 0,
+        "BytesLDS": 64,
+    }.items()
+)
+BUDGET = {"kernel": "add", "vgprs": {"gfx9": 24, "gfx11": 16}, "occupancy": {"gfx9": 8, "gfx11": 16}, "lds": 64}
+
+
+@pytest.fixture
+def check_hip(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(CI))
+    return importlib.import_module("check_hip")
+
+
+def test_each_kernel_of_an_amd_gpu_has_a_budget_that_holds(check_hip: Any, tmp_path: Path) -> None:
+    (tmp_path / "add.cu.o.gfx942.yaml").write_text(RECORDS, encoding="utf-8")
+    (tmp_path / "add.cu.opt.yaml").write_text("", encoding="utf-8")
+    [kernel] = check_hip.read_records(tmp_path, ["gfx942"])
+    assert (kernel.name, kernel.family, kernel.vgprs) == ("add(float*)", "gfx9", 24)
+    assert check_hip.check_budgets([kernel], [BUDGET]) == []
+    [problem] = check_hip.check_budgets([kernel], [])
+    assert "0 budgets" in problem
+    [problem] = check_hip.check_budgets([], [BUDGET])
+    assert "no kernel is add" in problem
+    for name, value, told in (
+        ("NumVGPR", 21, "uses 25 VGPRs, 24 allowed"),
+        ("Occupancy", 7, "has 7 waves a SIMD, 8 needed"),
+        ("BytesLDS", 65, "uses 65 bytes of shared memory, 64 allowed"),
+        ("ScratchSize", 4, "uses 4 bytes of scratch"),
+        ("VGPRSpill", 1, "spills 1 VGPRs"),
+        ("SGPRSpill", 1, "spills 1 SGPRs, 0 allowed"),
+    ):
+        worse = check_hip.Kernel(kernel.name, kernel.arch, {**kernel.usage, name: value})
+        [problem] = check_hip.check_budgets([worse], [BUDGET])
+        assert told in problem
+
+
+def test_without_a_compiler_for_amd_gpus_the_check_fails(tmp_path: Path) -> None:
+    command = [sys.executable, str(CI / "check_hip.py")]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "no clang++-19" in done.stdout
+    assert "apt-get install clang-19" in done.stdout
 
 
 def load(check: str) -> Any:

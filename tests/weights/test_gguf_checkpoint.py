@@ -113,7 +113,7 @@ def test_rope_scaling(tmp_path: Path) -> None:
     factors = np.array([1, 2, 4, 8], np.float32)
     llama3 = rope(gguf_tensors() | {"rope_freqs.weight": factors})
     assert llama3.scaling == FrequencyFactors((1.0, 2.0, 4.0, 8.0))
-    np.testing.assert_allclose(inv_freq(llama3, 128)[0], inv_freq(rope(), 128)[0] / factors, rtol=1e-6)
+    np.testing.assert_allclose(inv_freq(llama3, 128)[0], np.divide(inv_freq(rope(), 128)[0], factors), rtol=1e-6)
     with pytest.raises(ModelFileError, match=r"rope\.scaling\.type='longrope' is not supported"):
         rope(scaling__type="longrope")
     with pytest.raises(ModelFileError, match=r"does not fit 3 values"):

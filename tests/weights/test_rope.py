@@ -81,7 +81,7 @@ def test_scalings_equal_transformers(kind: str, extra: dict[str, Any], theta: fl
     )
     expected, expected_scale = ROPE_INIT_FUNCTIONS[kind](theirs, torch.device("cpu"), seq_len=length)
     got, scale = inv_freq(config_from_hf("config.json", raw, {}).rope, length)
-    assert got.dtype == np.float32
+    assert got.typecode == "f"
     np.testing.assert_allclose(got, expected.numpy(), rtol=2e-6)
     assert scale == pytest.approx(expected_scale, rel=1e-6)
 
@@ -101,7 +101,7 @@ def test_plain_rope_equals_transformers(theta: float, style: int) -> None:
 def test_partial_rotation() -> None:
     rope = config_from_hf("config.json", BASE | {"partial_rotary_factor": 0.5}, {}).rope
     assert rope.rot_dim == 32
-    assert inv_freq(rope, 100)[0].shape == (16,)
+    assert len(inv_freq(rope, 100)[0]) == 16
 
 
 def test_dynamic_scaling_is_transformers_at_the_longest_context() -> None:
@@ -118,7 +118,7 @@ def test_type_key_of_old_configs() -> None:
     raw = BASE | {"rope_scaling": {"type": "linear", "factor": 2.0}}
     got, _ = inv_freq(config_from_hf("config.json", raw, {}).rope, 100)
     plain, _ = inv_freq(RopeConfig(10000.0, 64), 100)
-    np.testing.assert_allclose(got * 2, plain, rtol=1e-6)
+    np.testing.assert_allclose(np.multiply(got, 2), plain, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_any_config_gives_a_config_or_a_typed_error(family: str, changes: dict[s
     assert config.num_heads % config.num_kv_heads == 0
     assert 2 <= config.rope.rot_dim <= config.head_dim
     frequencies, scale = inv_freq(config.rope, 100)
-    assert frequencies.shape == (config.rope.rot_dim // 2,)
+    assert len(frequencies) == config.rope.rot_dim // 2
     assert np.isfinite(frequencies).all()
     assert scale > 0
 

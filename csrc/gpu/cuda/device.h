@@ -1,47 +1,21 @@
 // The words of gpu.h in CUDA. The only inline assembly of the project for NVIDIA's GPUs is here and in numbers.h.
 #pragma once
-#include <cuda_runtime.h>
+#include "../vendor.h"
 
-#include <stdexcept>
-#include <string>
-
-#define GPU_KERNEL(threads) __global__ __launch_bounds__(threads)
-#define GPU_DEVICE __device__ __forceinline__
-#define GPU_UNROLL _Pragma("unroll")
-#define GPU_SHARED(type, name, dims) __shared__ type name dims
-#define GPU_DYNAMIC_SHARED(type, name)             \
-  extern __shared__::pf::gpu::Vec16 gpu_dynamic[]; \
-  type* const name = reinterpret_cast<type*>(gpu_dynamic)
-#define GPU_LAUNCH(kernel, grid, threads, bytes, stream, ...)                                  \
-  do {                                                                                         \
-    ::pf::gpu::prepare_launch(reinterpret_cast<const void*>(&kernel), bytes);                  \
-    const ::pf::gpu::Dim3 gpu_grid = grid;                                                     \
-    kernel<<<dim3(gpu_grid.x, gpu_grid.y, gpu_grid.z), threads, bytes, stream>>>(__VA_ARGS__); \
-    ::pf::gpu::check(cudaGetLastError(), #kernel);                                             \
-  } while (0)
-#define GPU_PLANTED(name) false
 #define GPU_HAS_MMA 1
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
 #define GPU_HAS_FP8_MMA 1
 #else
 #define GPU_HAS_FP8_MMA 0
 #endif
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define GPU_HAS_BULK 1
+#else
+#define GPU_HAS_BULK 0
+#endif
 
 namespace pf::gpu {
 
-struct Dim3 {
-  unsigned x = 1, y = 1, z = 1;
-};
-using Stream = cudaStream_t;
-
-// Only the emulator wants to know where a word stands.
-struct Site {
-  static constexpr __host__ __device__ Site current() { return {}; }
-};
-
-inline void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
-}
 // More than 48 KiB of shared memory must be asked for.
 inline void prepare_launch(const void* kernel, size_t bytes) {
   if (bytes <= 48 * 1024) return;
@@ -57,26 +31,14 @@ inline bool has_fp8_mma() {
   return major * 10 + minor >= 89;
 }
 
-constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-
-GPU_DEVICE unsigned thread_x() { return threadIdx.x; }
-GPU_DEVICE unsigned threads_x() { return blockDim.x; }
-GPU_DEVICE unsigned block_x() { return blockIdx.x; }
-GPU_DEVICE unsigned block_y() { return blockIdx.y; }
-GPU_DEVICE unsigned block_z() { return blockIdx.z; }
-GPU_DEVICE unsigned grid_x() { return gridDim.x; }
-GPU_DEVICE int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
-GPU_DEVICE int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
 
 GPU_DEVICE int opaque(int value) {
   asm volatile("" : "+r"(value));
   return value;
 }
 
-GPU_DEVICE void block_sync() { __syncthreads(); }
 GPU_DEVICE void warp_sync() { __syncwarp(); }
-GPU_DEVICE void fence() { __threadfence(); }
 GPU_DEVICE void spin() { __nanosleep(20); }
 
 template <class T>
@@ -92,32 +54,6 @@ GPU_DEVICE T shuffle_down(T value, int delta) {
   return __shfl_down_sync(kAllLanes, value, static_cast<unsigned>(delta));
 }
 GPU_DEVICE uint64_t ballot(bool predicate) { return __ballot_sync(kAllLanes, predicate); }
-GPU_DEVICE int popcount(uint64_t bits) { return __popcll(bits); }
-
-template <class T>
-GPU_DEVICE T atomic_add(T* p, T value) {
-  return atomicAdd(p, value);
-}
-template <class T>
-GPU_DEVICE T atomic_max(T* p, T value) {
-  return atomicMax(p, value);
-}
-template <class T>
-GPU_DEVICE T atomic_min(T* p, T value) {
-  return atomicMin(p, value);
-}
-template <class T>
-GPU_DEVICE T atomic_or(T* p, T value) {
-  return atomicOr(p, value);
-}
-template <class T>
-GPU_DEVICE T atomic_exchange(T* p, T value) {
-  return atomicExch(p, value);
-}
-template <class T>
-GPU_DEVICE T atomic_compare_exchange(T* p, T expected, T value) {
-  return atomicCAS(p, expected, value);
-}
 
 template <class T>
 GPU_DEVICE T load_acquire(const T* p) {
@@ -196,6 +132,62 @@ template <int kGroupsLeft>
 GPU_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kGroupsLeft) : "memory");
 }
+
+#if GPU_HAS_BULK
+GPU_DEVICE constexpr bool has_bulk() { return true; }
+struct Mbarrier {
+  uint64_t state;
+};
+GPU_DEVICE void barrier_init(Mbarrier* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+GPU_DEVICE void barrier_invalidate(Mbarrier* barrier) {
+  asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+GPU_DEVICE void barrier_arrive(Mbarrier* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+GPU_DEVICE void barrier_arrive_expect(Mbarrier* barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+GPU_DEVICE bool barrier_try_wait(Mbarrier* barrier, unsigned parity) {
+  uint32_t over;
+  asm volatile(
+      "{\n.reg .pred over;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 over, [%1], %2;\n"
+      "selp.b32 %0, 1, 0, over;\n}"
+      : "=r"(over)
+      : "r"(shared_address(barrier)), "r"(parity)
+      : "memory");
+  return over != 0;
+}
+GPU_DEVICE void barrier_wait(Mbarrier* barrier, unsigned parity) {
+  while (!barrier_try_wait(barrier, parity)) {
+  }
+}
+GPU_DEVICE void fence_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
+GPU_DEVICE void copy_bulk(void* shared, const void* global, int bytes, Mbarrier* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(shared)),
+               "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+GPU_DEVICE void store_bulk(void* global, const void* shared, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(__cvta_generic_to_global(global)),
+               "r"(shared_address(shared)), "r"(bytes)
+               : "memory");
+}
+GPU_DEVICE void store_bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+template <int kGroupsLeft>
+GPU_DEVICE void store_bulk_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kGroupsLeft) : "memory");
+}
+template <int kGroupsLeft>
+GPU_DEVICE void store_bulk_wait() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(kGroupsLeft) : "memory");
+}
+#endif
 
 GPU_DEVICE void load_matrix(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"

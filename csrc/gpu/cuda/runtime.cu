@@ -4,11 +4,9 @@
 #include "../runtime.h"
 
 #if defined(__HIPCC__) || defined(__HIP__)
-#define PF_API(name) hip##name
 #define PF_VENDOR "AMD"
 using PfDeviceProperties = hipDeviceProp_t;
 #else
-#define PF_API(name) cuda##name
 #define PF_VENDOR "NVIDIA"
 using PfDeviceProperties = cudaDeviceProp;
 #endif

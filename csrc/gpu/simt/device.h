@@ -6,7 +6,7 @@
 #define PF_SIMT_WARP 32
 #endif
 
-#define GPU_KERNEL(threads)
+#define GPU_KERNEL(...)
 #define GPU_DEVICE inline
 #define GPU_UNROLL
 #define GPU_SHARED(type, name, dims)              \
@@ -22,6 +22,7 @@
 #define GPU_PLANTED(name) (::pf::simt::planted(name))
 #define GPU_HAS_MMA (PF_SIMT_WARP == 32)
 #define GPU_HAS_FP8_MMA GPU_HAS_MMA
+#define GPU_HAS_BULK (PF_SIMT_WARP == 32)
 
 namespace pf::gpu {
 
@@ -123,6 +124,43 @@ template <int kGroupsLeft>
 void copy_async_wait(Site at = Site::current()) {
   simt::copy_async_wait(kGroupsLeft, at);
 }
+
+#if GPU_HAS_BULK
+inline bool has_bulk() { return simt::has_bulk(); }
+struct Mbarrier {
+  uint64_t state;
+};
+inline void barrier_init(Mbarrier* barrier, int arrivals, Site at = Site::current()) {
+  simt::barrier_init(barrier, arrivals, at);
+}
+inline void barrier_invalidate(Mbarrier* barrier, Site at = Site::current()) { simt::barrier_invalidate(barrier, at); }
+inline void barrier_arrive(Mbarrier* barrier, Site at = Site::current()) { simt::barrier_arrive(barrier, 0, at); }
+inline void barrier_arrive_expect(Mbarrier* barrier, int bytes, Site at = Site::current()) {
+  simt::barrier_arrive(barrier, bytes, at);
+}
+inline bool barrier_try_wait(Mbarrier* barrier, unsigned parity, Site at = Site::current()) {
+  return simt::barrier_wait(barrier, parity, false, at);
+}
+inline void barrier_wait(Mbarrier* barrier, unsigned parity, Site at = Site::current()) {
+  simt::barrier_wait(barrier, parity, true, at);
+}
+inline void fence_async(Site at = Site::current()) { simt::fence_async(at); }
+inline void copy_bulk(void* shared, const void* global, int bytes, Mbarrier* barrier, Site at = Site::current()) {
+  simt::copy_bulk(shared, global, static_cast<size_t>(bytes), barrier, at);
+}
+inline void store_bulk(void* global, const void* shared, int bytes, Site at = Site::current()) {
+  simt::store_bulk(global, shared, static_cast<size_t>(bytes), at);
+}
+inline void store_bulk_commit() { simt::store_bulk_commit(); }
+template <int kGroupsLeft>
+void store_bulk_wait_read(Site at = Site::current()) {
+  simt::store_bulk_wait(kGroupsLeft, true, at);
+}
+template <int kGroupsLeft>
+void store_bulk_wait(Site at = Site::current()) {
+  simt::store_bulk_wait(kGroupsLeft, false, at);
+}
+#endif
 
 #if GPU_HAS_MMA
 inline bool has_fp8_mma() { return true; }

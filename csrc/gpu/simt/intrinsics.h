@@ -49,6 +49,19 @@ void copy_async(void* shared, const void* global, size_t bytes, size_t valid_byt
 void copy_async_commit();
 void copy_async_wait(int groups_left, Where at);
 
+// Mbarriers and bulk copies (bulk.cpp). `bytes` is what the arrival expects to come in its phase. A wait is over when
+// the phase of this parity is; it tells so, or stays until it is.
+bool has_bulk();
+void barrier_init(void* barrier, int arrivals, Where at);
+void barrier_invalidate(void* barrier, Where at);
+void barrier_arrive(void* barrier, int64_t bytes, Where at);
+bool barrier_wait(void* barrier, uint32_t parity, bool until_over, Where at);
+void fence_async(Where at);
+void copy_bulk(void* shared, const void* global, size_t bytes, void* barrier, Where at);
+void store_bulk(void* global, const void* shared, size_t bytes, Where at);
+void store_bulk_commit();
+void store_bulk_wait(int groups_left, bool read_only, Where at);
+
 // ldmatrix .m8n8 of 16-bit elements: 1, 2 or 4 matrices; lane 8 i + r gives row r of matrix i.
 void load_matrix(uint32_t* fragment, int matrices, bool transposed, const void* row, Where at);
 

@@ -44,8 +44,48 @@ struct AsyncCopy {
   const void* place;
 };
 
+// A bulk copy under way.
+struct BulkCopy {
+  char* to;
+  const char* from;
+  size_t bytes;
+  const void* place;
+  std::vector<char> data;  // of a copy to global memory, once it has been taken
+};
+
+// Bulk copies to global memory that one thread waits for together.
+struct StoreGroup {
+  std::vector<BulkCopy> copies;
+  uint32_t number;  // from 1
+  bool taken;       // out of shared memory
+};
+
+struct Mbarrier {
+  std::string name;
+  const void* init_place = nullptr;
+  Access init;
+  uint32_t count = 0, pending = 0;   // arrivals of a phase, and those that lack
+  int64_t expected = 0, issued = 0;  // bytes of the phase
+  uint32_t phase = 0, actor = 0;
+  std::vector<BulkCopy> copies;  // of the phase
+  View arriving, completed;      // what those knew who arrived: in this phase, in the last one
+  const void* last_arrival = nullptr;
+  std::vector<Thread*> waiting;
+};
+
+// Who accesses on behalf of a thread: bulk.cpp.
+struct Actor {
+  uint32_t thread, clock;
+};
+
+// All stores of `known` are visible to bulk copies that come after it.
+struct ProxyFence {
+  Access at;
+  View known;
+};
+
 struct Thread {
-  enum State { kRunnable, kAtBarrier, kInWarpOp, kDone };
+  enum State { kRunnable, kAtBarrier, kAtMbarrier, kInWarpOp, kDone };
   Machine* machine = nullptr;
   Block* block = nullptr;
   unsigned index = 0;  // in the block
@@ -54,11 +94,15 @@ struct Thread {
   Fiber fiber;
   char* stack = nullptr;
   const void* barrier = nullptr;  // where it waits
+  size_t mbarrier = 0;            // for which: its offset in shared memory
   WarpOp op{};
   Clock clock;
   std::vector<AsyncCopy> open_copies;
   std::deque<std::vector<AsyncCopy>> copy_groups;
-  std::unordered_map<const void*, uint32_t> passes;  // how often it passed a place, for access counts
+  std::vector<BulkCopy> open_stores;
+  std::deque<StoreGroup> store_groups;
+  uint32_t stores = 0, source_actor = 0, target_actor = 0;  // groups so far; 0: no actor yet
+  std::unordered_map<const void*, uint32_t> passes;         // how often it passed a place, for access counts
 };
 
 struct SharedArray {
@@ -80,6 +124,7 @@ struct Block {
   size_t used = 0;
   std::vector<SharedArray> arrays;
   std::map<const void*, size_t> array_of;  // key of shared_array -> offset
+  std::map<size_t, Mbarrier> mbarriers;    // by offset
   Shadow shadow;
 };
 
@@ -148,10 +193,14 @@ struct Machine {
   char* stacks = nullptr;
   size_t stacks_bytes = 0;
   Fiber main;
-  std::unordered_map<uintptr_t, View> released;  // what an acquire of this address learns
+  std::unordered_map<uintptr_t, View> released;             // what an acquire of this address learns
+  std::map<uint32_t, std::deque<ProxyFence>> proxy_fences;  // by thread
+  uint32_t actors = 0;
   std::map<std::tuple<const void*, bool, const Block*, int, uint32_t>, Request> requests;
 
   unsigned block_threads() const { return block_dim.x * block_dim.y * block_dim.z; }
+  bool tracks() const { return options.check && Device::instrumented(); }
+  uint32_t grid_threads() const { return grid.x * grid.y * grid.z * block_threads(); }
   std::string describe(const Thread& thread) const;
   std::string describe_thread(uint32_t thread_in_grid) const;
 
@@ -177,14 +226,24 @@ struct Machine {
   bool warp_op_is_complete(const Thread& thread) const;
   void finish_warp_op(Thread& last);
   void order_lanes(Lanes& lanes);
-  void atomic_order(const void* p, bool acquire, bool release);
+  View knowledge(const Thread& thread) const;
+
+  // bulk.cpp
+  uint32_t new_actor();
+  bool engine_sees(const Accessor& accessor, const Access& store) const;
+  std::string describe_wait(const Thread& thread) const;  // for an mbarrier
+  void block_ended(const Block& block);
+  void end_stores(Thread& thread);
 
   // memory.cpp
   void allow_access(bool access);  // to all memory, if it is guarded
   Allocation* allocation_at(uintptr_t address, size_t slack);
-  void access(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* place);
+  void access(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* place,
+              const Actor* actor = nullptr);
+  Accessor accessor_of(const Thread& thread, const Actor* actor = nullptr) const;
+  Access access_of(const Thread& thread, const void* place) const { return accessor_of(thread).access(place); }
   void note_hook(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* pc);
-  void poison(Thread& thread, const void* p, size_t bytes);
+  void mark(Thread& thread, const void* p, size_t bytes, bool initialized);
   void land(Thread& thread, const AsyncCopy& copy);
 
   // counts.cpp

@@ -45,20 +45,6 @@ std::string extent(bool write, size_t bytes, const std::string& name, long offse
          std::to_string(offset) + "] of " + std::to_string(size) + " bytes";
 }
 
-Accessor accessor_of(const Thread& thread) {
-  const Machine& machine = *thread.machine;
-  const uint32_t per_block = machine.block_threads(), first = thread.block->linear * per_block;
-  const uint32_t warp = first + static_cast<uint32_t>(thread.warp * machine.warp_size);
-  return {first + thread.index,
-          thread.block->linear,
-          thread.block->epoch,
-          warp,
-          warp + static_cast<uint32_t>(machine.warp_size),
-          per_block,
-          thread.clock,
-          thread.block->view};
-}
-
 // What a byte belongs to, for reports.
 struct Owner {
   Shadow* shadow;
@@ -69,8 +55,9 @@ struct Owner {
 
 // Offsets of reports are of the first byte at fault.
 void track_bytes(Machine& machine, Thread& thread, const Owner& owner, size_t bytes, bool write, bool atomic,
-                 const void* place) {
-  const Accessor accessor = accessor_of(thread);
+                 const void* place, const Actor* actor) {
+  const Accessor accessor = machine.accessor_of(thread, actor);
+  Access seen;  // the last store that the bulk copy was found to see
   for (size_t i = 0; i < bytes; ++i) {
     Cell& cell = owner.shadow->at(owner.shadow_offset + i);
     const auto where = [&] { return std::string(owner.name) + "[" + std::to_string(owner.offset + i) + "]"; };
@@ -81,7 +68,19 @@ void track_bytes(Machine& machine, Thread& thread, const Owner& owner, size_t by
                        "read of " + where() + " at " + machine.places.describe(place));
       }
     }
+    const bool stored = actor != nullptr && cell.has_write && cell.launch == machine.launch;
+    const Access store = cell.write;
     const Conflict conflict = track(cell, accessor, machine.launch, write, atomic, place);
+    if (stored && conflict.kind == nullptr && (store.thread != seen.thread || store.clock != seen.clock)) {
+      if (machine.engine_sees(accessor, store)) {
+        seen = store;
+      } else if (machine.conflicts.emplace("proxy", place, store.place).second) {
+        machine.report(Fault::kProxyFence, machine.places.describe(place) + machine.places.describe(store.place),
+                       "no fence_async() between the store to " + where() + " at " +
+                           machine.places.describe(store.place) + " and the bulk copy at " +
+                           machine.places.describe(place));
+      }
+    }
     if (conflict.kind == nullptr || !machine.conflicts.emplace(conflict.kind, place, conflict.other.place).second) {
       continue;
     }
@@ -226,10 +225,25 @@ void* dynamic_shared(Where at) {
   return self.block->arena + self.block->arrays.front().offset;
 }
 
-void Machine::access(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* place) {
+Accessor Machine::accessor_of(const Thread& thread, const Actor* actor) const {
+  const uint32_t per_block = block_threads(), first = thread.block->linear * per_block;
+  const uint32_t warp = first + static_cast<uint32_t>(thread.warp * warp_size);
+  return {first + thread.index,
+          thread.block->linear,
+          thread.block->epoch,
+          warp,
+          warp + static_cast<uint32_t>(warp_size),
+          per_block,
+          thread.clock,
+          thread.block->view,
+          actor == nullptr ? first + thread.index : actor->thread,
+          actor == nullptr ? thread.clock.now : actor->clock};
+}
+
+void Machine::access(Thread& thread, const void* p, size_t bytes, bool write, bool atomic, const void* place,
+                     const Actor* actor) {
   const uintptr_t address = address_of(p);
   Block& block = *thread.block;
-  const bool tracks = options.check && Device::instrumented();
   if (within(address, block.arena, kArenaBytes)) {
     const size_t offset = address - address_of(block.arena);
     const SharedArray* array = nullptr;  // the one that holds the first byte, or the last one before it
@@ -244,9 +258,19 @@ void Machine::access(Thread& thread, const void* p, size_t bytes, bool write, bo
                  " at " + places.describe(place));
       abandon();
     }
-    if (tracks) {
+    if (!atomic && !block.mbarriers.empty()) {
+      const auto next = block.mbarriers.upper_bound(offset + bytes - 1);  // the one before it may reach into the range
+      if (next != block.mbarriers.begin() && std::prev(next)->first + sizeof(uint64_t) > offset) {
+        const Mbarrier& live = std::prev(next)->second;
+        report(Fault::kMbarrier, places.describe(place),
+               std::string("ordinary ") + verb(write) + " of " + live.name + ", initialized at " +
+                   places.describe(live.init_place) + ", at " + places.describe(place));
+        abandon();
+      }
+    }
+    if (tracks()) {
       track_bytes(*this, thread, {&block.shadow, offset, array->name, offset - array->offset}, bytes, write, atomic,
-                  place);
+                  place, actor);
     }
     return;
   }
@@ -264,9 +288,10 @@ void Machine::access(Thread& thread, const void* p, size_t bytes, bool write, bo
            extent(write, bytes, allocation->name, offset, allocation->bytes) + " at " + places.describe(place));
     abandon();
   }
-  if (tracks) {
+  if (tracks()) {
     const auto at = static_cast<size_t>(offset);
-    track_bytes(*this, thread, {&allocation->shadow, at, allocation->name.c_str(), at}, bytes, write, atomic, place);
+    track_bytes(*this, thread, {&allocation->shadow, at, allocation->name.c_str(), at}, bytes, write, atomic, place,
+                actor);
   }
 }
 
@@ -347,11 +372,16 @@ void write_shared_vector(void* to, const void* from, size_t bytes, Where at) {
 
 // --- asynchronous copies ---------------------------------------------------------------------------------------------
 
-void Machine::poison(Thread& thread, const void* p, size_t bytes) {
+// Of memory in which the bytes are known to lie.
+void Machine::mark(Thread& thread, const void* p, size_t bytes, bool initialized) {
+  if (!tracks()) return;
   Block& block = *thread.block;
-  if (!options.check || !Device::instrumented() || !within(address_of(p), block.arena, kArenaBytes)) return;
-  const size_t offset = address_of(p) - address_of(block.arena);
-  for (size_t i = 0; i < bytes; ++i) block.shadow.at(offset + i).initialized = false;
+  const bool shared = is_shared(thread, p);
+  Allocation* allocation = shared ? nullptr : allocation_at(address_of(p), 0);
+  if (!shared && allocation == nullptr) return;
+  Shadow& shadow = shared ? block.shadow : allocation->shadow;
+  const size_t offset = address_of(p) - address_of(shared ? block.arena : allocation->begin);
+  for (size_t i = 0; i < bytes; ++i) shadow.at(offset + i).initialized = initialized;
 }
 
 // A copy may land at any time between its issue and its wait; here it lands at the end, having destroyed its target at
@@ -365,7 +395,7 @@ void copy_async(void* shared, const void* global, size_t bytes, size_t valid_byt
   if (valid_bytes > 0) check_alignment(machine, global, bytes, "asynchronous copy", place);
   machine.access(self, shared, bytes, true, false, place);
   memset(shared, 0xff, bytes);
-  machine.poison(self, shared, bytes);
+  machine.mark(self, shared, bytes, false);
   if (machine.options.count) {
     if (valid_bytes > 0) machine.count(self, global, valid_bytes, false, place);
     machine.count(self, shared, bytes, true, place);

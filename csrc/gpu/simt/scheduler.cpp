@@ -71,6 +71,7 @@ std::string Machine::describe(const Thread& thread) const {
 }
 
 std::string Machine::describe_thread(uint32_t thread_in_grid) const {
+  if (thread_in_grid >= grid_threads()) return "a bulk copy";
   return "block " + text(index_in(thread_in_grid / block_threads(), grid)) + " thread " +
          text(index_in(thread_in_grid % block_threads(), block_dim));
 }
@@ -183,6 +184,7 @@ void Machine::start_block(Block& block, uint32_t linear) {
   block.view.clear();
   block.arrays.clear();
   block.array_of.clear();
+  block.mbarriers.clear();
   memset(block.arena, 0xff, block.used);  // NaNs
   block.used = kRedZone;
   block.shadow.reset(kArenaBytes, false);
@@ -204,6 +206,9 @@ void Machine::start_block(Block& block, uint32_t linear) {
     thread.clock = Clock{};
     thread.open_copies.clear();
     thread.copy_groups.clear();
+    thread.open_stores.clear();
+    thread.store_groups.clear();
+    thread.stores = thread.source_actor = thread.target_actor = 0;
     thread.passes.clear();
     // Stacks that all begin at the same offset of a page would share a few sets of the cache.
     const size_t colour = i % 61 * 128;
@@ -226,12 +231,14 @@ void Machine::start_block(Block& block, uint32_t linear) {
 }
 
 void Machine::report_deadlock(const Block& block) {
-  size_t at_barrier = 0, in_op = 0;
-  std::string barrier, op;
+  size_t at_barrier = 0, in_op = 0, at_mbarrier = 0;
+  std::string barrier, op, mbarrier;
   for (const Thread* thread : block.threads) {
     if (thread->state == Thread::kAtBarrier) {
       ++at_barrier;
       barrier = " (" + places.describe(thread->barrier) + ")";
+    } else if (thread->state == Thread::kAtMbarrier) {
+      if (at_mbarrier++ == 0) mbarrier = "; the first waits " + describe_wait(*thread);
     } else if (thread->state == Thread::kInWarpOp) {
       ++in_op;
       op = " (" + std::string(thread->op.name) + " at " + places.describe(thread->op.place) + ")";
@@ -241,7 +248,8 @@ void Machine::report_deadlock(const Block& block) {
   report(ended > 0 && at_barrier > 0 ? Fault::kBarrier : Fault::kDeadlock, "deadlock",
          "of " + std::to_string(block.threads.size()) + " threads of block " + text(block.index) + ", " +
              std::to_string(at_barrier) + " wait at a barrier" + barrier + ", " + std::to_string(in_op) +
-             " in a warp operation" + op + ", " + std::to_string(ended) + " have ended");
+             " in a warp operation" + op + ", " + std::to_string(at_mbarrier) + " at an mbarrier, " +
+             std::to_string(ended) + " have ended" + mbarrier);
 }
 
 void Machine::run(const char* name, int size, Dim3 grid_size, Dim3 block_size, size_t shared_bytes,
@@ -266,6 +274,8 @@ void Machine::run(const char* name, int size, Dim3 grid_size, Dim3 block_size, s
   dropped_at.clear();
   runnable.clear();
   released.clear();
+  proxy_fences.clear();
+  actors = 0;
   requests.clear();
 
   const Opened opened(*this);

@@ -32,6 +32,10 @@ const char* name_of(Fault fault) {
       return "race";
     case Fault::kAsyncCopy:
       return "asynchronous copy not waited for";
+    case Fault::kMbarrier:
+      return "mbarrier misuse";
+    case Fault::kProxyFence:
+      return "missing proxy fence";
     case Fault::kSharedMemory:
       return "shared memory";
   }

@@ -51,6 +51,8 @@ enum class Fault {
   kUninitialized,  // a read of what nobody wrote, or of what a copy still under way will write
   kRace,           // two accesses, one a write, that nothing orders
   kAsyncCopy,      // a copy that nobody waited for
+  kMbarrier,       // too many arrivals or bytes, use before it is initialized, again or after its end
+  kProxyFence,     // a bulk copy of what a thread wrote, without fence_async() between
   kSharedMemory,   // more than a block has
 };
 const char* name_of(Fault fault);
@@ -71,7 +73,7 @@ class Error : public std::runtime_error {
 
 // A place where a kernel waits or orders memory, or where a planted bug is (GPU_PLANTED).
 struct SyncSite {
-  enum Kind { kBlockSync, kWarpSync, kFence, kAsyncWait, kPlant };
+  enum Kind { kBlockSync, kWarpSync, kFence, kAsyncWait, kBarrierArrive, kBarrierWait, kProxyFence, kPlant };
   Kind kind;
   std::string at;  // file:line, or the plant's name
   auto operator<=>(const SyncSite&) const = default;
@@ -93,6 +95,7 @@ struct Options {
   uint64_t seed = 1;
   bool check = true;                    // track accesses, where the kernel was compiled for it
   bool count = false;                   // collect access counts
+  bool bulk = true;                     // false: a GPU older than sm_90, without mbarriers and bulk copies
   bool concurrent_blocks = false;       // all blocks are resident: grid-wide flags work
   size_t shared_limit = 99 * 1024;      // bytes a block; the least of sm_80 ... sm_120 that opt-in allows
   uint64_t spin_limit = 2'000'000;      // turns of spin loops in one launch before it counts as livelock

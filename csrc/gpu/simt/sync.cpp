@@ -13,26 +13,6 @@ uint64_t full_mask(int warp_size) { return warp_size == 64 ? ~uint64_t{0} : bit(
 
 size_t warp_of(const Thread& thread) { return static_cast<size_t>(thread.warp); }
 
-// All that is before the next access of a thread, to be passed on to whoever acquires it.
-View knowledge(const Thread& thread) {
-  const Machine& machine = *thread.machine;
-  const Block& block = *thread.block;
-  View view = thread.clock.view;
-  view.merge(block.view);
-  const uint32_t first = block.linear * machine.block_threads();
-  view.clocks[first + thread.index] = thread.clock.now;
-  const uint32_t warp_begin = first + static_cast<uint32_t>(thread.warp * machine.warp_size);
-  for (uint32_t lane = 0; lane < kMaxWarp; ++lane) {
-    if (const uint32_t known = thread.clock.lanes[lane]; known > 0) {
-      uint32_t& clock = view.clocks[warp_begin + lane];
-      clock = std::max(clock, known);
-    }
-  }
-  uint32_t& epoch = view.epochs[block.linear];
-  epoch = std::max(epoch, block.epoch);
-  return view;
-}
-
 void check_same_barrier(Machine& machine, const Block& block, const void* place) {
   const Thread* first = block.first_waiting;
   if (block.waiting == 0 || first->barrier == place) return;
@@ -161,7 +141,7 @@ void Machine::finish_warp_op(Thread& last) {
   }
   block.arrived[warp_of(last)] = 0;
   last.op.run(*this, lanes, last.op.common);
-  if (last.op.orders_memory) order_lanes(lanes);
+  if (last.op.orders_memory && tracks()) order_lanes(lanes);
   for (const Lane& lane : lanes) {
     if (lane.thread != nullptr && lane.thread != current()) make_runnable(*lane.thread);
   }
@@ -188,9 +168,10 @@ void Machine::thread_ended(Thread& thread) {
   if (!thread.open_copies.empty() || !thread.copy_groups.empty()) {
     report(Fault::kAsyncCopy, "never", "a thread ended before its asynchronous copies were waited for");
   }
+  end_stores(thread);
   thread.state = Thread::kDone;
   Block& block = *thread.block;
-  --block.alive;
+  if (--block.alive == 0) block_ended(block);
   block.exited[warp_of(thread)] |= bit(thread.lane);
   if (block.arrived[warp_of(thread)] == 0 || !warp_op_is_complete(thread)) return;
   for (Thread* other : block.threads) {
@@ -227,13 +208,32 @@ uint64_t ballot(bool predicate, Where at) {
 
 // --- fences and atomics ----------------------------------------------------------------------------------------------
 
+// All that is before the next access of a thread, to be passed on to whoever acquires it.
+View Machine::knowledge(const Thread& thread) const {
+  const Block& block = *thread.block;
+  View view = thread.clock.view;
+  view.merge(block.view);
+  const uint32_t first = block.linear * block_threads();
+  view.clocks[first + thread.index] = thread.clock.now;
+  const uint32_t warp_begin = first + static_cast<uint32_t>(thread.warp * warp_size);
+  for (uint32_t lane = 0; lane < kMaxWarp; ++lane) {
+    if (const uint32_t known = thread.clock.lanes[lane]; known > 0) {
+      uint32_t& clock = view.clocks[warp_begin + lane];
+      clock = std::max(clock, known);
+    }
+  }
+  uint32_t& epoch = view.epochs[block.linear];
+  epoch = std::max(epoch, block.epoch);
+  return view;
+}
+
 void fence(Where at) {
   const Inside inside;
   Thread& self = *current();
   if (self.machine->dropped(SyncSite::kFence, self.machine->places.intern(at))) return;
   self.clock.view.merge(self.clock.pending);
   self.clock.pending.clear();
-  self.clock.fenced = knowledge(self);
+  self.clock.fenced = self.machine->knowledge(self);
   ++self.clock.now;  // what comes next is not covered
 }
 
@@ -311,7 +311,7 @@ void store_release(T* p, T value, Where at) {
   const Inside inside;
   Thread& self = *current();
   self.machine->access(self, p, sizeof(T), true, true, self.machine->places.intern(at));
-  self.machine->released[reinterpret_cast<uintptr_t>(p)] = knowledge(self);
+  self.machine->released[reinterpret_cast<uintptr_t>(p)] = self.machine->knowledge(self);
   ++self.clock.now;
   *p = value;
 }

@@ -9,6 +9,7 @@
 //   store_release  ...  load_acquire              likewise
 // Shuffles and votes order nothing. Since a report follows from what is ordered and not from what happened to come
 // first, it does not depend on the schedule. Scopes (block, device, system) are not told apart.
+// Bulk copies access as actors of their own (bulk.cpp), which only an mbarrier or a wait orders.
 //
 // Per byte the last write and the reads since then are kept (as FastTrack does: C. Flanagan and S. Freund, 2009). Above
 // kMaxReaders unordered reads only their latest epoch and their block stay, which a block barrier suffices to order.
@@ -87,7 +88,8 @@ struct Accessor {
   uint32_t block_threads;
   const Clock& clock;
   const View& block_view;
-  Access access(const void* place) const { return {thread, clock.now, epoch, place}; }
+  uint32_t actor, actor_clock;  // whose access it is: the thread's own, or a bulk copy's
+  Access access(const void* place) const { return {actor, actor_clock, actor == thread ? epoch : 0, place}; }
   bool after(const Access& earlier) const;
 };
 

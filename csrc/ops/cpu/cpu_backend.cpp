@@ -47,11 +47,8 @@ int weight_dequantize(PfDevice*, const PfWeight* weight, int64_t row, int64_t ro
 int weight_save(PfDevice*, const PfWeight* weight, PfWrite write, void* ctx) {
   return guarded([&] { save_weight(weight_of(weight), write, ctx); });
 }
-int weight_restore(PfDevice* device, const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx,
-                   PfWeight** out) {
-  return guarded([&] {
-    *out = reinterpret_cast<PfWeight*>(restore_weight(parts, num_parts, read, ctx, device_of(device)->pool()));
-  });
+int weight_restore(PfDevice*, const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx, PfWeight** out) {
+  return guarded([&] { *out = reinterpret_cast<PfWeight*>(restore_weight(parts, num_parts, read, ctx)); });
 }
 
 int kv_create(PfDevice*, const PfKvShape* shape, PfKvCache** out) {

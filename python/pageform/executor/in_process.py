@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import BackendError
 from ..core.plan import RowPlan, RowResult, StepPlan, StepResult
@@ -14,6 +12,9 @@ from .arrays import KeptArrays, build_inputs, build_sampling, read_rows
 from .base import MaskGate
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..models.loader import LoadedModel
 
 
@@ -41,8 +42,9 @@ class InProcessExecutor:
         result = StepResult(plan.step_id, read_rows(rows, out), seconds=out.seconds)
         deferred = [i for i, row in enumerate(rows) if row.sampling.defer and row.target < 0]
         if deferred:
-            assert out.logits is not None
-            result.logits = {i: out.logits[i].copy() for i in deferred}
+            logits = out.numpy().logits
+            assert logits is not None
+            result.logits = {i: logits[i].copy() for i in deferred}
         return result
 
     def sample(
@@ -50,7 +52,7 @@ class InProcessExecutor:
     ) -> list[RowResult]:
         """See `Executor.sample`."""
         sampling = build_sampling(rows, masks, self._kept.constants)
-        sampling.defer[:] = 0
+        sampling.defer = array("B", bytes(len(rows)))
         return read_rows(rows, self.model.sample(sampling, logits))
 
     def mask_gate(self) -> MaskGate:

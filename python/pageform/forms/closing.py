@@ -17,8 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .matcher import LlgMatcher, Mask
 
 if TYPE_CHECKING:
@@ -33,6 +31,8 @@ class Vocabulary:
     """Tokens as bytes. Tokens of `never` are left out, and so are special ones."""
 
     def __init__(self, tokenizer: LLTokenizer, never: Iterable[int] = ()) -> None:
+        import numpy as np
+
         self._tokenizer = tokenizer
         self._ids: dict[bytes, int] = {}
         excluded = set(never)
@@ -201,6 +201,8 @@ class _Search:
     """One search. A `thorough` one tries all bytes wherever many may come."""
 
     def __init__(self, vocabulary: Vocabulary, hints: Sequence[bytes], thorough: bool) -> None:
+        import numpy as np
+
         self._vocabulary = vocabulary
         self._hints = hints
         self._thorough = thorough
@@ -225,6 +227,8 @@ class _Search:
 
     def _followers(self, node: _Node) -> Iterator[_Node]:
         """What may come next, of each kind one."""
+        import numpy as np
+
         allowed = _ascii(self._vocabulary.allowed_bytes(np.frombuffer(node.mask, np.uint32)))
         choices = allowed if self._thorough else node.place.choices(allowed)
         pieces = [bytes((byte,)) for byte in (node.text[-1:] if node.uniform else choices)]
@@ -265,6 +269,8 @@ def ends(matcher: LlgMatcher, tokens: Iterable[int]) -> bool:
 
 def after_character(matcher: LlgMatcher, tokens: Sequence[int], vocabulary: Vocabulary) -> list[int] | None:
     """The tokens, behind the bytes that an incomplete character lacks; None if they may not come even then."""
+    import numpy as np
+
     at, missing = matcher.fork(), list[int]()
     row: Mask = np.zeros(vocabulary.num_mask_words, np.uint32)
     while not _may_come(at, tokens):

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..core.errors import ParameterError, SchemaError
 from ..core.params import SamplingParams
 from ..core.stopwatch import Stopwatch
@@ -295,7 +293,7 @@ class GrammarCompiler:
     def _goes_on(self, mask: Mask) -> bool:
         """Whether a mask allows anything but the end of the text."""
         for token in self.eos_ids:
-            mask[token // 32] &= ~np.uint32(1 << token % 32)
+            mask[token // 32] &= 0xFFFFFFFF ^ (1 << token % 32)
         return bool(mask.any())
 
     def _parser_limits(self) -> Any:
@@ -328,7 +326,7 @@ def fill_masks(rows: Sequence[MaskRows], masks: Mask) -> None:
     take. Meant for a spare thread while a step runs. Raises `SchemaError` if a grammar has become too complex for its
     limits; all other rows are filled then.
     """
-    if masks.dtype != np.uint32 or masks.ndim != 2 or not masks.flags.c_contiguous:
+    if masks.dtype != "uint32" or masks.ndim != 2 or not masks.flags.c_contiguous:
         raise ValueError(f"masks must be contiguous uint32 [n, words], not {masks.dtype} {list(masks.shape)}")
     single: list[tuple[LLMatcher, int]] = []
     several: list[tuple[LLMatcher, int, list[int]]] = []

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
+    import numpy as np
     from llguidance import LLMatcher
+    from numpy.typing import NDArray
 
-Mask = NDArray[np.uint32]
+Mask: TypeAlias = "NDArray[np.uint32]"
 """One bit a token, `[ceil(vocab_size / 32)]` or a batch of such rows; token t is bit t % 32 of word t // 32."""
 
 
@@ -66,14 +65,14 @@ class LlgMatcher:
         self.eos_ids = eos_ids
 
     def fill_mask(self, row: Mask) -> None:
-        if row.dtype != np.uint32 or row.ndim != 1 or not row.flags.c_contiguous:
+        if row.dtype != "uint32" or row.ndim != 1 or not row.flags.c_contiguous:
             raise ValueError("a mask row must be contiguous uint32")
         if not self.ended:
             self.inner.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
             return
         row[:] = 0
         for token in self.eos_ids:
-            row[token // 32] |= np.uint32(1 << token % 32)
+            row[token // 32] |= 1 << token % 32
 
     def accept(self, token_id: int) -> bool:
         if self.ended:
@@ -125,6 +124,8 @@ class LlgMatcher:
 
     def mask(self, vocab_size: int) -> Mask:
         """A new row with the tokens that may come next."""
+        import numpy as np
+
         row: Mask = np.zeros((vocab_size + 31) // 32, np.uint32)
         self.fill_mask(row)
         return row

@@ -7,20 +7,17 @@ program asked for. Owned by nobody: a program is plain data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.errors import ParameterError
 from . import llama
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..runtime.program import Program
     from ..weights.config import ModelConfig
 
-RecordStep = Callable[["ModelConfig", "NDArray[np.float32]", float], "Program"]
+RecordStep = Callable[["ModelConfig", Sequence[float], float], "Program"]
 
 ARCHITECTURES: dict[str, RecordStep] = {
     "llama": llama.record_step,
@@ -33,7 +30,7 @@ ARCHITECTURES: dict[str, RecordStep] = {
 """model_type → recorder. The families share one decoder; their differences are fields of the config."""
 
 
-def record(config: ModelConfig, inv_freq: NDArray[np.float32], attention_scale: float) -> Program:
+def record(config: ModelConfig, inv_freq: Sequence[float], attention_scale: float) -> Program:
     """Records the program of one step of the model that `config` describes.
 
     `inv_freq` [rot_dim / 2] and `attention_scale` come from `weights.rope`. Raises ParameterError for an architecture

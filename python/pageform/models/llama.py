@@ -7,23 +7,21 @@ sliding window in some layers (Mistral, Qwen2); the MLP is a mixture of experts 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..runtime.program import Program, Recorder, Tensor
 from ..weights.experts import EXPERT_NAMES
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..weights.config import ModelConfig
 
 
-def record_step(config: ModelConfig, inv_freq: NDArray[np.float32], attention_scale: float) -> Program:
+def record_step(config: ModelConfig, inv_freq: Sequence[float], attention_scale: float) -> Program:
     """Token ids → logits → samples, for one step. See `models.record`."""
     r = Recorder()
     x = r.embed("model.embed_tokens.weight", config.hidden_size)
-    angles = r.rope_angles(inv_freq.tolist(), attention_scale)
+    angles = r.rope_angles(list(inv_freq), attention_scale)
     for layer in range(config.num_layers):
         prefix = f"model.layers.{layer}."
         h = r.rms_norm(x, prefix + "input_layernorm.weight", config.rms_norm_eps)

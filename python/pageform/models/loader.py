@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import ModelFileError
 from ..ops.sampling import Sampled, SamplingInputs
@@ -22,6 +20,9 @@ from .device import KV_FORMATS, OpenDevice, open_device
 from .packed_cache import PackedCache, in_background
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .. import _native
     from ..runtime.program import VectorRequest
     from ..runtime.runner import Gate, Runner
@@ -48,6 +49,8 @@ class LoadedModel:
 
     def sample(self, sampling: SamplingInputs, logits: NDArray[np.float32]) -> Sampled:
         """Samples the rows of `logits` [R, vocab] with the op that ends a step."""
+        import numpy as np
+
         rows = len(logits)
         zeros = np.zeros(rows, np.int32)
         inputs = StepInputs(
@@ -157,6 +160,7 @@ class Loading:
         except ValueError as error:
             reason = f"the tensors do not fit the config: {error}"
             raise ModelFileError(str(checkpoint.path), reason, "Get an undamaged copy of the model.") from error
+        self._drop_pages()
         return LoadedModel(
             config=config,
             runner=runner,
@@ -168,6 +172,13 @@ class Loading:
             description=unit.describe,
             make_gate=_native_module().MaskGate,
         )
+
+    def _drop_pages(self) -> None:
+        """Gives back what is mapped of the model's files. Reading samples of all tensors took a quarter of a small file
+        into memory, since the system maps more pages than are touched."""
+        refs = itertools.chain.from_iterable(_tensors(self._checkpoint, r) for r in self._program.weights)
+        for buffer in {id(ref.buffer): ref.buffer for ref in refs}.values():
+            buffer.drop(0, len(buffer))
 
     def _weights(self) -> list[_native.Weight]:
         """Out of the cache, or packed, and then kept for the next process."""
@@ -260,8 +271,7 @@ def _float_parts(values: NDArray[np.float32], rows: list[int]) -> Any:
     ]
 
 
-def _vector(checkpoint: Checkpoint, request: VectorRequest) -> NDArray[np.float32]:
+def _vector(checkpoint: Checkpoint, request: VectorRequest) -> array[float]:
     if isinstance(request, InlineVector):
-        return np.array(request.values, np.float32)
-    parts: Sequence[NDArray[np.float32]] = [checkpoint.numpy(name).reshape(-1) for name in request]
-    return np.concatenate(parts)
+        return array("f", request.values)
+    return array("f", itertools.chain.from_iterable(checkpoint.floats(name) for name in request))

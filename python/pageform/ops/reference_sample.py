@@ -52,7 +52,7 @@ def gumbel_noise(seed: int, stream: int, position: int, vocab: int) -> F32:
 
 def kept_tokens(z: F32, min_p: float, top_k: int, top_p: float) -> I64:
     """Ids that min_p, top_k and top_p leave of scaled logits z [V] whose maximum is 0, most likely first."""
-    order = np.lexsort((np.arange(len(z)), -z))
+    order: I64 = np.lexsort((np.arange(len(z)), -z))
     order = order[z[order] > -np.inf]
     if min_p > 0:
         order = order[z[order] >= np.float32(np.log(np.float64(min_p)))]
@@ -91,7 +91,7 @@ def adjusted_logits(inputs: SamplingInputs, row: int, logits: F32) -> F32:
 
 def mask_bits(words: U32, vocab: int) -> npt.NDArray[np.bool_]:
     """A packed mask as booleans [vocab]."""
-    bits = (words[:, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1)
+    bits: npt.NDArray[np.uint32] = (words[:, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1)
     return bits.reshape(-1)[:vocab].astype(bool)
 
 
@@ -166,7 +166,7 @@ def _choose(inputs: SamplingInputs, row: int, x: F32) -> int:
 def _describe(inputs: SamplingInputs, sampled: Sampled, row: int, logits: F32, token: int) -> None:
     wide = logits.astype(np.float64)
     logprobs = wide - (wide.max() + np.log(np.exp(wide - wide.max()).sum()))
-    order = np.lexsort((np.arange(len(logits)), -logits))
+    order: I64 = np.lexsort((np.arange(len(logits)), -logits))
     sampled.logprobs[row] = logprobs[token]
     sampled.ranks[row] = int(np.nonzero(order == token)[0][0]) + 1
     top = order[: max(0, int(inputs.num_logprobs[row]))]

@@ -1,21 +1,21 @@
 """The arrays that say how the rows of logits of one step are sampled, and the arrays the answers are written to.
 
-Both mirror `PfSampling` and `PfSampled` of csrc/runtime/backend.h field by field: R rows of logits, V = `vocab`.
+They are C-contiguous buffers of any kind: NumPy's, the standard library's, memoryviews. NumPy is not imported for them,
+since that takes as long as reading a small model. Both mirror `PfSampling` and `PfSampled` of csrc/runtime/backend.h
+field by field: R rows of logits, V = `vocab`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-F32 = npt.NDArray[np.float32]
-I32 = npt.NDArray[np.int32]
-U32 = npt.NDArray[np.uint32]
-U64 = npt.NDArray[np.uint64]
-U8 = npt.NDArray[np.uint8]
+F32: TypeAlias = Any
+I32: TypeAlias = Any
+U32: TypeAlias = Any
+U64: TypeAlias = Any
+U8: TypeAlias = Any
+"""Arrays by their elements: what a checker of types has no common name for."""
 
 
 @dataclass(slots=True)
@@ -63,11 +63,17 @@ class SamplingInputs:
     @property
     def max_logprobs(self) -> int:
         """Width of the tables of alternatives."""
-        return max(0, int(self.num_logprobs.max(initial=0)))
+        return max(0, max(self.num_logprobs, default=0))
+
+    def numpy(self) -> SamplingInputs:
+        """The same with NumPy arrays over the same memory."""
+        return replace(self, **_numpy_fields(self))
 
     @classmethod
     def greedy(cls, rows: int, **changes: Any) -> SamplingInputs:
         """Rows that all take their most likely token; `changes` replace single fields (arrays or scalars)."""
+        import numpy as np
+
         neutral: dict[str, Any] = {name: value for name, (_, value) in ROW_FIELDS.items()}
         fields = neutral | changes
         for name, (dtype, _) in ROW_FIELDS.items():
@@ -76,20 +82,20 @@ class SamplingInputs:
         return cls(**fields)
 
 
-ROW_FIELDS: dict[str, tuple[type[np.generic], float]] = {
-    "temperature": (np.float32, 0.0),
-    "top_p": (np.float32, 1.0),
-    "min_p": (np.float32, 0.0),
-    "top_k": (np.int32, 0),
-    "repetition": (np.float32, 1.0),
-    "presence": (np.float32, 0.0),
-    "frequency": (np.float32, 0.0),
-    "seed": (np.uint64, 0),
-    "stream": (np.uint32, 0),
-    "position": (np.uint32, 0),
-    "num_logprobs": (np.int32, -1),
-    "target": (np.int32, -1),
-    "defer": (np.uint8, 0),
+ROW_FIELDS: dict[str, tuple[str, float]] = {
+    "temperature": ("float32", 0.0),
+    "top_p": ("float32", 1.0),
+    "min_p": ("float32", 0.0),
+    "top_k": ("int32", 0),
+    "repetition": ("float32", 1.0),
+    "presence": ("float32", 0.0),
+    "frequency": ("float32", 0.0),
+    "seed": ("uint64", 0),
+    "stream": ("uint32", 0),
+    "position": ("uint32", 0),
+    "num_logprobs": ("int32", -1),
+    "target": ("int32", -1),
+    "defer": ("uint8", 0),
 }
 """Element type and neutral value of every [R] field."""
 
@@ -124,6 +130,8 @@ class Sampled:
     @classmethod
     def empty(cls, rows: int, max_logprobs: int, vocab: int, with_logits: bool) -> Sampled:
         """Answers not yet written: ids -1, everything else 0."""
+        import numpy as np
+
         return cls(
             ids=np.full(rows, -1, np.int32),
             logprobs=np.zeros(rows, np.float32),
@@ -135,3 +143,14 @@ class Sampled:
             allowed_logprobs=np.zeros(rows, np.float32),
             logits=np.zeros((rows, vocab), np.float32) if with_logits else None,
         )
+
+    def numpy(self) -> Sampled:
+        """The same with NumPy arrays over the same memory."""
+        return replace(self, **_numpy_fields(self))
+
+
+def _numpy_fields(arrays: SamplingInputs | Sampled) -> dict[str, Any]:
+    import numpy as np
+
+    named = {field.name: getattr(arrays, field.name) for field in fields(arrays)}
+    return {name: np.asarray(value) for name, value in named.items() if not isinstance(value, int | float | type(None))}

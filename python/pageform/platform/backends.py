@@ -32,15 +32,17 @@ _PLUGINS = {
         'Install it with `pip install "pageform[cuda]"`, or use device="cpu".',
         ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg"),
     ),
-    "rocm": _Plugin(
-        "an AMD GPU", 'Install it with `pip install "pageform[rocm]"`, or use device="cpu".', ("/dev/kfd", "/dev/dxg")
+    "hip": _Plugin(
+        "an AMD GPU",
+        'Build it from source: `pip install . -C cmake.define.PAGEFORM_HIP=ON`, or use device="cpu".',
+        ("/dev/kfd", "/dev/dxg"),
     ),
     "simt": _Plugin(
         "no GPU: it runs the GPU kernels on the CPU, slowly, for tests",
         "Build it from source: `pip install . -C cmake.define.PAGEFORM_SIMT=ON`.",
     ),
 }
-_ALIASES = {"hip": "rocm"}
+_ALIASES = {"rocm": "hip"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def plugin_backends() -> dict[str, Any]:
 
 
 def resolve_device(device: str) -> BackendSpec:
-    """The backend for a device name: "auto", "cpu", "reference", or that of a plugin ("cuda", "cuda:1", "rocm" …).
+    """The backend for a device name: "auto", "cpu", "reference", or that of a plugin ("cuda", "cuda:1", "hip" …).
 
     ParameterError on field `device` says why a device can't be used and what to install.
     """

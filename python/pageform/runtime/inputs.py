@@ -1,4 +1,4 @@
-"""Everything dynamic of one step, as numpy arrays at fixed addresses. Mirrors `PfStep` of csrc/runtime/backend.h."""
+"""Everything dynamic of one step, as arrays at fixed addresses. Mirrors `PfStep` of csrc/runtime/backend.h."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..core.errors import BackendError
 from ..ops.reference_types import ReferenceCall, ReferenceStep
-from ..ops.sampling import F32, Sampled
+from ..ops.sampling import F32, I32, Sampled
 from ..ops.table import OPS
 from .inputs import StepInputs
 from .program import Op, Program, Rows
@@ -45,7 +45,7 @@ class ReferenceRunner:
         self,
         program: Program,
         weights: Sequence[Tensor | npt.NDArray[np.float32]],
-        vectors: Sequence[Tensor | npt.NDArray[np.float32]],
+        vectors: Sequence[F32],
         kv: KvShape | None = None,
         *,
         device: str = "cpu",
@@ -136,11 +136,11 @@ class ReferenceRunner:
 
     def _step(self, inputs: StepInputs) -> tuple[ReferenceStep, Sampled]:
         rows = len(inputs.logits_rows)
-        sampling = inputs.sampling if rows else None
+        sampling = inputs.sampling.numpy() if rows and inputs.sampling is not None else None
         vocab = self._vocab(inputs)
         if sampling is not None and sampling.vocab == 0:
             sampling.vocab = vocab
-        with_logits = inputs.copy_logits or (sampling is not None and bool(sampling.defer.any()))
+        with_logits = inputs.copy_logits or (sampling is not None and any(sampling.defer))
         sampled = Sampled.empty(rows, 0 if sampling is None else sampling.max_logprobs, vocab, with_logits)
         step = ReferenceStep(
             token_ids=self._indices(inputs.token_ids),
@@ -166,7 +166,7 @@ class ReferenceRunner:
     def _copy_blocks(self, inputs: StepInputs) -> None:
         if inputs.copy_src is None or inputs.copy_dst is None:
             return
-        for source, target in zip(inputs.copy_src.tolist(), inputs.copy_dst.tolist(), strict=True):
+        for source, target in zip(inputs.copy_src, inputs.copy_dst, strict=True):
             for keys, values in self._kv:
                 keys[target] = keys[source]
                 values[target] = values[source]
@@ -184,15 +184,16 @@ class ReferenceRunner:
             for _ in range(kv.num_layers)
         ]
 
-    def _to_device(self, values: Tensor | npt.NDArray[np.float32]) -> Tensor:
+    def _to_device(self, values: F32) -> Tensor:
         import torch
 
+        values = values if isinstance(values, torch.Tensor) else np.asarray(values)
         return torch.as_tensor(values).to(self._device, torch.float32)
 
-    def _indices(self, values: npt.NDArray[np.int32]) -> Tensor:
+    def _indices(self, values: I32) -> Tensor:
         import torch
 
-        return torch.from_numpy(values.astype(np.int64)).to(self._device)
+        return torch.from_numpy(np.asarray(values, np.int64)).to(self._device)
 
 
 def _columns(buffers: list[Tensor], view: View) -> Tensor:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from ..ops.sampling import F32, Sampled
 from .inputs import StepInputs
 from .program import Program
@@ -47,9 +45,9 @@ class Runner(Protocol):
 class NativeRunner:
     """Runs a program on a backend device.
 
-    `weights` and `vectors` answer the program's requests in order. `kv` may be None for a program without a cache. The
-    arena is planned for steps of up to `max_tokens`, `max_seqs`, `max_rows`. ValueError: the program is not valid or
-    does not fit its weights; BackendError: the backend lacks one of its ops.
+    `weights` and `vectors` (float32 buffers) answer the program's requests in order. `kv` may be None for a program
+    without a cache. The arena is planned for steps of up to `max_tokens`, `max_seqs`, `max_rows`. ValueError: the
+    program is not valid or does not fit its weights; BackendError: the backend lacks one of its ops.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class NativeRunner:
             device,
             program.describe(),
             list(weights),
-            [np.ascontiguousarray(vector, np.float32) for vector in vectors],
+            list(vectors),
             kv,
             max_tokens=max_tokens,
             max_seqs=max_seqs,

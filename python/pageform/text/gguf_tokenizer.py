@@ -7,6 +7,7 @@ that splits text before merging. The rules are facts about the models' own token
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelFileError
@@ -16,6 +17,8 @@ from .tokenizer import Tokenizer, TokenizerSettings, Vocabulary
 if TYPE_CHECKING:
     import tokenizers
     from tokenizers.pre_tokenizers import PreTokenizer
+
+    from .._native import StringTable
 
 _PREFIX = "tokenizer.ggml."
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
@@ -70,26 +73,29 @@ def tokenizer_from_gguf(path: str, metadata: Mapping[str, Any], eos_ids: tuple[i
         chat_template=template if isinstance(template, str) else None,
         special_tokens=source.special_tokens(),
     )
-    added = {i: (source.tokens[i], source.kinds[i] != _USER_DEFINED) for i in source.of_kind(*_ADDED)}
-    vocabulary = Vocabulary(source.token, source.vocab.get, len(source.vocab), added, spelling, has_prefix)
+    added = {i: (source.tokens[i], source.kind(i) != _USER_DEFINED) for i in source.of_kind(*_ADDED)}
+    vocabulary = Vocabulary(source.token, source.id, source.vocab_size, added, spelling, has_prefix)
     return Tokenizer(make, settings, vocabulary)
 
 
 class _Source:
-    """The tokenizer part of the metadata, checked."""
+    """The tokenizer part of the metadata, checked.
+
+    Tokens stay where they are in a GGUF file and only the kinds that are not normal are kept: as Python's objects, they
+    would take as long as reading a small model.
+    """
 
     def __init__(self, path: str, metadata: Mapping[str, Any]) -> None:
         self._path = path
         self._metadata = metadata
-        self.tokens: list[str] = self.strings("tokens")
-        self.vocab = {token: i for i, token in enumerate(self.tokens)}
-        if len(self.vocab) != len(self.tokens):
+        self.tokens = self._tokens()
+        if self.tokens.repeated is not None:
             raise self.error("tokens", f"{len(self.tokens)} tokens", "holds a token twice")
-        self.kinds: list[int] = metadata.get(_PREFIX + "token_type") or [_NORMAL] * len(self.tokens)
-        if len(self.kinds) != len(self.tokens):
-            raise self.error("token_type", f"{len(self.kinds)} kinds", f"does not fit {len(self.tokens)} tokens")
-        for i in self.of_kind(_UNUSED):  # padding of the vocabulary, which the model never learned
-            del self.vocab[self.tokens[i]]
+        count, self._kinds = self._unusual_kinds()
+        if count not in (0, len(self.tokens)):
+            raise self.error("token_type", f"{count} kinds", f"does not fit {len(self.tokens)} tokens")
+        self._unused = frozenset(self.of_kind(_UNUSED))
+        """Padding of the vocabulary, which the model never learned."""
 
     @property
     def has_space_prefix(self) -> bool:
@@ -98,8 +104,41 @@ class _Source:
 
     def token(self, token_id: int) -> str | None:
         """The spelling of an id, None for those that stand for nothing."""
-        is_one = token_id < len(self.tokens) and self.kinds[token_id] != _UNUSED
+        is_one = token_id < len(self.tokens) and token_id not in self._unused
         return self.tokens[token_id] if is_one else None
+
+    def id(self, token: str) -> int | None:
+        """The id of a spelling, the other way round."""
+        found = self.tokens.find(token)
+        return None if found in self._unused else found
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.tokens) - len(self._unused)
+
+    @cached_property
+    def vocab(self) -> dict[str, int]:
+        """All spellings and their ids."""
+        return {self.tokens[i]: i for i in range(len(self.tokens)) if i not in self._unused}
+
+    def kind(self, token_id: int) -> int:
+        return self._kinds.get(token_id, _NORMAL)
+
+    def _tokens(self) -> StringTable:
+        from .._native import StringTable
+
+        read = getattr(self._metadata, "strings", None)  # of a file's; a plain mapping has lists
+        found: StringTable | None = None if read is None else read(_PREFIX + "tokens")
+        return found or StringTable(self.strings("tokens"))
+
+    def _unusual_kinds(self) -> tuple[int, dict[int, int]]:
+        """How many kinds are told, and those of the tokens that are not normal."""
+        read = getattr(self._metadata, "unlike", None)
+        found: tuple[int, dict[int, int]] | None = None if read is None else read(_PREFIX + "token_type", _NORMAL)
+        if found is not None:
+            return found
+        kinds = self._metadata.get(_PREFIX + "token_type") or []
+        return len(kinds), {i: kind for i, kind in enumerate(kinds) if kind != _NORMAL}
 
     def value(self, key: str, kind: type, default: Any = None) -> Any:
         value = self._metadata.get(_PREFIX + key, default)
@@ -120,7 +159,9 @@ class _Source:
         return value
 
     def of_kind(self, *kinds: int) -> list[int]:
-        return [i for i, kind in enumerate(self.kinds) if kind in kinds]
+        """Ids of the tokens of some kinds, in order."""
+        ids = range(len(self.tokens)) if _NORMAL in kinds else self._kinds
+        return [i for i in ids if self.kind(i) in kinds]
 
     def special_tokens(self) -> dict[str, str]:
         keys = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,19 +100,28 @@ class Checkpoint(ABC):
 
     def numpy(self, name: str) -> NDArray[np.float32]:
         """A copy of an unquantized tensor (a norm weight, a bias) as float32. Raises ModelFileError for others."""
+        import numpy as np
+
+        return np.array(self.floats(name), np.float32).reshape(self.tensors[name].shape)
+
+    def floats(self, name: str) -> array[float]:
+        """The same as a flat array of the standard library, which NumPy need not be imported for."""
         return read_float32(str(self.path), self.require(name))
 
 
-def read_float32(path: str, ref: TensorRef) -> NDArray[np.float32]:
-    """Values of a tensor stored as F32, F16 or BF16."""
-    import numpy as np
-
-    code = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}.get(ref.format)
-    if code is None:
+def read_float32(path: str, ref: TensorRef) -> array[float]:
+    """Values of a tensor stored as F32, F16 or BF16, as float32."""
+    if ref.format not in ("F32", "F16", "BF16"):
         reason = f"tensor {ref.name} is stored as {ref.format}, but is needed unquantized"
         raise ModelFileError(path, reason, "Get a copy with this tensor in F32, F16 or BF16.")
     data = memoryview(ref.buffer)[ref.offset : ref.offset + ref.nbytes]
-    values: NDArray[Any] = np.frombuffer(data, dtype=np.dtype(code)).reshape(ref.shape)
-    if ref.format == "BF16":  # the upper half of a float32
-        values = (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32)
+    if ref.format == "F16":
+        return array("f", struct.unpack(f"<{len(data) // 2}e", data))
+    values = array("f")
+    if ref.format == "F32":
+        values.frombytes(data)
+    else:  # BF16: the upper half of a float32
+        widened = bytearray(2 * len(data))
+        widened[2::4], widened[3::4] = data[0::2], data[1::2]
+        values.frombytes(widened)
+    return values

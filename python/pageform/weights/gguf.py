@@ -15,7 +15,7 @@ from .experts import EXPERT_NAMES, ExpertNames
 from .mapping import map_file, reading
 
 if TYPE_CHECKING:
-    from .._native import GgufFile
+    from .._native import GgufFile, StringTable
 
 _GLOBAL_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _LAYER_NAMES = {
@@ -79,6 +79,16 @@ class GgufMetadata(Mapping[str, Any]):
         with reading(self._path):
             return self._file.value(key)
 
+    def strings(self, key: str) -> StringTable | None:
+        """An array of strings that become Python's one by one, when asked for; None if the value is no such array."""
+        with reading(self._path):
+            return self._file.strings(key) if key in self._keys else None
+
+    def unlike(self, key: str, usual: int) -> tuple[int, dict[int, int]] | None:
+        """Of an array of 32-bit integers its length and the {index: value} that are not `usual`; None as above."""
+        with reading(self._path):
+            return self._file.unlike(key, usual) if key in self._keys else None
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
 
@@ -104,7 +114,7 @@ class GgufCheckpoint(Checkpoint):
             rows = file.tensors()
         refs = {row[0]: TensorRef(hf_name(row[0]), row[2], row[1], mapped, row[3], row[4]) for row in rows}
         factors = refs.get("rope_freqs.weight")
-        rope_factors = tuple(read_float32(shown, factors).ravel().tolist()) if factors is not None else None
+        rope_factors = tuple(read_float32(shown, factors)) if factors is not None else None
         self.config = config_from_gguf(shown, self.metadata, refs.keys(), rope_factors)
         names = EXPERT_NAMES.get(self.config.architecture) if self.config.num_experts else None
         named = refs.values() if names is None else _with_experts(refs, names, self.config.num_experts, shown)

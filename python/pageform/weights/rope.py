@@ -9,12 +9,9 @@ position only, so keys in the cache stay valid and a request's tokens don't depe
 from __future__ import annotations
 
 import math
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +100,37 @@ class RopeConfig:
     scaling: RopeScaling | None = None
 
 
-def inv_freq(rope: RopeConfig, max_model_len: int) -> tuple[NDArray[np.float32], float]:
-    """Inverse frequencies [rot_dim / 2] and the attention scale for contexts of up to `max_model_len` tokens."""
-    import numpy as np
-
-    exponents = np.arange(0, rope.rot_dim, 2, dtype=np.float64) / rope.rot_dim
-    plain = rope.theta**-exponents
+def inv_freq(rope: RopeConfig, max_model_len: int) -> tuple[array[float], float]:
+    """Inverse frequencies [rot_dim / 2], as float32, and the attention scale for contexts of up to `max_model_len`
+    tokens."""
+    plain = _powers(rope, rope.theta)
     scale = 1.0
     match rope.scaling:
         case None:
             scaled = plain
         case LinearScaling(factor):
-            scaled = plain / factor
+            scaled = [f / factor for f in plain]
         case DynamicNtkScaling(factor, original_context):
-            scaled = _dynamic_theta(rope, factor, original_context, max_model_len) ** -exponents
+            scaled = _powers(rope, _dynamic_theta(rope, factor, original_context, max_model_len))
         case YarnScaling() as yarn:
             scaled, scale = _yarn(yarn, rope, plain), _yarn_attention_scale(yarn)
         case Llama3Scaling() as llama3:
             scaled = _llama3(llama3, plain)
         case LongRopeScaling() as longrope:
             is_long = max_model_len > longrope.original_context
-            scaled = plain / np.asarray(longrope.long_factors if is_long else longrope.short_factors)
+            scaled = _divided(plain, longrope.long_factors if is_long else longrope.short_factors)
             scale = longrope.attention_factor
         case FrequencyFactors(factors):
-            scaled = plain / np.asarray(factors)
-    return scaled.astype(np.float32), scale
+            scaled = _divided(plain, factors)
+    return array("f", scaled), scale
+
+
+def _powers(rope: RopeConfig, theta: float) -> list[float]:
+    return [theta ** -(i / rope.rot_dim) for i in range(0, rope.rot_dim, 2)]
+
+
+def _divided(plain: Sequence[float], factors: Sequence[float]) -> list[float]:
+    return [f / factor for f, factor in zip(plain, factors, strict=True)]
 
 
 def _dynamic_theta(rope: RopeConfig, factor: float, original_context: int, max_model_len: int) -> float:
@@ -136,9 +139,7 @@ def _dynamic_theta(rope: RopeConfig, factor: float, original_context: int, max_m
     return float(rope.theta * stretch ** (rope.rot_dim / (rope.rot_dim - 2)))
 
 
-def _yarn(yarn: YarnScaling, rope: RopeConfig, plain: NDArray[np.float64]) -> NDArray[np.float64]:
-    import numpy as np
-
+def _yarn(yarn: YarnScaling, rope: RopeConfig, plain: Sequence[float]) -> list[float]:
     def dimension_of(rotations: float) -> float:
         """The (fractional) pair that turns `rotations` times within the original context."""
         wavelength = yarn.original_context / (rotations * 2 * math.pi)
@@ -150,8 +151,12 @@ def _yarn(yarn: YarnScaling, rope: RopeConfig, plain: NDArray[np.float64]) -> ND
     low, high = max(low, 0), min(high, rope.rot_dim - 1)
     if low == high:
         high += 0.001  # a ramp needs some width
-    ramp: NDArray[np.float64] = np.clip((np.arange(rope.rot_dim // 2) - low) / (high - low), 0, 1)
-    return plain * (1 - ramp) + plain / yarn.factor * ramp
+    ramps = [_clip((i - low) / (high - low)) for i in range(rope.rot_dim // 2)]
+    return [f * (1 - ramp) + f / yarn.factor * ramp for f, ramp in zip(plain, ramps, strict=True)]
+
+
+def _clip(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
 
 
 def _yarn_attention_scale(yarn: YarnScaling) -> float:
@@ -165,11 +170,10 @@ def _yarn_attention_scale(yarn: YarnScaling) -> float:
     return mscale(1.0)
 
 
-def _llama3(llama3: Llama3Scaling, plain: NDArray[np.float64]) -> NDArray[np.float64]:
-    import numpy as np
-
-    wavelengths = 2 * math.pi / plain
-    turns = llama3.original_context / wavelengths
-    blend = (turns - llama3.low_freq_factor) / (llama3.high_freq_factor - llama3.low_freq_factor)
-    kept: NDArray[np.float64] = np.clip(blend, 0, 1)
-    return plain * kept + plain / llama3.factor * (1 - kept)
+def _llama3(llama3: Llama3Scaling, plain: Sequence[float]) -> list[float]:
+    scaled = []
+    for f in plain:
+        turns = llama3.original_context / (2 * math.pi / f)
+        kept = _clip((turns - llama3.low_freq_factor) / (llama3.high_freq_factor - llama3.low_freq_factor))
+        scaled.append(f * kept + f / llama3.factor * (1 - kept))
+    return scaled

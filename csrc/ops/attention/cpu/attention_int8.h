@@ -26,7 +26,11 @@ constexpr int int8_vectors_for(int rows) { return kAccumulators == 16 && rows > 
 #if PF_ISA_LEVEL == PF_ISA_avx512
 PF_INLINE Ints zero_ints() { return {_mm512_setzero_si512()}; }
 #ifdef __AVX512VNNI__
-PF_INLINE Ints add_dot2(Ints sum, Shorts a, Shorts b) { return {_mm512_dpwssd_epi32(sum.v, a.v, b.v)}; }
+// Written out, since for the intrinsic GCC 12 copies every sum before and after it.
+PF_INLINE Ints add_dot2(Ints sum, Shorts a, Shorts b) {
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(b.v));
+  return sum;
+}
 #else
 PF_INLINE Ints add_dot2(Ints sum, Shorts a, Shorts b) { return add(sum, dot2(a, b)); }
 #endif
@@ -194,8 +198,8 @@ void attend_int8_rows(const RowSet& rows, const float* q, const Chunk<int8_t>& t
 
   alignas(64) int16_t codes[R * kChunk];
   float rescale[R], scale[R];
+  weigh<int8_t, R>(chunk, rows, softcap, s, state, rescale);
   for (int r = 0; r < R; ++r) {
-    rescale[r] = weigh(chunk, rows.begin(r), rows.end(r), softcap, s + r * kChunk, state.m + r, state.l + r);
     scale[r] = quantize_weights(chunk, s + r * kChunk, codes + r * kChunk);
   }
 

@@ -107,6 +107,17 @@ PF_INLINE F16x tanh(F16x x) {
   return sub(set1(1.0f), div(set1(2.0f), add(e, set1(1.0f))));
 }
 
+// *x * y + sum. With the intrinsic GCC loads *x once for all its products, and such loads take longer than reading the
+// factor anew in each instruction does.
+PF_INLINE F16x fma_one(const float* x, F16x y, F16x sum) {
+#if PF_ISA_LEVEL == PF_ISA_avx512
+  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum.v) : "v"(y.v), "m"(*x));
+  return sum;
+#else
+  return fma(set1(*x), y, sum);
+#endif
+}
+
 // scores[r][16 j ...] for J vectors of positions from j on; q is [head_dim][R], already scaled.
 template <class T, int R, int J>
 PF_INLINE void score(const float* q, const Chunk<T>& chunk, int j, int64_t head_dim, float* scores) {
@@ -115,15 +126,24 @@ PF_INLINE void score(const float* q, const Chunk<T>& chunk, int j, int64_t head_
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int i = 0; i < J; ++i) acc[r][i] = zero();
-  for (int64_t d = 0; d < head_dim; ++d) {
+  const T *k[J], *v[J];
+#pragma GCC unroll 4
+  for (int i = 0; i < J; ++i) {
+    k[i] = chunk.k[j + i];
+    v[i] = chunk.v[j + i];
+  }
+  const int64_t k_stride = chunk.k_stride;
+  for (const float* const end = q + head_dim * R; q < end; q += R) {
 #pragma GCC unroll 4
     for (int i = 0; i < J; ++i) {
-      const F16x k = load_kv(chunk.k[j + i] + d * chunk.k_stride);
+      const F16x x = load_kv(k[i]);
       // The values, 16 a channel, come while scores are computed: a third of the time of attention at batch 32, whose
-      // cache is read from memory. Fetching the next chunk's keys ahead, too, gained nothing.
-      __builtin_prefetch(chunk.v[j + i] + d * kSub);
+      // cache is read from memory.
+      __builtin_prefetch(v[i]);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) acc[r][i] = fma(set1(q[d * R + r]), k, acc[r][i]);
+      for (int r = 0; r < R; ++r) acc[r][i] = fma_one(q + r, x, acc[r][i]);
+      k[i] += k_stride;
+      v[i] += kSub;
     }
   }
 #pragma GCC unroll 8
@@ -132,30 +152,49 @@ PF_INLINE void score(const float* q, const Chunk<T>& chunk, int j, int64_t head_
     for (int i = 0; i < J; ++i) store(scores + r * kChunk + (j + i) * kSub, acc[r][i]);
 }
 
-// Turns one row's scores into weights e^(s - m) and updates m and l. Returns what o has to be multiplied with.
-template <class T>
-PF_INLINE float weigh(const Chunk<T>& chunk, int64_t begin, int64_t end, float softcap, float* s, float* m, float* l) {
-  const int64_t from = chunk.first * kSub, to = chunk.last * kSub;
-  if (softcap != 0.0f) {
-    const F16x cap = set1(softcap);
-    for (int64_t i = from; i < to; i += kSub) store(s + i, mul(cap, tanh(div(load(s + i), cap))));
-  }
-  for (int64_t i = from; i < to && chunk.base + i < begin; ++i) s[i] = -INFINITY;
-  for (int64_t i = to - 1; i >= from && chunk.base + i >= end; --i) s[i] = -INFINITY;
-  F16x largest = set1(-INFINITY);
-  for (int64_t i = from; i < to; i += kSub) largest = max(largest, load(s + i));
-  const float in_chunk = reduce_max(largest);
-  const float peak = *m > in_chunk ? *m : in_chunk;
+// Turns one row's scores into weights e^(s - peak) and returns their sum. Vectors [first, last) of a chunk are seen.
+PF_INLINE float weigh_row(int first, int last, float peak, float* s) {
   const F16x base = set1(peak == -INFINITY ? 0.0f : peak);  // a row that has seen nothing yet: all weights become 0
   F16x sums[kSubs] = {zero(), zero(), zero(), zero()};
-  for (int j = chunk.first; j < chunk.last; ++j) {
+#pragma GCC unroll 4
+  for (int j = first; j < last; ++j) {
     sums[j] = exp(sub(load(s + j * kSub), base));
     store(s + j * kSub, sums[j]);
   }
-  const float rescale = peak == *m ? 1.0f : exp_one(*m - peak);
-  *m = peak;
-  *l = *l * rescale + reduce_add(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
-  return rescale;
+  return reduce_add(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+}
+
+// Turns the scores of R rows into weights e^(s - m) and updates m and l. rescale[r] is what o has to be multiplied
+// with. Each step is taken for all rows before the next one, since within a row all wait for what came before.
+template <class T, int R>
+PF_INLINE void weigh(const Chunk<T>& chunk, const RowSet& rows, float softcap, float* scores, const RowState& state,
+                     float* rescale) {
+  const int64_t from = chunk.first * kSub, to = chunk.last * kSub;
+  alignas(64) float change[16] = {};
+  for (int r = 0; r < R; ++r) {
+    float* s = scores + r * kChunk;
+    if (softcap != 0.0f) {
+      const F16x cap = set1(softcap);
+      for (int64_t i = from; i < to; i += kSub) store(s + i, mul(cap, tanh(div(load(s + i), cap))));
+    }
+    const int64_t begin = rows.begin(r), end = rows.end(r);
+    for (int64_t i = from; i < to && chunk.base + i < begin; ++i) s[i] = -INFINITY;
+    for (int64_t i = to - 1; i >= from && chunk.base + i >= end; --i) s[i] = -INFINITY;
+    F16x largest = set1(-INFINITY);
+    for (int64_t i = from; i < to; i += kSub) largest = max(largest, load(s + i));
+    const float in_chunk = reduce_max(largest), before = state.m[r];
+    const float peak = before > in_chunk ? before : in_chunk;
+    state.m[r] = peak;
+    change[r] = peak == before ? 0.0f : before - peak;
+  }
+  store(change, exp(load(change)));
+  const bool whole = chunk.first == 0 && chunk.last == kSubs;
+  for (int r = 0; r < R; ++r) {
+    float* s = scores + r * kChunk;
+    const float sum = whole ? weigh_row(0, kSubs, state.m[r], s) : weigh_row(chunk.first, chunk.last, state.m[r], s);
+    rescale[r] = change[r];
+    state.l[r] = state.l[r] * change[r] + sum;
+  }
 }
 
 // o[r][channels] = o * rescale[r] + weights . v for D vectors of channels; the last may have fewer than 16 (`width`).
@@ -167,17 +206,20 @@ PF_INLINE void accumulate(const float* weights, const float* rescale, const Chun
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int i = 0; i < D; ++i) acc[r][i] = mul(load(o + r * stride + channel + i * 16), set1(rescale[r]));
-  for (int64_t t = from; t < to; ++t) {
-    const int64_t at = t % kSub * chunk.v_stride + channel;
+  for (int64_t t = from; t < to;) {
+    const int64_t at = t % kSub * chunk.v_stride + channel, left = kSub - t % kSub;
     const T* v = chunk.v[t / kSub] + at;
-    for (size_t line = 0; line < D * 16 * sizeof(T); line += 64) {
-      __builtin_prefetch(chunk.next_k[t / kSub] + at + line / sizeof(T));
-    }
+    const T* ahead = chunk.next_k[t / kSub] + at;
+    for (const int64_t end = to - t < left ? to : t + left; t < end; ++t) {
+      for (size_t line = 0; line < D * 16 * sizeof(T); line += 64) __builtin_prefetch(ahead + line / sizeof(T));
 #pragma GCC unroll 4
-    for (int i = 0; i < D; ++i) {
-      const F16x x = kPartial ? load_kv_partial(v, width) : load_kv(v + i * 16);
+      for (int i = 0; i < D; ++i) {
+        const F16x x = kPartial ? load_kv_partial(v, width) : load_kv(v + i * 16);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) acc[r][i] = fma(set1(weights[r * kChunk + t]), x, acc[r][i]);
+        for (int r = 0; r < R; ++r) acc[r][i] = fma_one(weights + r * kChunk + t, x, acc[r][i]);
+      }
+      v += chunk.v_stride;
+      ahead += chunk.v_stride;
     }
   }
 #pragma GCC unroll 8
@@ -214,9 +256,7 @@ void attend_rows(const RowSet& rows, const float* q, const Chunk<T>& tile_chunk,
   for (; j < chunk.last; ++j) score<T, R, 1>(q, chunk, j, head_dim, s);
 
   float rescale[R];
-  for (int r = 0; r < R; ++r) {
-    rescale[r] = weigh(chunk, rows.begin(r), rows.end(r), softcap, s + r * kChunk, state.m + r, state.l + r);
-  }
+  weigh<T, R>(chunk, rows, softcap, s, state, rescale);
 
   constexpr int kD = vectors_for(R);
   int64_t c = 0;

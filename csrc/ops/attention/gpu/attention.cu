@@ -7,6 +7,9 @@
 //
 // States are merged in a fixed order: groups of a warp by a tree, then warps ascending, then splits ascending. Which
 // group takes a position depends on the position alone; hence a token's result does not depend on the batch.
+//
+// Where there are bulk copies (sm_90 and later) the positions come through a ring of stages in shared memory, so that
+// what is under way does not cost registers; elsewhere each lane loads its own. Sums are the same, bit for bit.
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -34,6 +37,7 @@ struct Lanes {
   static constexpr int kVecsPerLane = (kVecs + kLanes - 1) / kLanes;
   static constexpr int kElements = kVecsPerLane * kPerVec<C>;
   static constexpr int kPositions = kWarp / kLanes;  // of one warp at once
+  static constexpr int kTurn = kWarps * kPositions;  // of the block
 
   // Where a channel lies in shared memory: lanes write every kPerVec-th channel and read neighbouring ones, and meet no
   // bank twice either way.
@@ -76,6 +80,86 @@ GPU_DEVICE float* partial_of(float* partials, int64_t token, int64_t heads, int6
   return partials + ((token * heads + head) * splits + split) * (dim + 2);
 }
 
+#if GPU_HAS_BULK
+
+// Keys and values of the block's positions, eight KiB a stage. One thread asks for them, a copy for each piece that
+// lies in one cache block; every warp says when it has read a stage.
+template <class T, class C, int kDim>
+struct Ring {
+  using L = Lanes<C, kDim>;
+  static constexpr int kStages = 3;
+  static constexpr int kPositions = 2 * L::kTurn / L::kVecsPerLane;  // of a stage
+  static constexpr int kKeyVecs = kPositions * kDim / kPerVec<C>;
+
+  const AttentionArgs<T, C>& args;
+  const int32_t* table;
+  const int kv_head, split_begin, begin, stop;  // positions [begin, stop) of the split that starts at split_begin
+  Vec16 (&stages)[kStages][2 * kKeyVecs];
+  Mbarrier (&full)[kStages];
+  Mbarrier (&empty)[kStages];
+
+  // Stages are numbered from the split's first position.
+  GPU_DEVICE int first_stage() const { return (begin - split_begin) / kPositions; }
+  GPU_DEVICE int last_stage() const { return (stop - 1 - split_begin) / kPositions; }
+  static GPU_DEVICE int place(int stage) { return stage % kStages; }
+  GPU_DEVICE const C* keys(int stage) const { return reinterpret_cast<const C*>(stages[place(stage)]); }
+  GPU_DEVICE const C* values(int stage) const { return reinterpret_cast<const C*>(stages[place(stage)] + kKeyVecs); }
+  // Of the phase in which a stage lands in its place: stages before the first one have none.
+  GPU_DEVICE unsigned parity(int stage) const { return static_cast<unsigned>((stage - first_stage()) / kStages) % 2; }
+
+  GPU_DEVICE void fetch(int stage) const {
+    const int stage_begin = split_begin + stage * kPositions, stage_end = stage_begin + kPositions;
+    const int from = stage_begin > begin ? stage_begin : begin, to = stage_end < stop ? stage_end : stop;
+    const int dim = args.cache.head_dim, size = args.cache.block_size, row = dim * static_cast<int>(sizeof(C));
+    Mbarrier* landed = &full[place(stage)];
+    barrier_wait(&empty[place(stage)], parity(stage) ^ 1);
+    barrier_arrive_expect(landed, 2 * (to - from) * row);
+    for (int position = from; position < to;) {
+      const int in_block = position % size, left = to - position;
+      const int count = size - in_block < left ? size - in_block : left;
+      const int64_t at = args.cache.offset(table[position / size], in_block, kv_head);
+      const int target = (position - stage_begin) * dim;
+      copy_bulk(const_cast<C*>(keys(stage)) + target, args.cache.k + at, count * row, landed);
+      copy_bulk(const_cast<C*>(values(stage)) + target, args.cache.v + at, count * row, landed);
+      position += count;
+    }
+  }
+
+  // By all threads, before anything else.
+  GPU_DEVICE void start() const {
+    const int first = first_stage();
+    if (thread_x() == 0) {
+      GPU_UNROLL for (int s = 0; s < kStages; ++s) {
+        barrier_init(&full[s], 1);
+        barrier_init(&empty[s], kWarps);
+      }
+      fence_async();
+    }
+    block_sync();
+    for (int i = first; thread_x() == 0 && i < first + kStages - 1 && i <= last_stage(); ++i) fetch(i);
+  }
+
+  // A warp's turns begin at ascending positions. A stage is entered with the first of its turns and left with the last;
+  // warps that have no turn in the end of the last stage need not leave it, since nobody waits for that. The first warp
+  // has turns in all of them.
+  GPU_DEVICE int stage_of(int position) const { return (position - split_begin) / kPositions; }
+  GPU_DEVICE void enter(int position) const {
+    const int stage = stage_of(position);
+    if ((position - split_begin) % kPositions >= L::kTurn) return;
+    if (thread_x() == 0 && stage + kStages - 1 <= last_stage()) fetch(stage + kStages - 1);
+    barrier_wait(&full[place(stage)], parity(stage));
+  }
+  GPU_DEVICE void leave(int position) const {
+    if ((position - split_begin) % kPositions < kPositions - L::kTurn) return;
+    warp_sync();
+    if (lane_id() == 0) barrier_arrive(&empty[place(stage_of(position))]);
+  }
+  // Elements between a stage's begin and the position's.
+  GPU_DEVICE int offset(int position) const { return (position - split_begin) % kPositions * args.cache.head_dim; }
+};
+
+#endif
+
 template <class T, class C, int kDim, int kRows>
 GPU_KERNEL(kThreads)
 void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
@@ -111,7 +195,22 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   }
 
   const int stop = split_end < context.end ? split_end : context.end;
-  for (int base = split_begin + warp_id() * L::kPositions; base < stop; base += kWarps * L::kPositions) {
+#if GPU_HAS_BULK
+  using R = Ring<T, C, kDim>;
+  GPU_SHARED(Vec16, stages, [R::kStages][2 * R::kKeyVecs]);
+  GPU_SHARED(Mbarrier, full, [R::kStages]);
+  GPU_SHARED(Mbarrier, empty, [R::kStages]);
+  const int begin = split_begin > context.begin ? split_begin : context.begin;
+  const R ring = {args, context.table, kv_head, split_begin, begin, stop, stages, full, empty};
+  if (has_bulk()) ring.start();
+  const int skipped = ring.first_stage() * R::kPositions;
+#else
+  const int skipped = 0;
+#endif
+  for (int base = split_begin + skipped + warp_id() * L::kPositions; base < stop; base += L::kTurn) {
+#if GPU_HAS_BULK
+    if (has_bulk()) ring.enter(base);
+#endif
     const int position = base + lane / L::kLanes;
     const bool visible = position >= context.begin && position < stop;
     float k[L::kElements] = {}, v[L::kElements] = {}, k_scale = 1.0f, v_scale = 1.0f;
@@ -122,13 +221,20 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
         k_scale = args.cache.k_scales[at / dim];
         v_scale = args.cache.v_scales[at / dim];
       }
+      const C *key = args.cache.k + at, *value = args.cache.v + at;
+#if GPU_HAS_BULK
+      if (has_bulk()) {
+        key = ring.keys(ring.stage_of(base)) + ring.offset(position);
+        value = ring.values(ring.stage_of(base)) + ring.offset(position);
+      }
+#endif
       GPU_UNROLL for (int j = 0; j < L::kVecsPerLane; ++j) {
         const int channel = (j * L::kLanes + sub) * kVec;
         if (channel >= dim) continue;
         float part[kVec];
-        load_values(args.cache.k + at + channel, part);
+        load_values(key + channel, part);
         GPU_UNROLL for (int i = 0; i < kVec; ++i) k[j * kVec + i] = part[i];
-        load_values(args.cache.v + at + channel, part);
+        load_values(value + channel, part);
         GPU_UNROLL for (int i = 0; i < kVec; ++i) v[j * kVec + i] = part[i];
       }
     }
@@ -144,6 +250,9 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
       l[r] = fmaf(l[r], keep, weight);
       GPU_UNROLL for (int i = 0; i < L::kElements; ++i) o[r][i] = fmaf(o[r][i], keep, share * v[i]);
     }
+#if GPU_HAS_BULK
+    if (has_bulk()) ring.leave(base);
+#endif
   }
 
   GPU_UNROLL for (int r = 0; r < kRows; ++r) {

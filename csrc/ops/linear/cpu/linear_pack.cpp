@@ -305,17 +305,13 @@ void save_weight(const PackedWeight& weight, PfWrite write, void* ctx) {
   }
 }
 
-PackedWeight* restore_weight(const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx, ThreadPool& pool) {
+PackedWeight* restore_weight(const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx) {
   auto weight = laid_out(parts, num_parts);
-  const size_t pieces = (weight->bytes + kPieceBytes - 1) / kPieceBytes;
-  pool.run([&](Worker& worker) {
-    worker.for_each(static_cast<int64_t>(pieces), [&](int64_t piece) {
-      const size_t at = static_cast<size_t>(piece) * kPieceBytes;
-      if (read(ctx, weight->memory.get() + at, at, std::min(kPieceBytes, weight->bytes - at)) != 0) {
-        throw std::runtime_error("the bytes of a weight could not be read");
-      }
-    });
-  });
+  for (size_t at = 0; at < weight->bytes; at += kPieceBytes) {
+    if (read(ctx, weight->memory.get() + at, at, std::min(kPieceBytes, weight->bytes - at)) != 0) {
+      throw std::runtime_error("the bytes of a weight could not be read");
+    }
+  }
   return weight.release();
 }
 

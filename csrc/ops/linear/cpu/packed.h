@@ -20,9 +20,9 @@ size_t packed_bytes(const PackedWeight& weight);
 // The bytes of a packed weight, one piece after another. std::runtime_error when `write` fails.
 void save_weight(const PackedWeight& weight, PfWrite write, void* ctx);
 
-// The weight that pack_weight makes of `parts`, out of what save_weight wrote; all threads of the pool read pieces.
+// The weight that pack_weight makes of `parts`, out of what save_weight wrote, read by the calling thread.
 // std::runtime_error when `read` fails; otherwise as pack_weight, which needs the parts' data where this does not.
-PackedWeight* restore_weight(const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx, ThreadPool& pool);
+PackedWeight* restore_weight(const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx);
 
 // Writes rows [row, row + rows) as float32, row-major. The values are those that the file format defines, bit for bit.
 void dequantize_rows(const PackedWeight& weight, int64_t row, int64_t rows, float* out);

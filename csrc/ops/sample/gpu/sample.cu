@@ -172,7 +172,9 @@ GPU_DEVICE double log_mass(const float* adjusted, int vocab) {
   return static_cast<double>(largest) + log(block_reduce<kThreads>(total, Sum{}));
 }
 
-GPU_KERNEL(kThreads) void sample_kernel(SampleArgs args) {
+// A step has fewer rows than a GPU has room for, so one block may have the registers: left alone, nvcc makes room for
+// three on sm_90, and puts some into local memory.
+GPU_KERNEL(kThreads, 1) void sample_kernel(SampleArgs args) {
   const int row = static_cast<int>(block_x());
   const PfSampling& sampling = args.sampling;
   const int vocab = sampling.vocab;
