@@ -1,11 +1,12 @@
 // Speed of the op linear on the CPU by format and number of rows, beside a calibration probe.
 //
 //   linear_bench [--isa auto] [--threads 2] [--n 1536] [--k 576] [--mbytes 64] [--formats q4_1,q8_0] [--rows 1,4,32]
+//                [--library PATH]
 //
 // One measurement runs the op on as many different weights as take `mbytes`, so that with 64 or more they come from
 // memory and with 1 from the cache. Before each one the probe runs: a loop of vpmaddubsw + vpaddw in registers on as
 // many threads, the arithmetic that four-bit weights need and nothing else. Clock and neighbours change by 1.5 within
-// minutes; the ratio to the probe is what can be compared.
+// minutes; the ratio to the probe is what can be compared. Another build of the backend is measured with --library.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -94,9 +95,10 @@ int main(int argc, char** argv) {
                                                 {"k", "576"},
                                                 {"mbytes", "64"},
                                                 {"rows", "1,2,4,8,16,32,128,512"},
-                                                {"formats", "f32,f16,bf16,q8_0,q4_0,q4_1"}};
+                                                {"formats", "f32,f16,bf16,q8_0,q4_0,q4_1"},
+                                                {"library", PF_CPU_BACKEND_PATH}};
   if (!read_options(argc, argv, options)) return 2;
-  const auto device = std::make_shared<pf::Device>(PF_CPU_BACKEND_PATH, std::stoi(options["threads"]), options["isa"]);
+  const auto device = std::make_shared<pf::Device>(options["library"], std::stoi(options["threads"]), options["isa"]);
   std::printf("%s, W[%s, %s], %s MB of weights\n", device->backend().device_describe(device->handle()),
               options["n"].c_str(), options["k"].c_str(), options["mbytes"].c_str());
   const Bench bench{device, std::stoll(options["n"]), std::stoll(options["k"]), std::stod(options["mbytes"])};

@@ -13,6 +13,10 @@ namespace {
 // Rows of one item of work. Their activations (128 * 1,536 * 44 / 32 bytes = 270 kB in a small model) should stay in
 // the second-level cache while tiles pass by, and unpacking a tile should be paid for by many of them.
 constexpr int64_t kItemRows = 128;
+// Rows whose outputs of a quantized weight are stored before the next ones are computed: those of one pass of a kernel.
+// Lines of the output are seldom in the cache; stored pass by pass, they arrive while the next one computes. AVX2
+// unpacks a tile for all rows of an item.
+constexpr int64_t kStoreRows = PF_ISA_LEVEL == PF_ISA_avx512 ? 8 : kItemRows;
 constexpr size_t kOutBytes = kItemRows * kFloatStrip * kTile * sizeof(float);  // of one half
 
 // Up to so many values of x are prepared by each thread for itself: that takes half a microsecond at most, and waiting
@@ -256,11 +260,13 @@ void multiply(const PfCall& call, const Plan& plan, const RowOrder& rows, const 
                                   operands.x + begin * operands.x_stride, operands.x_stride, end - begin, out);
       }
     };
+    const int64_t most = is_quantized(part.format) ? kStoreRows : kItemRows;
     for (int64_t begin = first, end; begin < last; begin = end) {
       end = begin + 1;
       if (!rows.wants(begin, column, columns)) continue;
       if (begin < rows.wide) end = rows.wide < last ? rows.wide : last;
       while (end < last && rows.wants(end, column, columns)) ++end;
+      if (end - begin > most) end = begin + next_block(end - begin, most);
       dot(part.data, begin, end, left);
       if (plan.paired) dot(part.right, begin, end, right);
       store_outputs(call, plan, rows, begin, end - begin, column, columns, width, left, right);
