@@ -5,7 +5,6 @@
 
 #include "gpu/runtime.h"
 #include "ops/activation/gpu/activation.h"
-#include "ops/activation/gpu/gelu.h"
 #include "ops/attention/gpu/attention.h"
 #include "ops/attention/gpu/blocks.h"
 #include "ops/attention/gpu/mrope.h"

@@ -69,7 +69,7 @@ TEST(SimtEmbedPacked, EveryLayout) {
   }
   expect_right([](Device& d) { return run_embed(d, {WeightFormat::kInt8, 32, Offset::kNone}, 96); });
   expect_mutants_caught([](Device& d) { return run_embed(d, {WeightFormat::kInt4, 32, Offset::kMinimum}, 96); },
-                        {.plants = {"embed_packed: no guard"}});
+                        {.plants = {"embed: any id", "embed: no guard"}});
 }
 
 }  // namespace

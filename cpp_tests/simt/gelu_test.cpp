@@ -1,7 +1,6 @@
 // GPU kernels of GELU and of M-RoPE's angles against plain loops in double.
-#include "ops/activation/gpu/gelu.h"
-
 #include "harness.h"
+#include "ops/activation/gpu/activation.h"
 #include "ops/attention/gpu/mrope.h"
 
 namespace pf {
@@ -40,7 +39,7 @@ TEST(SimtGelu, BothKindsAloneAndGated) {
     }
   }
   expect_mutants_caught([](Device& d) { return run_gelu<bf16>(d, Gelu::kTanh, true, 1040, 0); },
-                        {.plants = {"gelu: no guard"}});
+                        {.plants = {"activation: no guard"}});
   expect_full_accesses([](Device& d) { return run_gelu<bf16>(d, Gelu::kErf, true, 512, 0); });
 }
 

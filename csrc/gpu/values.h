@@ -1,5 +1,5 @@
 // Rows of numbers as kernels go through them: kStep elements at once, one vector where rows allow it and one element
-// where they do not, as floats.
+// where they do not, as floats. A kernel holds the code for both (with_step), which of them is known at launch.
 #pragma once
 #include "gpu.h"
 
@@ -36,6 +36,16 @@ GPU_DEVICE void store_values(T* p, const float (&values)[kStep], Site at = Site:
       GPU_UNROLL for (int i = 0; i < kPerVec<T>; ++i) part[i] = values[v * kPerVec<T> + i];
       store_vec(p + v * kPerVec<T>, pack<T>(part), at);
     }
+  }
+}
+
+// Calls fn.template operator()<kStep>() with the elements of a vector of T, or 1.
+template <class T, class Fn>
+GPU_DEVICE void with_step(bool vectors, Fn&& fn) {
+  if (vectors) {
+    fn.template operator()<kPerVec<T>>();
+  } else {
+    fn.template operator()<1>();
   }
 }
 

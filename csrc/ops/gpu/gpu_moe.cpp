@@ -100,7 +100,7 @@ void down(const PfCall& call, const GpuStep& step, Stream stream) {
   const T* x = static_cast<const T*>(call.in[0].data);
   if (!slots_are_rows(call)) {
     T* const rows = reinterpret_cast<T*>(step.partials + mixture.floats);
-    moe_copy_rows(x, call.in[0].stride, rows, mixture.tokens, call.in[0].cols, stream);
+    gather_rows(x, call.in[0].stride, nullptr, rows, call.in[0].cols, mixture.tokens, call.in[0].cols, stream);
     x = rows;
   }
   multiply<T>(call, mixture, step, x, mixture.weight.cols, 1, stream);

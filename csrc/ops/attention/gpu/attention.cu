@@ -44,14 +44,13 @@ struct Lanes {
   static GPU_DEVICE int place(int channel) { return channel ^ (channel / 32 % kPerVec<C>); }
 };
 
-// What one query token sees, positions [begin, end), and where they lie.
+// What one query token sees: positions [begin, end) of a sequence.
 struct Context {
-  int begin, end;
-  const int32_t* table;
+  int seq, begin, end;
 };
 
-template <class T, class C>
-GPU_DEVICE Context context_of(const AttentionArgs<T, C>& args, int token) {
+template <class Args>
+GPU_DEVICE Context context_of(const Args& args, int token) {
   int low = 0, high = args.seqs - 1;  // the last sequence that starts at or before the token
   while (low < high) {
     const int mid = (low + high + 1) / 2;
@@ -64,7 +63,7 @@ GPU_DEVICE Context context_of(const AttentionArgs<T, C>& args, int token) {
   const int end =
       args.seq_lens[low] - args.query_start[low + 1] + token + (GPU_PLANTED("attention: sees the future") ? 2 : 1);
   const int begin = args.window > 0 && end > args.window ? end - args.window : 0;
-  return {begin, end, args.block_tables + static_cast<int64_t>(low) * args.max_blocks};
+  return {low, begin, end};
 }
 
 // What a state's numbers are multiplied with when its largest score becomes `larger`; an empty state has none.
@@ -75,8 +74,9 @@ GPU_DEVICE float cap_score(float score, float softcap) {
 }
 
 // The partial state of one split, head and token: its largest score, the sum of weights, the weighted sum of values.
-GPU_DEVICE float* partial_of(float* partials, int64_t token, int64_t heads, int64_t head, int64_t splits, int64_t split,
-                             int64_t dim) {
+template <class F>
+GPU_DEVICE F* partial_of(F* partials, int64_t token, int64_t heads, int64_t head, int64_t splits, int64_t split,
+                         int64_t dim) {
   return partials + ((token * heads + head) * splits + split) * (dim + 2);
 }
 
@@ -175,6 +175,7 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   const int rows = group - first_row < kRows ? group - first_row : kRows;
   const int head = kv_head * group + first_row, dim = args.cache.head_dim;
   const Context context = context_of(args, token);
+  const int32_t* table = args.block_tables + int64_t{context.seq} * args.max_blocks;
   const int split_begin = split * kAttentionSplit, split_end = split_begin + kAttentionSplit;
   if (split_end <= context.begin || split_begin >= context.end) return;
 
@@ -201,7 +202,7 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   GPU_SHARED(Mbarrier, full, [R::kStages]);
   GPU_SHARED(Mbarrier, empty, [R::kStages]);
   const int begin = split_begin > context.begin ? split_begin : context.begin;
-  const R ring = {args, context.table, kv_head, split_begin, begin, stop, stages, full, empty};
+  const R ring = {args, table, kv_head, split_begin, begin, stop, stages, full, empty};
   if (has_bulk()) ring.start();
   const int skipped = ring.first_stage() * R::kPositions;
 #else
@@ -215,7 +216,7 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
     const bool visible = position >= context.begin && position < stop;
     float k[L::kElements] = {}, v[L::kElements] = {}, k_scale = 1.0f, v_scale = 1.0f;
     if (visible) {
-      const int block = context.table[position / args.cache.block_size];
+      const int block = table[position / args.cache.block_size];
       const int64_t at = args.cache.offset(block, position % args.cache.block_size, kv_head);
       if constexpr (std::is_same_v<C, int8_t>) {
         k_scale = args.cache.k_scales[at / dim];
@@ -239,6 +240,7 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
       }
     }
     GPU_UNROLL for (int r = 0; r < kRows; ++r) {
+      if (r >= rows) break;  // the whole block does
       float score = 0.0f;
       GPU_UNROLL for (int i = 0; i < L::kElements; ++i) score = fmaf(q[r][i], k[i], score);
       GPU_UNROLL for (int mask = 1; mask < L::kLanes; mask *= 2) score += shuffle_xor(score, mask);
@@ -298,11 +300,29 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   }
 }
 
-// One block a token and head: merges the splits that the token sees, if there are several.
+// The part of AttentionArgs that has to do with splits.
+template <class T>
+struct MergeArgs {
+  T* out;
+  const float* partials;
+  const int32_t *query_start, *seq_lens, *rows;
+  int64_t out_stride;
+  int seqs, heads, head_dim, window, splits;
+  float v_scale;
+};
+
 template <class T, class C>
+MergeArgs<T> merge_of(const AttentionArgs<T, C>& args, int splits) {
+  return {args.out,  args.partials, args.query_start,    args.seq_lens, args.rows, args.out_stride,
+          args.seqs, args.heads,    args.cache.head_dim, args.window,   splits,    args.cache.v_scale};
+}
+
+// One block a token and head: merges the splits that the token sees, if there are several.
+template <class T>
 GPU_KERNEL(256)
-void merge_splits_kernel(AttentionArgs<T, C> args, int splits) {
-  const int index = static_cast<int>(block_x()), head = static_cast<int>(block_y()), dim = args.cache.head_dim;
+void merge_splits_kernel(MergeArgs<T> args) {
+  const int index = static_cast<int>(block_x()), head = static_cast<int>(block_y()), dim = args.head_dim;
+  const int splits = args.splits;
   const int token = args.rows == nullptr ? index : args.rows[index];
   const int channel = static_cast<int>(thread_x());
   const Context context = context_of(args, token);
@@ -318,7 +338,7 @@ void merge_splits_kernel(AttentionArgs<T, C> args, int splits) {
     sum = fmaf(partial[1], take, sum);
     value = fmaf(partial[2 + channel], take, value);
   }
-  args.out[token * args.out_stride + head * dim + channel] = from_float<T>(value / sum * args.cache.v_scale);
+  args.out[token * args.out_stride + head * dim + channel] = from_float<T>(value / sum * args.v_scale);
 }
 
 int splits_of(int64_t max_len) { return static_cast<int>((max_len + kAttentionSplit - 1) / kAttentionSplit); }
@@ -327,18 +347,22 @@ template <class T, class C, int kDim>
 void launch(const AttentionArgs<T, C>& args, Stream stream) {
   const int group = args.heads / args.cache.kv_heads, splits = splits_of(args.max_len);
   const auto tokens = static_cast<unsigned>(args.tokens);
-  // Four rows of a KV head share what is loaded; eight would take all registers of sm_90.
-  if (group == 1) {
-    const Dim3 grid = {tokens, static_cast<unsigned>(args.cache.kv_heads), static_cast<unsigned>(splits)};
-    GPU_LAUNCH((attend_kernel<T, C, kDim, 1>), grid, kThreads, 0, stream, args, 1, splits);
+  const int chunks = (group + 3) / 4;
+  const Dim3 grid = {tokens, static_cast<unsigned>(args.cache.kv_heads * chunks), static_cast<unsigned>(splits)};
+  // Four rows of a KV head share what is loaded; eight would take all registers of sm_90. A lone row has a kernel of
+  // its own, with fewer registers, only where models have it: all get the same bits from either.
+  if constexpr (kDim == 128 && sizeof(T) == 2 && std::is_same_v<T, C>) {
+    if (group == 1) {
+      GPU_LAUNCH((attend_kernel<T, C, kDim, 1>), grid, kThreads, 0, stream, args, chunks, splits);
+    } else {
+      GPU_LAUNCH((attend_kernel<T, C, kDim, 4>), grid, kThreads, 0, stream, args, chunks, splits);
+    }
   } else {
-    const int chunks = (group + 3) / 4;
-    const Dim3 grid = {tokens, static_cast<unsigned>(args.cache.kv_heads * chunks), static_cast<unsigned>(splits)};
     GPU_LAUNCH((attend_kernel<T, C, kDim, 4>), grid, kThreads, 0, stream, args, chunks, splits);
   }
   if (splits > 1) {
-    const Dim3 grid = {tokens, static_cast<unsigned>(args.heads)};
-    GPU_LAUNCH((merge_splits_kernel<T, C>), grid, (args.cache.head_dim + 31) / 32 * 32, 0, stream, args, splits);
+    const Dim3 heads = {tokens, static_cast<unsigned>(args.heads)};
+    GPU_LAUNCH(merge_splits_kernel<T>, heads, (args.cache.head_dim + 31) / 32 * 32, 0, stream, merge_of(args, splits));
   }
 }
 

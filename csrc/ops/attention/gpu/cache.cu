@@ -164,8 +164,6 @@ template void rope_cache(const RopeCacheArgs<float, float>&, Stream);
 template void rope_cache(const RopeCacheArgs<f16, f16>&, Stream);
 template void rope_cache(const RopeCacheArgs<bf16, bf16>&, Stream);
 template void rope_cache(const RopeCacheArgs<float, f16>&, Stream);
-template void rope_cache(const RopeCacheArgs<float, e4m3>&, Stream);
-template void rope_cache(const RopeCacheArgs<f16, e4m3>&, Stream);
 template void rope_cache(const RopeCacheArgs<bf16, e4m3>&, Stream);
 template void rope_cache(const RopeCacheArgs<float, int8_t>&, Stream);
 template void rope_cache(const RopeCacheArgs<bf16, int8_t>&, Stream);

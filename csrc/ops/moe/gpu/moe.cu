@@ -122,30 +122,25 @@ void align_kernel(AlignArgs args, int blocks) {
 
 // --- combination -----------------------------------------------------------------------------------------------------
 
-template <class T, int kStep>
-GPU_KERNEL(kCombineThreads)
-void combine_kernel(CombineArgs<T> args) {
-  const int64_t token = block_x(), column = (int64_t{block_y()} * kCombineThreads + thread_x()) * kStep;
-  if (column >= args.cols) return;
-  float sum[kStep] = {};
-  if (args.residual != nullptr) load_values(args.residual + token * args.residual_stride + column, sum);
-  for (int j = 0; j < args.top_k; ++j) {
-    const int64_t slot = token * args.top_k + j;
-    const int id = args.ids[slot];
-    if ((id < 0 || id >= args.experts) && !GPU_PLANTED("combine: foreign experts")) continue;
-    float v[kStep];
-    load_values(args.slots + slot * args.slots_stride + column, v);
-    const float weight = args.weights[slot];
-    GPU_UNROLL for (int i = 0; i < kStep; ++i) sum[i] = fmaf(weight, v[i], sum[i]);
-  }
-  store_values(args.y + token * args.y_stride + column, sum);
-}
-
 template <class T>
 GPU_KERNEL(kCombineThreads)
-void copy_rows_kernel(const T* x, int64_t x_stride, T* y, int64_t cols) {
-  const int64_t row = block_x(), column = int64_t{block_y()} * kCombineThreads + thread_x();
-  if (column < cols) y[row * cols + column] = x[row * x_stride + column];
+void combine_kernel(CombineArgs<T> args, bool vectors) {
+  with_step<T>(vectors, [&]<int kStep>() {
+    const int64_t token = block_x(), column = (int64_t{block_y()} * kCombineThreads + thread_x()) * kStep;
+    if (column >= args.cols) return;
+    float sum[kStep] = {};
+    if (args.residual != nullptr) load_values(args.residual + token * args.residual_stride + column, sum);
+    for (int j = 0; j < args.top_k; ++j) {
+      const int64_t slot = token * args.top_k + j;
+      const int id = args.ids[slot];
+      if ((id < 0 || id >= args.experts) && !GPU_PLANTED("combine: foreign experts")) continue;
+      float v[kStep];
+      load_values(args.slots + slot * args.slots_stride + column, v);
+      const float weight = args.weights[slot];
+      GPU_UNROLL for (int i = 0; i < kStep; ++i) sum[i] = fmaf(weight, v[i], sum[i]);
+    }
+    store_values(args.y + token * args.y_stride + column, sum);
+  });
 }
 
 int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -211,19 +206,7 @@ void moe_combine(const CombineArgs<T>& args, Stream stream) {
   const int64_t threads = vectors ? args.cols / kPerVec<T> : args.cols;
   const Dim3 grid = {static_cast<unsigned>(args.tokens),
                      static_cast<unsigned>((threads + kCombineThreads - 1) / kCombineThreads)};
-  if (vectors) {
-    GPU_LAUNCH((combine_kernel<T, kPerVec<T>>), grid, kCombineThreads, 0, stream, args);
-  } else {
-    GPU_LAUNCH((combine_kernel<T, 1>), grid, kCombineThreads, 0, stream, args);
-  }
-}
-
-template <class T>
-void moe_copy_rows(const T* x, int64_t x_stride, T* y, int64_t rows, int64_t cols, Stream stream) {
-  if (rows == 0) return;
-  const Dim3 grid = {static_cast<unsigned>(rows),
-                     static_cast<unsigned>((cols + kCombineThreads - 1) / kCombineThreads)};
-  GPU_LAUNCH((copy_rows_kernel<T>), grid, kCombineThreads, 0, stream, x, x_stride, y, cols);
+  GPU_LAUNCH(combine_kernel<T>, grid, kCombineThreads, 0, stream, args, vectors);
 }
 
 template <class T>
@@ -286,11 +269,10 @@ void moe(const MoeArgs<T>& args, Stream stream) {
   moe_combine(combine, stream);
 }
 
-#define PF_INSTANTIATE(T)                                                       \
-  template void moe_route(const RouteArgs<T>&, Stream);                         \
-  template void moe_combine(const CombineArgs<T>&, Stream);                     \
-  template void moe_copy_rows(const T*, int64_t, T*, int64_t, int64_t, Stream); \
-  template size_t moe_scratch<T>(int64_t, int, int, int64_t, int64_t);          \
+#define PF_INSTANTIATE(T)                                              \
+  template void moe_route(const RouteArgs<T>&, Stream);                \
+  template void moe_combine(const CombineArgs<T>&, Stream);            \
+  template size_t moe_scratch<T>(int64_t, int, int, int64_t, int64_t); \
   template void moe(const MoeArgs<T>&, Stream)
 PF_INSTANTIATE(float);
 PF_INSTANTIATE(f16);

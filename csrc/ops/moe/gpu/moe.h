@@ -60,10 +60,6 @@ struct CombineArgs {
 template <class T>
 void moe_combine(const CombineArgs<T>& args, Stream stream);
 
-// y[rows][cols] = x, whose rows are x_stride apart.
-template <class T>
-void moe_copy_rows(const T* x, int64_t x_stride, T* y, int64_t rows, int64_t cols, Stream stream);
-
 template <class T>
 struct MoeArgs {
   const T* x;            // [tokens, H]

@@ -11,68 +11,61 @@ constexpr int kThreads = 256;
 // From here on a warp alone would go through its row more than eight times.
 constexpr int64_t kWideBytes = 4096;
 
-template <class T, bool kWide, int kStep>
+template <class T>
 GPU_KERNEL(kThreads)
-void rms_norm_kernel(RmsNormArgs<T> args) {
-  constexpr int kWarps = kThreads / kWarp, kLanes = kWide ? kThreads : kWarp;
+void rms_norm_kernel(RmsNormArgs<T> args, bool wide, bool vectors) {
+  constexpr int kWarps = kThreads / kWarp;
   GPU_SHARED(float, parts, [kWarps]);
-  const int64_t index = kWide ? block_x() : int64_t{block_x()} * kWarps + warp_id();
+  const int64_t index = wide ? block_x() : int64_t{block_x()} * kWarps + warp_id();
   if (index >= args.rows * args.groups) return;
   const int64_t row = index / args.groups, column = index % args.groups * args.width;
   const T* a = args.a + row * args.a_stride + column;
   const T* b = args.b == nullptr ? nullptr : args.b + row * args.b_stride + column;
   T* sum = args.sum == nullptr ? nullptr : args.sum + row * args.sum_stride + column;
   T* y = args.y + row * args.y_stride + column;
-  const int64_t first = int64_t{kWide ? static_cast<int>(thread_x()) : lane_id()} * kStep;
+  const int lanes = wide ? kThreads : kWarp, lane = wide ? static_cast<int>(thread_x()) : lane_id();
+  with_step<T>(vectors, [&]<int kStep>() {
+    const int64_t first = int64_t{lane} * kStep, step = int64_t{lanes} * kStep;
+    float squares = 0.0f;
+    for (int64_t i = first; i < args.width || GPU_PLANTED("norm: past the row"); i += step) {
+      float v[kStep];
+      load_sum(a, b, sum, i, v);
+      GPU_UNROLL for (int j = 0; j < kStep; ++j) squares = fmaf(v[j], v[j], squares);
+    }
+    squares = warp_sum(squares);
+    if (wide) {
+      if (lane_id() == 0) parts[warp_id()] = squares;
+      block_sync();
+      squares = 0.0f;
+      for (int w = 0; w < kWarps; ++w) squares += parts[w];
+    }
 
-  float squares = 0.0f;
-  for (int64_t i = first; i < args.width || GPU_PLANTED("norm: past the row"); i += kLanes * kStep) {
-    float v[kStep];
-    load_sum(a, b, sum, i, v);
-    GPU_UNROLL for (int j = 0; j < kStep; ++j) squares = fmaf(v[j], v[j], squares);
-  }
-  squares = warp_sum(squares);
-  if (kWide) {
-    if (lane_id() == 0) parts[warp_id()] = squares;
-    block_sync();
-    squares = 0.0f;
-    for (int w = 0; w < kWarps; ++w) squares += parts[w];
-  }
-
-  const float scale = 1.0f / sqrtf(squares / static_cast<float>(args.width) + args.eps);
-  const T* x = b != nullptr ? sum : a;  // this thread reads back what it wrote itself
-  for (int64_t i = first; i < args.width; i += kLanes * kStep) {
-    float v[kStep], w[kStep];
-    load_values(x + i, v);
-    load_values(args.weight + i, w);
-    GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = v[j] * scale * w[j];
-    store_values(y + i, v);
-  }
+    const float scale = 1.0f / sqrtf(squares / static_cast<float>(args.width) + args.eps);
+    const T* x = b != nullptr ? sum : a;  // this thread reads back what it wrote itself
+    for (int64_t i = first; i < args.width; i += step) {
+      float v[kStep], w[kStep];
+      load_values(x + i, v);
+      load_values(args.weight + i, w);
+      GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = v[j] * scale * w[j];
+      store_values(y + i, v);
+    }
+  });
 }
 
 // One thread a step of a row.
-template <class T, int kStep>
+template <class T>
 GPU_KERNEL(kThreads)
-void add_kernel(const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* y, int64_t y_stride, int64_t cols) {
-  const int64_t column = (int64_t{block_y()} * kThreads + thread_x()) * kStep;
-  if (column >= cols && !GPU_PLANTED("add: no guard")) return;
-  float v[kStep], w[kStep];
-  load_values(a + block_x() * a_stride + column, v);
-  load_values(b + block_x() * b_stride + column, w);
-  GPU_UNROLL for (int i = 0; i < kStep; ++i) v[i] += w[i];
-  store_values(y + block_x() * y_stride + column, v);
-}
-
-template <class T, bool kWide>
-void launch(const RmsNormArgs<T>& args, bool vectors, Stream stream) {
-  const int64_t groups = args.rows * args.groups;
-  // One block holds kThreads / kWarp groups; the smallest warp gives the largest grid, whose surplus leaves at once.
-  const auto blocks = static_cast<unsigned>(kWide ? groups : (groups + kThreads / 64 - 1) / (kThreads / 64));
-  if (vectors) {
-    GPU_LAUNCH((rms_norm_kernel<T, kWide, kPerVec<T>>), Dim3{blocks}, kThreads, 0, stream, args);
-  } else {
-    GPU_LAUNCH((rms_norm_kernel<T, kWide, 1>), Dim3{blocks}, kThreads, 0, stream, args);
-  }
+void add_kernel(const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* y, int64_t y_stride, int64_t cols,
+                bool vectors) {
+  with_step<T>(vectors, [&]<int kStep>() {
+    const int64_t column = (int64_t{block_y()} * kThreads + thread_x()) * kStep;
+    if (column >= cols && !GPU_PLANTED("add: no guard")) return;
+    float v[kStep], w[kStep];
+    load_values(a + block_x() * a_stride + column, v);
+    load_values(b + block_x() * b_stride + column, w);
+    GPU_UNROLL for (int i = 0; i < kStep; ++i) v[i] += w[i];
+    store_values(y + block_x() * y_stride + column, v);
+  });
 }
 
 }  // namespace
@@ -87,28 +80,22 @@ void rms_norm(const RmsNormArgs<T>& args, Stream stream) {
     vectors = vectors && rows_are_vectors<T>(args.b, args.width, args.b_stride) &&
               rows_are_vectors<T>(args.sum, args.width, args.sum_stride);
   }
-  if (args.width * static_cast<int64_t>(sizeof(T)) >= kWideBytes) {
-    launch<T, true>(args, vectors, stream);
-  } else {
-    launch<T, false>(args, vectors, stream);
-  }
+  const bool wide = args.width * static_cast<int64_t>(sizeof(T)) >= kWideBytes;
+  const int64_t groups = args.rows * args.groups;
+  // One block holds kThreads / kWarp groups; the smallest warp gives the largest grid, whose surplus leaves at once.
+  const auto blocks = static_cast<unsigned>(wide ? groups : (groups + kThreads / 64 - 1) / (kThreads / 64));
+  GPU_LAUNCH(rms_norm_kernel<T>, Dim3{blocks}, kThreads, 0, stream, args, wide, vectors);
 }
 
 template <class T>
 void add(const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* y, int64_t y_stride, int64_t rows, int64_t cols,
          Stream stream) {
   if (rows == 0) return;
-  const auto grid_of = [&](int64_t step) {
-    const int64_t threads = (cols + step - 1) / step;
-    return Dim3{static_cast<unsigned>(rows), static_cast<unsigned>((threads + kThreads - 1) / kThreads)};
-  };
-  if (rows_are_vectors<T>(a, cols, a_stride) && rows_are_vectors<T>(b, cols, b_stride) &&
-      rows_are_vectors<T>(y, cols, y_stride)) {
-    GPU_LAUNCH((add_kernel<T, kPerVec<T>>), grid_of(kPerVec<T>), kThreads, 0, stream, a, a_stride, b, b_stride, y,
-               y_stride, cols);
-  } else {
-    GPU_LAUNCH((add_kernel<T, 1>), grid_of(1), kThreads, 0, stream, a, a_stride, b, b_stride, y, y_stride, cols);
-  }
+  const bool vectors = rows_are_vectors<T>(a, cols, a_stride) && rows_are_vectors<T>(b, cols, b_stride) &&
+                       rows_are_vectors<T>(y, cols, y_stride);
+  const int64_t threads = vectors ? cols / kPerVec<T> : cols;
+  const Dim3 grid = {static_cast<unsigned>(rows), static_cast<unsigned>((threads + kThreads - 1) / kThreads)};
+  GPU_LAUNCH(add_kernel<T>, grid, kThreads, 0, stream, a, a_stride, b, b_stride, y, y_stride, cols, vectors);
 }
 
 template void add(const float*, int64_t, const float*, int64_t, float*, int64_t, int64_t, int64_t, Stream);

@@ -1,6 +1,7 @@
 // A row is the work of one block. Eight values go to a thread, so that neighbouring lanes of a warp share a group.
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "../../../gpu/block_reduce.h"
 #include "../../../gpu/values.h"
@@ -12,27 +13,24 @@ namespace {
 
 constexpr int kThreads = 128, kStep = 8;
 
-template <class Q>
-constexpr float kLargest = 127.0f;
-template <>
-inline constexpr float kLargest<e4m3> = 448.0f;
+// What the bytes of a row are: a branch that all threads take alike.
+enum class Code { kInt8, kE4m3 };
 
 struct Bytes {
   uint32_t words[2];
 };
 
-GPU_DEVICE uint32_t byte_of(float value, int8_t) {
+GPU_DEVICE uint32_t byte_of(float value, Code code) {
+  if (code == Code::kE4m3) return from_float<e4m3>(value).bits;
   return static_cast<uint32_t>(static_cast<int>(rintf(value))) & 0xff;
 }
-GPU_DEVICE uint32_t byte_of(float value, e4m3) { return from_float<e4m3>(value).bits; }
 
-template <class Q>
-GPU_DEVICE Bytes quantize(const float (&values)[kStep], float scale) {
+GPU_DEVICE Bytes quantize(const float (&values)[kStep], float scale, Code code) {
   Bytes bytes = {};
   GPU_UNROLL for (int i = 0; i < kStep; ++i) {
     // 0 / 0 of a group of zeros, and what a NaN stands for: the scale says it.
     const float value = scale > 0.0f ? values[i] / scale : 0.0f;
-    bytes.words[i / 4] |= byte_of(value, Q{}) << 8 * (i % 4);
+    bytes.words[i / 4] |= byte_of(value, code) << 8 * (i % 4);
   }
   return bytes;
 }
@@ -44,14 +42,13 @@ GPU_DEVICE uint32_t largest_of(const float (&values)[kStep]) {
   return largest;
 }
 
-template <class Q>
-GPU_DEVICE float scale_of(uint32_t largest) {
-  return largest >= 0x7f800000u ? NAN : detail::as_float(largest) / kLargest<Q>;
+GPU_DEVICE float scale_of(uint32_t largest, Code code) {
+  return largest >= 0x7f800000u ? NAN : detail::as_float(largest) / (code == Code::kE4m3 ? 448.0f : 127.0f);
 }
 
-template <class T, class Q>
+template <class T>
 GPU_KERNEL(kThreads)
-void norm_quantize_kernel(NormQuantizeArgs<T, Q> args) {
+void norm_quantize_kernel(NormQuantizeArgs<T, uint8_t> args, Code code) {
   GPU_SHARED(float, squares_parts, [kThreads / kWarp]);
   GPU_SHARED(uint32_t, largest_parts, [kThreads / kWarp]);
   const int64_t row = block_x(), first = int64_t{thread_x()} * kStep;
@@ -74,7 +71,7 @@ void norm_quantize_kernel(NormQuantizeArgs<T, Q> args) {
     load_values(args.weight + i, w);
     GPU_UNROLL for (int j = 0; j < kStep; ++j) v[j] = v[j] * norm * w[j];
   };
-  Q* to = args.q + row * args.width;
+  uint8_t* to = args.q + row * args.width;
   if (args.group == 0) {
     uint32_t largest = 0;
     for (int64_t i = first; i < args.width; i += kThreads * kStep) {
@@ -82,11 +79,11 @@ void norm_quantize_kernel(NormQuantizeArgs<T, Q> args) {
       load(i, v);
       largest = Max{}(largest, largest_of(v));
     }
-    const float scale = scale_of<Q>(block_reduce(largest, Max{}, largest_parts));
+    const float scale = scale_of(block_reduce(largest, Max{}, largest_parts), code);
     for (int64_t i = first; i < args.width; i += kThreads * kStep) {
       float v[kStep];
       load(i, v);
-      store_vec(to + i, quantize<Q>(v, scale));
+      store_vec(to + i, quantize(v, scale, code));
     }
     if (thread_x() == 0) args.scales[row] = scale;
     return;
@@ -100,8 +97,8 @@ void norm_quantize_kernel(NormQuantizeArgs<T, Q> args) {
     const int lanes = static_cast<int>(args.group) / kStep / (GPU_PLANTED("norm_quantize: half a group") ? 2 : 1);
     for (int mask = 1; mask < lanes; mask *= 2) largest = Max{}(largest, shuffle_xor(largest, mask));
     if (i >= args.width && !GPU_PLANTED("norm_quantize: past the row")) continue;
-    const float scale = scale_of<Q>(largest);
-    store_vec(to + i, quantize<Q>(v, scale));
+    const float scale = scale_of(largest, code);
+    store_vec(to + i, quantize(v, scale, code));
     if (i % args.group == 0) args.scales[(row * args.width + i) / args.group] = scale;
   }
 }
@@ -124,7 +121,12 @@ void rms_norm_quantize(const NormQuantizeArgs<T, Q>& args, Stream stream) {
     throw std::invalid_argument("rms_norm_quantize on a GPU: rows of " + std::to_string(args.width) + " in groups of " +
                                 std::to_string(args.group) + ": rows must be whole vectors, groups a power of two");
   }
-  GPU_LAUNCH((norm_quantize_kernel<T, Q>), Dim3{static_cast<unsigned>(args.rows)}, kThreads, 0, stream, args);
+  const NormQuantizeArgs<T, uint8_t> bytes = {
+      args.a,        args.b,          args.weight, args.sum,   reinterpret_cast<uint8_t*>(args.q),
+      args.scales,   args.rows,       args.width,  args.group, args.a_stride,
+      args.b_stride, args.sum_stride, args.eps};
+  const Code code = std::is_same_v<Q, e4m3> ? Code::kE4m3 : Code::kInt8;
+  GPU_LAUNCH(norm_quantize_kernel<T>, Dim3{static_cast<unsigned>(args.rows)}, kThreads, 0, stream, bytes, code);
 }
 
 template void rms_norm_quantize(const NormQuantizeArgs<float, int8_t>&, Stream);
