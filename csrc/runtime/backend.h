@@ -205,8 +205,8 @@ typedef struct PfBackend {
 
   // Packed weights as bytes, for a cache on disk. All three are null where a backend has none. `packed_layout` names
   // the layout of all weights: another name, other bytes. weight_restore makes of the bytes that weight_save wrote what
-  // weight_pack made of `parts`, whose data is null here; the bytes must be the very ones. It may be called from several
-  // threads at once.
+  // weight_pack made of `parts`, whose data is null here; the bytes must be the very ones. It may be called from
+  // several threads at once.
   const char* packed_layout;
   int (*weight_save)(PfDevice* device, const PfWeight* weight, PfWrite write, void* ctx);
   int (*weight_restore)(PfDevice* device, const PfWeightPart* parts, int32_t num_parts, PfRead read, void* ctx,

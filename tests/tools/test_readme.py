@@ -35,7 +35,7 @@ def test_a_program_runs_as_it_stands(program: str, tmp_path: Path) -> None:
 def test_every_make_target_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
-    named = set(re.findall(r"(?:^    |`)make (\w+)", README, re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([\w-]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
 
 
