@@ -84,6 +84,7 @@ def _bars(axes: Any, panel: Panel, names: Sequence[str], labelled: bool) -> None
         axes.set_xlim(min(positive) / 3, max(positive) * 6)
     elif positive:
         axes.set_xlim(0, max(max(s) for s in panel.samples.values() if s) * 1.3)
+        axes.locator_params(axis="x", nbins=5)
     axes.set_title(panel.title, size=10)
     axes.set_xlabel(f"{panel.unit} ({'more' if panel.higher_is_better else 'less'} is better)", size=8)
     axes.tick_params(axis="x", labelsize=8)
