@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -30,7 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from cuda_tools import ToolMissing, tool
-from gpu_kernels import Kernel, compile_file, compiler_version, digest, files_of, target_name
+from gpu_kernels import (
+    Kernel,
+    budgets_of,
+    compile_file,
+    compiler_version,
+    digest,
+    files_of,
+    target_name,
+    unused_budgets,
+)
 from gpu_targets import PTX, TARGETS
 from sources import tracked
 
@@ -81,16 +89,14 @@ def problems_of(kernel: Kernel, budget: dict[str, Any]) -> list[str]:
 def check_budgets(kernels: list[Kernel], budgets: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Target → one sentence for each breach. A kernel without a budget, or a budget without a kernel, is one too."""
     problems: dict[str, list[str]] = {kernel.arch: [] for kernel in kernels}
-    used = set()
     for kernel in kernels:
-        matching = [budget for budget in budgets if re.search(budget["kernel"], kernel.name)]
+        matching = budgets_of(kernel.name, budgets)
         if not matching:
             problems[kernel.arch].append(f"{kernel.name}: no budget in {BUDGETS}")
         for budget in matching:
-            used.add(budget["kernel"])
             breaches = problems_of(kernel, budget_for(budget, kernel.arch))
             problems[kernel.arch] += [f"{kernel.name} (sm_{kernel.arch}) {breach}" for breach in breaches]
-    unused = [f"{BUDGETS}: no kernel is {b['kernel']}" for b in budgets if b["kernel"] not in used]
+    unused = [f"{BUDGETS}: {problem}" for problem in unused_budgets([kernel.name for kernel in kernels], budgets)]
     if kernels and unused:
         problems["every target"] = unused
     return problems
@@ -150,7 +156,7 @@ def summary(kernels: list[Kernel], budgets: list[dict[str, Any]], arch: str) -> 
     own = [kernel for kernel in kernels if kernel.arch == arch]
     if not own:
         return {}
-    warps = [warps_of(k, budget_for(b, arch)) for k in own for b in budgets if re.search(b["kernel"], k.name)]
+    warps = [warps_of(k, budget_for(b, arch)) for k in own for b in budgets_of(k.name, budgets)]
     return {
         "kernels": len(own),
         "most_registers": max(kernel.registers for kernel in own),

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_kernels import demangle
+from gpu_kernels import budgets_of, demangle, unused_budgets
 
 BUDGETS = Path("ci/hip_budgets.json")
 TARGETS = ("gfx90a", "gfx942", "gfx1100")
@@ -128,15 +128,15 @@ def problems_of(kernel: Kernel, budget: dict[str, Any]) -> list[str]:
 
 def check_budgets(kernels: list[Kernel], budgets: list[dict[str, Any]]) -> list[str]:
     """One sentence for each breach; a kernel without exactly one budget, or a budget without a kernel, is one too."""
-    problems, used = [], set()
+    problems = []
     for kernel in kernels:
-        matching = [budget for budget in budgets if re.search(budget["kernel"], kernel.name)]
+        matching = budgets_of(kernel.name, budgets)
         if len(matching) != 1:
             problems.append(f"{kernel.name}: {len(matching)} budgets in {BUDGETS}, one needed")
         for budget in matching:
-            used.add(budget["kernel"])
             problems += [f"{kernel.name} ({kernel.arch}) {problem}" for problem in problems_of(kernel, budget)]
-    return problems + [f"{BUDGETS}: no kernel is {b['kernel']}" for b in budgets if b["kernel"] not in used]
+    unused = unused_budgets([kernel.name for kernel in kernels], budgets)
+    return problems + [f"{BUDGETS}: {problem}" for problem in unused]
 
 
 class DeviceConfig(ctypes.Structure):

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cuda_tools import tool
 from gpu_targets import PTX
@@ -55,6 +56,17 @@ class Kernel:
 def demangle(names: list[str]) -> list[str]:
     result = subprocess.run(["c++filt", *names], check=True, capture_output=True, text=True).stdout.splitlines()
     return [re.sub(r"\(anonymous namespace\)::|pf::gpu::", "", name) for name in result]
+
+
+def budgets_of(name: str, budgets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those budgets whose expression `kernel` is found in the name."""
+    return [budget for budget in budgets if re.search(budget["kernel"], name)]
+
+
+def unused_budgets(names: Iterable[str], budgets: Iterable[dict[str, Any]]) -> list[str]:
+    """One sentence for each budget that is none of these kernels'."""
+    once = set(names)
+    return [f"no kernel is {b['kernel']}" for b in budgets if not any(re.search(b["kernel"], name) for name in once)]
 
 
 def files_of(sources: Iterable[Path]) -> set[Path]:
