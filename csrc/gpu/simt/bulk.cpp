@@ -90,7 +90,18 @@ void settle(Machine& machine, Thread& self, Mbarrier& barrier, const void* place
   if (can_complete(barrier) && (barrier.copies.empty() || !barrier.waiting.empty())) complete(machine, self, barrier);
 }
 
-void check_bulk(Machine& machine, const void* shared, const void* global, size_t bytes, const void* place) {
+// One side must be the block's shared memory and the other one must not.
+void check_spaces(Machine& machine, const Thread& self, const void* shared, const void* global, const void* place) {
+  if (machine.is_shared(self, shared) && !machine.is_shared(self, global)) return;
+  machine.report(Fault::kOutOfBounds, machine.places.describe(place),
+                 "a bulk copy that is not between shared and global memory at " + machine.places.describe(place));
+  machine.abandon();
+}
+
+// What the engine asks of any copy, in either direction.
+void check_bulk(Machine& machine, const Thread& self, const void* shared, const void* global, size_t bytes,
+                const void* place) {
+  check_spaces(machine, self, shared, global, place);
   bool wrong = false;
   const auto refuse = [&](const std::string& what) {
     machine.report(Fault::kMisaligned, machine.places.describe(place), what + " at " + machine.places.describe(place));
@@ -100,14 +111,6 @@ void check_bulk(Machine& machine, const void* shared, const void* global, size_t
   if (reinterpret_cast<uintptr_t>(shared) % 16 != 0) refuse("bulk copy with shared memory that is not aligned to 16");
   if (reinterpret_cast<uintptr_t>(global) % 16 != 0) refuse("bulk copy with global memory that is not aligned to 16");
   if (wrong) machine.abandon();
-}
-
-// One side must be the block's shared memory and the other one must not.
-void check_spaces(Machine& machine, const Thread& self, const void* shared, const void* global, const void* place) {
-  if (machine.is_shared(self, shared) && !machine.is_shared(self, global)) return;
-  machine.report(Fault::kOutOfBounds, machine.places.describe(place),
-                 "a bulk copy that is not between shared and global memory at " + machine.places.describe(place));
-  machine.abandon();
 }
 
 void take(StoreGroup& group) {
@@ -293,8 +296,7 @@ void copy_bulk(void* shared, const void* global, size_t bytes, void* barrier, Wh
   Thread& self = *current();
   Machine& machine = *self.machine;
   const void* place = machine.places.intern(at);
-  check_spaces(machine, self, shared, global, place);
-  check_bulk(machine, shared, global, bytes, place);
+  check_bulk(machine, self, shared, global, bytes, place);
   Mbarrier& state = mbarrier_at(machine, self, barrier, place);
   machine.access(self, barrier, sizeof(uint64_t), true, true, place);
   if (machine.tracks() && !machine.engine_sees(machine.accessor_of(self), state.init)) {
@@ -319,8 +321,7 @@ void store_bulk(void* global, const void* shared, size_t bytes, Where at) {
   Thread& self = *current();
   Machine& machine = *self.machine;
   const void* place = machine.places.intern(at);
-  check_spaces(machine, self, shared, global, place);
-  check_bulk(machine, shared, global, bytes, place);
+  check_bulk(machine, self, shared, global, bytes, place);
   if (self.source_actor == 0) {
     self.source_actor = machine.new_actor();
     self.target_actor = machine.new_actor();
