@@ -8,7 +8,9 @@ No GPU is needed, and no kernel is run. Needs CMake, Ninja, clang 19 and the HIP
 where they are missing that is a failure, which names them. Budgets are in ci/hip_budgets.json: for each kernel, matched
 by a regular expression on its name, the most `vgprs` (and AGPRs) and the least `occupancy` (waves a SIMD), each for
 "gfx9" and "gfx11"; `lds`, the most bytes of shared memory that the code itself declares; `scratch` bytes a lane and
-`sgpr_spills` only where they are expected. The latter go to lanes of a vector register, not to memory.
+`sgpr_spills` only where they are expected. The latter go to lanes of a vector register, not to memory. `matrix` names
+the matrix instruction that a kernel is built on, as an expression for each family or target that has one; where it is
+missing from the machine code, as where another kernel has one, that is a failure.
 """
 
 from __future__ import annotations
@@ -31,10 +33,13 @@ from gpu_kernels import budgets_of, demangle, unused_budgets
 
 BUDGETS = Path("ci/hip_budgets.json")
 TARGETS = ("gfx90a", "gfx942", "gfx1100")
-TOOLS = ("clang++-19", "ld.lld-19", "llvm-as-19", "clang-offload-bundler-19")
+BUNDLER, OBJCOPY, OBJDUMP = "clang-offload-bundler-19", "llvm-objcopy-19", "llvm-objdump-19"
+TOOLS = ("clang++-19", "ld.lld-19", "llvm-as-19", BUNDLER, OBJCOPY, OBJDUMP)
 FILES = ("/usr/include/hip/hip_runtime.h", "/usr/lib/x86_64-linux-gnu/amdgcn/bitcode/ocml.bc")
 PACKAGES = ("clang-19", "lld-19", "llvm-19", "clang-tools-19", "rocm-device-libs", "libamdhip64-dev")
 SECONDS_TO_BUILD = 900
+FUNCTION = re.compile(r"^[0-9a-f]+ <(\S+)>:$")
+MATRIX = re.compile(r"^\s+(v_(?:mfma|wmma)_\w+)")
 RECORD = re.compile(r"^Name: +(\w+)$.*?^Function: +(\S+)$.*?^ +- \1: +'?([\w]+)'?$", re.MULTILINE | re.DOTALL)
 
 
@@ -46,6 +51,8 @@ class Kernel:
     arch: str
     usage: dict[str, int] = field(default_factory=dict)
     """By the compiler's names: NumVGPR, NumAGPR, ScratchSize, Occupancy, SGPRSpill, VGPRSpill, BytesLDS …"""
+    matrix: set[str] = field(default_factory=set)
+    """The matrix instructions in its machine code."""
 
     @property
     def family(self) -> str:
@@ -91,17 +98,44 @@ def build(folder: Path, archs: list[str]) -> Path:
     return folder / "backends/libpageform_hip.so"
 
 
+def matrix_instructions(object_file: Path, arch: str) -> dict[str, set[str]]:
+    """The matrix instructions of each function of one target; the host's object holds the targets' in a bundle."""
+    found: dict[str, set[str]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, code = f"{folder}/bundle", f"{folder}/code"
+        target = f"hipv4-amdgcn-amd-amdhsa--{arch}"
+        unbundle = ["--unbundle", "--type=o", f"--input={bundle}", f"--targets={target}", f"--output={code}"]
+        dump = [OBJCOPY, f"--dump-section=.hip_fatbin={bundle}", str(object_file), f"{folder}/copy"]
+        for command in (dump, [BUNDLER, *unbundle]):
+            subprocess.run(command, check=True, capture_output=True, timeout=SECONDS_TO_BUILD)
+        command = [OBJDUMP, "--disassemble", "--no-show-raw-insn", code]
+        listing = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS_TO_BUILD).stdout
+    function = ""
+    for line in listing.splitlines():
+        if match := FUNCTION.match(line):
+            function = match[1]
+        elif match := MATRIX.match(line):
+            found.setdefault(function, set()).add(match[1])
+    return found
+
+
 def read_records(folder: Path, archs: list[str]) -> list[Kernel]:
-    """Every kernel of every target, from the records that lie beside the objects."""
+    """Every kernel of every target, from the records that lie beside the objects, and from the objects themselves."""
     kernels: dict[tuple[str, str], Kernel] = {}
     for path in folder.rglob("*.yaml"):
         arch = path.name.split(".")[-2]
         if arch not in archs:
             continue
-        for name, function, value in RECORD.findall(path.read_text(encoding="utf-8")):
+        records = RECORD.findall(path.read_text(encoding="utf-8"))
+        for name, function, value in records:
             kernel = kernels.setdefault((arch, function), Kernel(function, arch))
             if value.isdigit():
                 kernel.usage[name] = int(value)
+        object_file = path.with_name(path.name.removesuffix(f".{arch}.yaml"))
+        if records and object_file.is_file():
+            for function, instructions in matrix_instructions(object_file, arch).items():
+                if (arch, function) in kernels:
+                    kernels[arch, function].matrix |= instructions
     found = list(kernels.values())
     for kernel, name in zip(found, demangle([kernel.name for kernel in found]), strict=True):
         kernel.name = name
@@ -121,6 +155,13 @@ def problems_of(kernel: Kernel, budget: dict[str, Any]) -> list[str]:
         found.append(f"uses {usage['ScratchSize']} bytes of scratch memory a lane")
     if usage["VGPRSpill"]:
         found.append(f"spills {usage['VGPRSpill']} VGPRs")
+    matrix = budget.get("matrix", {})
+    wanted = matrix.get(kernel.arch, matrix.get(kernel.family))
+    have = ", ".join(sorted(kernel.matrix)) or "no matrix instruction"
+    if wanted is None and kernel.matrix:
+        found.append(f"has {have}, which its budget does not name")
+    if wanted is not None and (not kernel.matrix or any(not re.fullmatch(wanted, name) for name in kernel.matrix)):
+        found.append(f"has {have}, {wanted} needed")
     if usage["SGPRSpill"] > budget.get("sgpr_spills", 0):
         found.append(f"spills {usage['SGPRSpill']} SGPRs, {budget.get('sgpr_spills', 0)} allowed")
     return found
@@ -216,7 +257,7 @@ def main() -> int:
             u = k.usage
             print(
                 f"{k.arch:7} {k.vgprs:3} VGPRs, {u['Occupancy']:2} waves, {u['BytesLDS']:5} LDS, {u['ScratchSize']} "
-                f"scratch, {u['VGPRSpill']} + {u['SGPRSpill']} spilled: {k.name[:100]}"
+                f"scratch, {u['VGPRSpill']} + {u['SGPRSpill']} spilled, {len(k.matrix)} matrix: {k.name[:110]}"
             )
     for problem in problems:
         print(problem)

@@ -254,10 +254,8 @@ TEST(SimtMoe, ExpertsOfEveryType) {
   for (const WeightLayout& layout : layouts) {
     // 16 rows a block, several blocks for the first expert and none for the last.
     expect_right([&](Device& d) { return run_moe<float>(d, {19, 3, 5, 64, 32, layout}); });
-#if GPU_HAS_MMA
     expect_right([&](Device& d) { return run_moe<bf16>(d, {19, 3, 5, 64, 32, layout, true}); });
     expect_right([&](Device& d) { return run_moe<f16>(d, {41, 2, 3, 32, 64, layout}); });  // 64 rows a block
-#endif
   }
   expect_right([](Device& d) { return run_moe<float>(d, {5, 2, 3, 31, 17, {}, true}); });
 }
@@ -267,10 +265,8 @@ TEST(SimtMoe, ExpertsPackedAsOneMatrix) {
                      int4 = {WeightFormat::kInt4, 32, Offset::kMinimum};
   for (const WeightLayout& layout : {int8, int4}) {  // several tiles of k, and a last one that is not whole
     expect_right([&](Device& d) { return run_moe<float>(d, {9, 2, 3, 96, 160, layout, false, true}); });
-#if GPU_HAS_MMA
     expect_right([&](Device& d) { return run_moe<bf16>(d, {9, 2, 3, 96, 160, layout, false, true}); });
     expect_right([&](Device& d) { return run_moe<f16>(d, {41, 2, 2, 96, 96, layout, false, true}); });
-#endif
   }
 }
 

@@ -44,8 +44,6 @@ TEST(SimtPackedGemm, FloatMutantsAreNoticed) {
       {.block_syncs = 2, .plants = {"gemm: rows past the end", "gemm: scale of another group"}});
 }
 
-#if GPU_HAS_MMA
-
 TEST(SimtPackedGemm, TensorCoresInEveryLayout) {
   for (const WeightLayout& layout : every_layout()) {
     expect_right([&](Device& d) { return run_linear<bf16>(d, ragged(layout, 18)); });
@@ -106,8 +104,6 @@ TEST(SimtPackedGemm, BitsAreThoseOfTheDequantizedWeight) {
   }
   EXPECT_EQ(results[0], results[1]);
 }
-
-#endif
 
 // Where the packed record keeps the code of (row, k), read back by another way than it was written.
 uint8_t code_at(const std::vector<uint8_t>& packed, const WeightLayout& layout, int64_t n, int64_t row, int64_t k) {

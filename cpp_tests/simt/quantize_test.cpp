@@ -72,7 +72,7 @@ TEST(SimtQuantize, AccessesAreFull) {
   expect_full_accesses([](Device& d) { return run_quantize<bf16>(d, 3, 4096, 0); });
 }
 
-#if GPU_HAS_MMA
+#if GPU_HAS_FP8_MMA
 
 // Rounding x and w to four bits each costs some percent of a sum's magnitude.
 TEST(SimtQuantize, AProductOfQuantizedRows) {

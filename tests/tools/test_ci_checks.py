@@ -175,6 +175,24 @@ def test_each_kernel_of_an_amd_gpu_has_a_budget_that_holds(check_hip: Any, tmp_p
         assert told in problem
 
 
+def test_a_kernel_of_an_amd_gpu_has_the_matrix_instruction_that_its_budget_names(check_hip: Any) -> None:
+    usage = {"NumVGPR": 1, "Occupancy": 8, "BytesLDS": 0, "ScratchSize": 0, "VGPRSpill": 0, "SGPRSpill": 0}
+    budget = {"kernel": "gemm", "vgprs": {"gfx9": 8, "gfx11": 8}, "occupancy": {"gfx9": 8, "gfx11": 8}}
+    named = {**budget, "matrix": {"gfx942": r"v_mfma_f32_\w+_fp8_fp8", "gfx11": r"v_wmma_\w+"}}
+    for arch, found, with_budget, told in (
+        ("gfx942", {"v_mfma_f32_16x16x32_fp8_fp8"}, named, None),
+        ("gfx942", set(), named, "has no matrix instruction, v_mfma_f32"),
+        ("gfx942", {"v_mfma_f32_16x16x16_f16"}, named, "has v_mfma_f32_16x16x16_f16, v_mfma_f32"),
+        ("gfx942", {"v_mfma_f32_16x16x32_fp8_fp8"}, budget, "which its budget does not name"),
+        ("gfx90a", set(), named, None),
+        ("gfx90a", {"v_mfma_i32_16x16x16i8"}, named, "which its budget does not name"),
+        ("gfx1100", set(), named, "has no matrix instruction, v_wmma"),
+    ):
+        problems = check_hip.check_budgets([check_hip.Kernel("gemm", arch, usage, found)], [with_budget])
+        assert len(problems) == (told is not None)
+        assert told is None or told in problems[0]
+
+
 def test_without_a_compiler_for_amd_gpus_the_check_fails(tmp_path: Path) -> None:
     command = [sys.executable, str(CI / "check_hip.py")]
     done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)

@@ -1,9 +1,10 @@
-// The words of gpu.h as the emulator understands them.
+// The words of gpu.h as the emulator understands them. PF_SIMT_GFX is the AMD GPU that it plays: 90 (gfx90a), 942 or
+// 1100; 0 is one of NVIDIA's.
 #pragma once
 #include "intrinsics.h"
 
-#ifndef PF_SIMT_WARP
-#define PF_SIMT_WARP 32
+#ifndef PF_SIMT_GFX
+#define PF_SIMT_GFX 0
 #endif
 
 #define GPU_KERNEL(...)
@@ -20,9 +21,11 @@
   (stream)->launch(&kernel, #kernel, ::pf::gpu::kWarp, grid, ::pf::gpu::Dim3{static_cast<unsigned>(threads)}, \
                    bytes __VA_OPT__(, ) __VA_ARGS__)
 #define GPU_PLANTED(name) (::pf::simt::planted(name))
-#define GPU_HAS_MMA (PF_SIMT_WARP == 32)
-#define GPU_HAS_FP8_MMA GPU_HAS_MMA
-#define GPU_HAS_BULK (PF_SIMT_WARP == 32)
+#define GPU_HAS_MMA (PF_SIMT_GFX == 0)
+#define GPU_AMD_TILES (PF_SIMT_GFX != 0)
+#define GPU_WMMA (PF_SIMT_GFX == 1100)
+#define GPU_HAS_FP8_MMA (PF_SIMT_GFX == 0 || PF_SIMT_GFX == 942)
+#define GPU_HAS_BULK (PF_SIMT_GFX == 0)
 
 namespace pf::gpu {
 
@@ -31,7 +34,7 @@ using Stream = simt::Device*;
 // Where a word stands in the source: what reports and mutants go by.
 using Site = simt::Where;
 
-constexpr int kWarp = PF_SIMT_WARP;
+constexpr int kWarp = PF_SIMT_GFX == 90 || PF_SIMT_GFX == 942 ? 64 : 32;
 
 inline unsigned thread_x() { return simt::thread_x(); }
 inline unsigned threads_x() { return simt::threads_x(); }
@@ -162,9 +165,38 @@ void store_bulk_wait(Site at = Site::current()) {
 }
 #endif
 
-#if GPU_HAS_MMA
-inline bool has_fp8_mma() { return true; }
+inline bool has_fp8_mma() { return GPU_HAS_FP8_MMA; }
 
+#if GPU_AMD_TILES
+constexpr int kMaxShared = 64 * 1024;
+inline int warp_lanes() { return kWarp; }
+#if GPU_WMMA
+using simt::AmdMatrix;
+constexpr int kI8Depth = 16;
+constexpr AmdMatrix kF16 = AmdMatrix::kWmmaF16, kBf16 = AmdMatrix::kWmmaBf16, kI8 = AmdMatrix::kWmmaI8;
+#else
+using simt::AmdMatrix;
+constexpr int kI8Depth = PF_SIMT_GFX == 942 ? 32 : 16;
+constexpr AmdMatrix kF16 = AmdMatrix::kMfmaF16, kBf16 = AmdMatrix::kMfmaBf16,
+                    kI8 = kI8Depth == 32 ? AmdMatrix::kMfmaI8Deep : AmdMatrix::kMfmaI8;
+#endif
+template <class D, class Operand>
+void matrix_f16(D& d, const Operand& a, const Operand& b, Site at = Site::current()) {
+  simt::amd_matrix(kF16, d, a, b, at);
+}
+template <class D, class Operand>
+void matrix_bf16(D& d, const Operand& a, const Operand& b, Site at = Site::current()) {
+  simt::amd_matrix(kBf16, d, a, b, at);
+}
+template <class D, class Operand>
+void matrix_i8(D& d, const Operand& a, const Operand& b, Site at = Site::current()) {
+  simt::amd_matrix(kI8, d, a, b, at);
+}
+template <class D, class Operand>
+void matrix_fp8(D& d, const Operand& a, const Operand& b, Site at = Site::current()) {
+  simt::amd_matrix(AmdMatrix::kMfmaFp8, d, a, b, at);
+}
+#else
 template <int kMatrices>
 void load_matrix(uint32_t (&fragment)[kMatrices], const void* row, Site at = Site::current()) {
   simt::load_matrix(fragment, kMatrices, false, row, at);

@@ -69,6 +69,10 @@ enum class MmaType { kF16, kBF16, kS8, kE4M3 };
 // mma.sync m16n8k16 (16-bit types) or m16n8k32 (8-bit types), row.col: d += a b. d holds floats, or int32_t for kS8.
 void mma(MmaType type, void* d, const uint32_t* a, const uint32_t* b, Where at);
 
+// One of AMD's matrix instructions (amd_matrix.cpp): d += a b. d holds floats, or int32_t for the I8's.
+enum class AmdMatrix { kMfmaF16, kMfmaBf16, kMfmaI8, kMfmaI8Deep, kMfmaFp8, kWmmaF16, kWmmaBf16, kWmmaI8 };
+void amd_matrix(AmdMatrix type, void* d, const uint32_t* a, const uint32_t* b, Where at);
+
 // Called by the hooks of instrumented code.
 void note_access(const void* p, size_t bytes, bool write, bool atomic, const void* pc);
 void set_instrumented();

@@ -1,6 +1,5 @@
-// GEMM without tensor cores: for float, for shapes whose rows are no whole vectors, and for GPUs whose matrix
-// instructions we don't speak yet. A block takes 64 rows by 64 columns, a thread 4 by 4 of them, and each output is one
-// chain of fma over ascending k.
+// GEMM without tensor cores: for float, and for shapes whose rows are no whole vectors. A block takes 64 rows by 64
+// columns, a thread 4 by 4 of them, and each output is one chain of fma over ascending k.
 //
 // Tiles lie in shared memory as [k][row], rows permuted by swizzle(k): threads write along k and read along rows, and
 // meet no bank twice either way.

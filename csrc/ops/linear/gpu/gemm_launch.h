@@ -72,29 +72,25 @@ void linear(const LinearArgs<T>& args, Stream stream) {
   using detail::launch_ffma;
   if (args.weight.n == 0 || (args.experts.expert == nullptr ? args.rows == 0 : args.experts.blocks == 0)) return;
   const GemmCall<T> call = detail::plan(args);
-#if GPU_HAS_MMA
   if constexpr (!std::is_same_v<T, float>) {
     if (detail::launch_mma(call, stream)) return;
   }
-#endif
   if constexpr (sizeof(T) == 1) {
     detail::refuse_gemm(
-        "8-bit activations need plain weights of their type, rows of whole 16 bytes, and, for e4m3, sm_89 or later");
+        "8-bit activations need plain weights of their type, rows of whole 16 bytes, and, for e4m3, sm_89 or later or "
+        "gfx942");
   } else {
     switch (args.weight.layout.format) {
       case WeightFormat::kPlain:
         return launch_ffma<T, WeightFormat::kPlain>(call, stream);
       case WeightFormat::kInt8:
-        if constexpr (std::is_same_v<T, float> || !GPU_HAS_MMA)
-          return launch_ffma<T, WeightFormat::kInt8>(call, stream);
+        if constexpr (std::is_same_v<T, float>) return launch_ffma<T, WeightFormat::kInt8>(call, stream);
         break;
       case WeightFormat::kInt4:
-        if constexpr (std::is_same_v<T, float> || !GPU_HAS_MMA)
-          return launch_ffma<T, WeightFormat::kInt4>(call, stream);
+        if constexpr (std::is_same_v<T, float>) return launch_ffma<T, WeightFormat::kInt4>(call, stream);
         break;
       case WeightFormat::kE4m3:
-        if constexpr (std::is_same_v<T, float> || !GPU_HAS_MMA)
-          return launch_ffma<T, WeightFormat::kE4m3>(call, stream);
+        if constexpr (std::is_same_v<T, float>) return launch_ffma<T, WeightFormat::kE4m3>(call, stream);
         break;
     }
     detail::refuse_gemm("rows of x beside a packed weight must be whole vectors of 16 bytes");

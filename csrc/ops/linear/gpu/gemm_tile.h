@@ -30,9 +30,17 @@ GPU_DEVICE void load_few(const T* p, float (&values)[kCount], Site at = Site::cu
   GPU_UNROLL for (int i = 0; i < kCount; ++i) values[i] = to_float(part.elements[i]);
 }
 
-// Two floats of shared memory in one access.
-GPU_DEVICE void store_pair(float* p, float low, float high) {
-  *reinterpret_cast<uint64_t*>(p) = detail::as_bits(low) | uint64_t{detail::as_bits(high)} << 32;
+// One, two or four floats of shared memory in one access.
+template <int kCount>
+GPU_DEVICE void store_run(float* p, const float (&values)[kCount], Site at = Site::current()) {
+  if constexpr (kCount == 1) {
+    *p = values[0];
+  } else if constexpr (kCount == 2) {
+    *reinterpret_cast<uint64_t*>(p) = detail::as_bits(values[0]) | uint64_t{detail::as_bits(values[1])} << 32;
+  } else {
+    static_assert(kCount == 4);
+    store_shared(p, pack<float>(values), at);
+  }
 }
 
 // The rows of one block of the grid; without experts, those from `first` on.
@@ -89,6 +97,15 @@ struct Codes {
 
   GPU_DEVICE void load(const char* record, int lane, Site at = Site::current()) {
     words = load_vec<Words>(record + lane * static_cast<int>(sizeof(Words)), at);
+  }
+  // Numbers 0 and 1, or 2 and 3, of two lanes become the four numbers of one.
+  GPU_DEVICE void join(const Codes& low, const Codes& high, bool second) {
+    constexpr uint32_t kMask = kFormat == WeightFormat::kInt4 ? 0x0f0f0f0fu : 0xffffu;
+    constexpr int kShift = kFormat == WeightFormat::kInt4 ? 4 : 16;
+    const int from = second ? kShift : 0;
+    GPU_UNROLL for (int w = 0; w < kWords; ++w) {
+      words.word[w] = (low.words.word[w] >> from & kMask) | (high.words.word[w] >> from & kMask) << kShift;
+    }
   }
   // Steps 2 and 3 become 0 and 1.
   GPU_DEVICE void drop_first_half() {
