@@ -107,7 +107,8 @@ class Session:
                 self._perplexity(self.options.data)
             if not self.options.smoke:
                 beside.run(self, known, environments)
-                self._judge(quiet.others())
+        if not self.options.smoke:
+            self._judge(quiet.others())  # Kept workers have ended: only then are they known to be ours.
         for peer in self.options.peers:
             self.report.check(f"{peer} was installed and ran", peer not in self._failed)
         return self.report

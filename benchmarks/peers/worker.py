@@ -125,8 +125,13 @@ class Worker:
             self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=15)
-        self._signal(signal.SIGKILL)
+        left = self._signal(signal.SIGKILL)
         self._process.wait()
+        # Time of a process that nobody waits for is counted nowhere. Those whose parents ended first may have become
+        # this process's (compare/quiet.py): parents, which have the lower numbers, go first.
+        for pid in sorted(left):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
         self._ready.close()
 
     def __enter__(self) -> Worker:
@@ -178,7 +183,10 @@ class Worker:
                         found.append(int(entry.name))
         return found
 
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self._pids():
+    def _signal(self, number: signal.Signals) -> list[int]:
+        """Returns the processes that were told, the worker's own not among them."""
+        pids = self._pids()
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        return [pid for pid in pids if pid != self._process.pid]

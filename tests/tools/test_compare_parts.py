@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -302,6 +304,35 @@ def test_what_this_process_does_is_not_taken_for_others() -> None:
         pytest.skip("this system does not tell how busy it is")
     assert 0 <= others <= 1
     assert quiet._ours < _own_seconds() - 0.25
+
+
+def test_what_the_orphans_of_a_worker_did_is_not_taken_for_others(tmp_path: Path) -> None:
+    # The worker's child outlives it, as engines' processes do when a worker is killed. Run apart: who asks for orphans
+    # gets them to its end.
+    (tmp_path / "spinning.py").write_text(
+        "import os, time\n"
+        "done, told = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    while time.process_time() < 0.3: pass\n"
+        "    os.write(told, b'.'); time.sleep(60)\n"
+        "os.read(done, 1); os._exit(0)\n"
+    )
+    code = (
+        "from pathlib import Path\n"
+        "from benchmarks.compare.quiet import Quiet, _own_seconds\n"
+        "from benchmarks.peers.worker import Variant, Worker\n"
+        "quiet = Quiet()\n"
+        f"python = Path({str(tmp_path / 'python')!r})\n"
+        "Worker(Variant('spinning', '', 'spinning', {}, python), Path('/dev/null')).close()\n"
+        "print(_own_seconds() - quiet._ours)\n"
+    )
+    launcher = tmp_path / "python"
+    launcher.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    launcher.chmod(0o755)
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0.3
 
 
 def test_an_unknown_workload_is_refused_before_anything_starts(tmp_path: Path) -> None:
