@@ -51,7 +51,6 @@ class Runtime {
 
   Stream create_stream();
   Event* create_event();
-  Event* create_timed_event();
 
   void copy_in(void* device, const void* host, size_t bytes, Stream stream);
   void copy_out(void* host, const void* device, size_t bytes, Stream stream);
@@ -60,8 +59,6 @@ class Runtime {
   void record(Event* event, Stream stream);
   void wait(Stream stream, Event* event);  // what comes next in `stream` waits for `event`
   void synchronize(Stream stream);         // the host waits for all of `stream`
-  // Between two timed events that were recorded one after the other; waits for the second.
-  double milliseconds(Event* from, Event* to);
 
   // Kernels launched in `stream` between the two run when the graph is launched, and each time it is. Nothing is
   // allocated or copied meanwhile.

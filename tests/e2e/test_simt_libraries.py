@@ -16,6 +16,7 @@ from pageform import Completion, Engine, SamplingParams
 from pageform.core.errors import ParameterError
 
 PROMPT = "A beginning long enough for a step of many rows, since with few of them the library is not even asked. " * 2
+SLOW = pytest.mark.slow
 SCORED = SamplingParams(temperature=0, max_tokens=2, ignore_eos=True, logprobs=3)
 OPTIONS: dict[str, Any] = {
     "device": "simt",
@@ -79,7 +80,7 @@ def test_it_computes_products_of_many_rows(tiny: Path, fake: str, caplog: pytest
     assert others != kernels, "its bits depend on what was measured"
 
 
-@pytest.mark.parametrize("fault", ["slow", "wrong", "no algorithm"])
+@pytest.mark.parametrize("fault", ["slow", pytest.param("wrong", marks=SLOW), pytest.param("no algorithm", marks=SLOW)])
 def test_what_is_not_better_is_ours(tiny: Path, fake: str, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     monkeypatch.setenv("PF_FAKE_CUBLASLT", fault)
     ours, _, _ = answer(tiny)

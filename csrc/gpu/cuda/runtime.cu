@@ -28,7 +28,6 @@ struct Runtime::Impl {
 
   // The current device is a property of the calling thread.
   void use() const { check(PF_API(SetDevice)(device), "choosing a device"); }
-  Event* create_event(unsigned flags);
 };
 
 int Runtime::device_count() {
@@ -105,15 +104,13 @@ Stream Runtime::create_stream() {
   return stream;
 }
 
-Event* Runtime::Impl::create_event(unsigned flags) {
-  use();
+Event* Runtime::create_event() {
+  impl_->use();
   auto event = std::make_unique<Event>();
-  check(PF_API(EventCreateWithFlags)(&event->handle, flags), "an event");
-  events.push_back(std::move(event));
-  return events.back().get();
+  check(PF_API(EventCreateWithFlags)(&event->handle, PF_API(EventDisableTiming)), "an event");
+  impl_->events.push_back(std::move(event));
+  return impl_->events.back().get();
 }
-Event* Runtime::create_event() { return impl_->create_event(PF_API(EventDisableTiming)); }
-Event* Runtime::create_timed_event() { return impl_->create_event(PF_API(EventDefault)); }
 
 void Runtime::copy_in(void* device, const void* host, size_t bytes, Stream stream) {
   check(PF_API(MemcpyAsync)(device, host, bytes, PF_API(MemcpyHostToDevice), stream), "a copy to the device");
@@ -132,13 +129,6 @@ void Runtime::wait(Stream stream, Event* event) {
   check(PF_API(StreamWaitEvent)(stream, event->handle, 0), "waiting for an event");
 }
 void Runtime::synchronize(Stream stream) { check(PF_API(StreamSynchronize)(stream), "a stream's work"); }
-
-double Runtime::milliseconds(Event* from, Event* to) {
-  float passed = 0;
-  check(PF_API(EventSynchronize)(to->handle), "waiting for an event");
-  check(PF_API(EventElapsedTime)(&passed, from->handle, to->handle), "the time between events");
-  return passed;
-}
 
 void Runtime::begin_capture(Stream stream) {
   check(PF_API(StreamBeginCapture)(stream, PF_API(StreamCaptureModeThreadLocal)), "the beginning of a capture");

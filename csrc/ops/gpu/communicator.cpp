@@ -6,8 +6,6 @@
 namespace pf::gpu {
 namespace {
 
-constexpr int kTimedCalls = 8;
-
 template <class T>
 constexpr nccl::DataType kTypeOf = nccl::kFloat;
 template <>
@@ -31,12 +29,7 @@ int64_t own_bytes_of(const std::vector<int64_t>& sizes, const std::vector<float>
 
 Communicator::Communicator(Runtime& runtime, Stream stream, const RankSetup& setup, const nccl::Library* library,
                            const nccl::UniqueId& id)
-    : runtime_(runtime),
-      stream_(stream),
-      setup_(setup),
-      library_(library),
-      begin_(runtime.create_timed_event()),
-      end_(runtime.create_timed_event()) {
+    : runtime_(runtime), stream_(stream), setup_(setup), library_(library), timing_(stream) {
   if (setup.ranks < 1 || setup.rank < 0 || setup.rank >= setup.ranks) {
     throw std::invalid_argument("rank " + std::to_string(setup.rank) + " of " + std::to_string(setup.ranks));
   }
@@ -84,15 +77,6 @@ void Communicator::all_gather(const void* in, void* out, size_t bytes, Stream st
                   "ncclAllGather");
 }
 
-template <class Launch>
-float Communicator::milliseconds(const Launch& launch) {
-  launch();
-  runtime_.record(begin_, stream_);
-  for (int i = 0; i < kTimedCalls; ++i) launch();
-  runtime_.record(end_, stream_);
-  return static_cast<float>(runtime_.milliseconds(begin_, end_) / kTimedCalls);
-}
-
 template <class T>
 void Communicator::measure(const AllReduceArgs<T>& args) {
   if (library_ == nullptr || own_bytes_ == 0) return;  // there is no choice
@@ -102,8 +86,8 @@ void Communicator::measure(const AllReduceArgs<T>& args) {
     AllReduceArgs<T> part = args;
     part.n = bytes / static_cast<int64_t>(sizeof(T));
     sizes.push_back(bytes);
-    times.push_back(milliseconds([&] { by_kernel(part, stream_); }));
-    times.push_back(milliseconds([&] { by_library(part, stream_); }));
+    times.push_back(static_cast<float>(timing_.milliseconds([&] { by_kernel(part, stream_); })));
+    times.push_back(static_cast<float>(timing_.milliseconds([&] { by_library(part, stream_); })));
   }
   if (sizes.empty()) return;
   // Summed over the ranks, so that all decide alike. What was `out` has room for it: it is kFewestMeasured long at

@@ -13,6 +13,7 @@
 
 #include "../../gpu/nccl.h"
 #include "../../gpu/runtime.h"
+#include "../../gpu/timing.h"
 #include "../comm/gpu/all_reduce.h"
 
 namespace pf::gpu {
@@ -59,15 +60,13 @@ class Communicator {
   void by_kernel(const AllReduceArgs<T>& args, Stream stream) const;
   template <class T>
   void by_library(const AllReduceArgs<T>& args, Stream stream) const;
-  template <class Launch>
-  float milliseconds(const Launch& launch);
 
   Runtime& runtime_;
   const Stream stream_;
   const RankSetup setup_;
   const nccl::Library* const library_;
   nccl::Comm comm_ = nullptr;
-  Event *begin_, *end_;
+  const Timing timing_;
   int64_t own_bytes_;
 };
 

@@ -10,6 +10,15 @@
 #endif
 
 namespace pf::gpu {
+namespace {
+
+#if defined(__HIPCC__) || defined(__HIP__)
+constexpr bool kIsNvidia = false;
+#else
+constexpr bool kIsNvidia = true;  // the emulator plays one of NVIDIA's
+#endif
+
+}  // namespace
 
 GpuDevice::GpuDevice(int index, int32_t activations)
     : runtime_(index),
@@ -116,16 +125,16 @@ void GpuDevice::release_program(uint64_t program) {
 void GpuDevice::use_library(const std::string& name, const std::vector<std::string>& paths) {
   const auto inside = enter();
   if (name != "cublaslt") refuse("no library \"", name, "\" is known, only cublaslt");
-#if defined(__HIPCC__) || defined(__HIP__)
-  refused_[name] = "it is NVIDIA's, and this is a backend of AMD's GPUs";
-#else
+  if (!kIsNvidia) {
+    refused_[name] = "it is NVIDIA's, and this is a backend of AMD's GPUs";
+    return;
+  }
   try {
     gemm_ = std::make_unique<LibraryGemm>(runtime_, memory_, stream_, paths);
     refused_.erase(name);
   } catch (const std::runtime_error& error) {
     refused_[name] = error.what();
   }
-#endif
 }
 
 std::string GpuDevice::libraries() {

@@ -13,7 +13,6 @@ using cublaslt::DataType;
 
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA advises for sm_90
 constexpr uint32_t kAlignment = 16;                   // of every row of every operand
-constexpr int kTimedLaunches = 4;
 constexpr int64_t kComparedRows = 64;
 
 template <class T>
@@ -103,12 +102,7 @@ struct LibraryGemm::Plan {
 };
 
 LibraryGemm::LibraryGemm(Runtime& runtime, MemoryPool& memory, Stream stream, const std::vector<std::string>& names)
-    : runtime_(runtime),
-      memory_(memory),
-      stream_(stream),
-      library_(names),
-      begin_(runtime.create_timed_event()),
-      end_(runtime.create_timed_event()) {
+    : runtime_(runtime), memory_(memory), stream_(stream), library_(names), timing_(stream) {
   check(library_.create(&handle_), "cublasLtCreate");
   workspace_ = memory_.allocate(kWorkspaceBytes, "workspace of cuBLASLt");
 }
@@ -221,15 +215,6 @@ void LibraryGemm::run(const LinearArgs<T>& args, Stream stream) {
         "cublasLtMatmul");
 }
 
-template <class Launch>
-double LibraryGemm::microseconds(const Launch& launch) {
-  launch();  // loads the kernel
-  runtime_.record(begin_, stream_);
-  for (int i = 0; i < kTimedLaunches; ++i) launch();
-  runtime_.record(end_, stream_);
-  return runtime_.milliseconds(begin_, end_) * 1000.0 / kTimedLaunches;
-}
-
 template <class T>
 void LibraryGemm::choose(LinearArgs<T> args, Choice& choice) {
   using Out = Output<T>;
@@ -272,10 +257,10 @@ void LibraryGemm::choose(LinearArgs<T> args, Choice& choice) {
     }
     return values;
   };
-  choice.our_us = microseconds([&] { linear<T>(args, stream_); });
+  choice.our_us = 1000 * timing_.milliseconds([&] { linear<T>(args, stream_); });
   const std::vector<float> ours = fetch();
   runtime_.fill(y_here.as<char>(), 0, static_cast<size_t>(y_bytes), stream_);
-  choice.their_us = microseconds([&] { run(args, stream_); });
+  choice.their_us = 1000 * timing_.milliseconds([&] { run(args, stream_); });
   const std::vector<float> theirs = fetch();
   // Far more than another order of sums and one rounding make, far less than another layout would.
   float largest = 0, difference = 0;

@@ -15,6 +15,7 @@
 
 #include "../../gpu/cublaslt.h"
 #include "../../gpu/memory_pool.h"
+#include "../../gpu/timing.h"
 #include "../linear/gpu/linear.h"
 
 namespace pf::gpu {
@@ -66,8 +67,6 @@ class LibraryGemm {
   static Shape shape_of(const LinearArgs<T>& args);
   template <class T>
   void choose(LinearArgs<T> args, Choice& choice);
-  template <class Launch>
-  double microseconds(const Launch& launch);
   template <class T>
   void run(const LinearArgs<T>& args, Stream stream);
   Plan& plan_of(const Shape& shape, int64_t rows);
@@ -78,7 +77,7 @@ class LibraryGemm {
   const Stream stream_;
   const cublaslt::Library library_;
   cublaslt::Handle handle_ = nullptr;
-  Event *begin_, *end_;
+  const Timing timing_;
   void* workspace_ = nullptr;
   std::map<Key, Choice> choices_;               // by rows_bucket_of
   std::map<Key, std::unique_ptr<Plan>> plans_;  // by rows
