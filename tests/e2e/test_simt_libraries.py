@@ -12,8 +12,9 @@ import pytest
 from simt_library import require_simt
 from tiny import write_tiny_llama
 
-from pageform import Completion, Engine, SamplingParams
-from pageform.core.errors import ParameterError
+from pageform import Completion, Engine, SamplingParams, _native
+from pageform.core.errors import BackendError, ParameterError
+from pageform.platform import builtin_backends
 
 PROMPT = "A beginning long enough for a step of many rows, since with few of them the library is not even asked. " * 2
 SLOW = pytest.mark.slow
@@ -111,3 +112,14 @@ def test_what_it_can_be_is_checked(tiny: Path) -> None:
         Engine(tiny, gpu_libraries="yes")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="the cpu backend is no GPU's"):
         Engine(tiny, device="cpu", gpu_libraries=True)
+
+
+def test_a_device_refuses_libraries_that_it_does_not_know() -> None:
+    simt = _native.Device(require_simt())
+    assert simt.libraries() == "{}"
+    with pytest.raises(BackendError, match='no library "cudnn" is known'):
+        simt.use_library("cudnn", [])
+    cpu = _native.Device(str(builtin_backends()["cpu"]))
+    assert cpu.libraries() == "{}"
+    with pytest.raises(BackendError, match="the cpu backend uses no libraries"):
+        cpu.use_library("cublaslt", [])
