@@ -35,7 +35,7 @@ SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find csrc pyt
 	-name __pycache__ -prune -o \( -type d -o -name '*.cpp' -o -name '*.h' -o -name '*.py' -o -name 'py.typed' \) -print)
 CPP_TESTS := $(shell find cpp_tests -type d -o -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt) $(shell find csrc -name '*.cu')
 
-.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check gpu-check-all hip-check dev lint format sanitize asan tsan soak \
+.PHONY: help demo test wheel pure-wheel cpp-tests gpu-check gpu-check-all gpu-libs-check hip-check dev lint format sanitize asan tsan soak \
 	bench plugin-check release clean distclean
 help:
 	@echo "make demo      install, fetch the small model, extract typed records from sample texts"
@@ -45,6 +45,7 @@ help:
 	@echo "make bench     throughput, cold start, extraction, memory;   make wheel  dist/*.whl"
 	@echo "make gpu-check  compiles the GPU kernels for two targets and reads registers, spills and instructions"
 	@echo "make gpu-check-all  the same for all targets of a release; afterwards commit ci/gpu_checked.json"
+	@echo "make gpu-libs-check  compares what is declared of cuBLASLt and NCCL with the real ones (730 MB from PyPI)"
 	@echo "make hip-check  builds the HIP backend with clang 19 and reads registers, spills and shared memory"
 	@echo "make plugin-check  the CUDA plugin's wheel for sm_80, installed with pageform into a fresh environment"
 	@echo "make release   dist/release: the wheels of pageform and of the CUDA plugin with all its targets"
@@ -179,6 +180,8 @@ gpu-check: $(STAMPS)/venv
 	@$(BIN)/python ci/check_gpu.py
 gpu-check-all: $(STAMPS)/venv
 	@$(BIN)/python ci/check_gpu.py --all
+gpu-libs-check: $(STAMPS)/venv
+	@$(BIN)/python ci/check_gpu_libs.py
 
 # Its tools are no Python packages: `make hip-check HIP=--install` asks apt for them, as root.
 hip-check: $(STAMPS)/build-tools

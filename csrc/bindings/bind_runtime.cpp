@@ -255,6 +255,13 @@ void bind_runtime(py::module_& m) {
             return memory ? py::object(py::make_tuple(memory->free, memory->total)) : py::object(py::none());
           },
           "Bytes of the device's own memory, (free, total); None for a device that works in the host's.")
+      .def(
+          "use_library", &pf::Device::use_library, py::arg("name"), py::arg("paths"),
+          py::call_guard<py::gil_scoped_release>(),
+          "Lets the device use its vendor's library, the first of these files that loads, where that is faster. Before "
+          "its first program. BackendError for a library that it does not know.")
+      .def("libraries", &pf::Device::libraries, py::call_guard<py::gil_scoped_release>(),
+           "JSON: for each library that was allowed, what was found and does what, or why it is refused.")
       .def_property_readonly("op_names",
                              [](const pf::Device& d) {
                                py::list names;

@@ -54,4 +54,10 @@ const PfBackend& load_backend(const std::string& path) {
   return *backend;
 }
 
+const PfLibraries* find_libraries(const std::string& path) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* symbol = library == nullptr ? nullptr : dlsym(library, "pf_backend_libraries");
+  return symbol == nullptr ? nullptr : reinterpret_cast<decltype(&pf_backend_libraries)>(symbol)();
+}
+
 }  // namespace pf

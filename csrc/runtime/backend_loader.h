@@ -3,6 +3,7 @@
 #include <string>
 
 #include "backend.h"
+#include "backend_libraries.h"
 
 namespace pf {
 
@@ -10,5 +11,8 @@ namespace pf {
 // outlive any owner, so libraries are never unloaded). Throws BackendError: no such library, no entry point, another
 // version of the interface.
 const PfBackend& load_backend(const std::string& path);
+
+// Of a backend that was loaded; null: it uses no libraries of a vendor.
+const PfLibraries* find_libraries(const std::string& path);
 
 }  // namespace pf

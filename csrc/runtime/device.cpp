@@ -64,7 +64,7 @@ PfFormat format_from_name(const std::string& name) {
 
 Device::Device(const std::string& backend_path, int num_threads, const std::string& isa, const std::vector<int>& cores,
                int index, PfDType activations)
-    : backend_(load_backend(backend_path)), activations_(activations) {
+    : backend_(load_backend(backend_path)), libraries_(find_libraries(backend_path)), activations_(activations) {
   PfDeviceConfig config{};
   config.num_threads = num_threads;
   config.isa = isa.c_str();
@@ -82,6 +82,20 @@ std::optional<Device::Memory> Device::memory() const {
   Memory memory{};
   check(backend_.memory(handle_, &memory.free, &memory.total), "asking for its memory");
   return memory;
+}
+
+void Device::use_library(const std::string& name, const std::vector<std::string>& paths) {
+  if (libraries_ == nullptr) throw BackendError(message("the ", backend_.name, " backend uses no libraries"));
+  std::vector<const char*> names;
+  for (const std::string& path : paths) names.push_back(path.c_str());
+  check(libraries_->use(handle_, name.c_str(), names.data(), static_cast<int32_t>(names.size())), "choosing a library");
+}
+
+std::string Device::libraries() const {
+  if (libraries_ == nullptr) return "{}";
+  const char* text = nullptr;
+  check(libraries_->report(handle_, &text), "asking for its libraries");
+  return text;
 }
 
 void Device::check(int code, const char* doing) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "backend_libraries.h"
 #include "program.h"
 
 namespace pf {
@@ -32,11 +33,16 @@ class Device {
   // The device's own; nothing where it is the host's.
   std::optional<Memory> memory() const;
 
+  // As PfLibraries. Throws BackendError where the backend uses no libraries, or does not know this one.
+  void use_library(const std::string& name, const std::vector<std::string>& paths);
+  std::string libraries() const;  // "{}" where the backend uses none
+
   // Throws BackendError with the backend's message unless `code` is 0.
   void check(int code, const char* doing) const;
 
  private:
   const PfBackend& backend_;
+  const PfLibraries* const libraries_;  // null: the backend uses none
   const PfDType activations_;
   PfDevice* handle_ = nullptr;
 };

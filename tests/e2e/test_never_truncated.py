@@ -133,6 +133,7 @@ def cases(engine: Engine, thorough: bool = False) -> list[tuple[Any, int, Sampli
     return found
 
 
+@pytest.mark.slow
 def test_from_1_token_upward_answers_are_valid_or_incomplete(tiny: Path) -> None:
     judge(tiny, thorough=False)
 

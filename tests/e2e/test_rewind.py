@@ -37,7 +37,10 @@ def wide(name: str, kind: Any, rejects: Rejects, at: int) -> type[BaseModel]:
 
 
 @pytest.mark.parametrize("at", [pytest.param(0, marks=pytest.mark.slow), 20, pytest.param(39, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", [Annotated[int, Field(ge=0, le=999)], Annotated[str, Field(max_length=12)]])
+@pytest.mark.parametrize(
+    "kind",
+    [Annotated[int, Field(ge=0, le=999)], pytest.param(Annotated[str, Field(max_length=12)], marks=pytest.mark.slow)],
+)
 def test_a_value_that_fails_twice_costs_little(engine: Engine, at: int, kind: Any) -> None:
     """A string begins inside a token: its opening quote comes together with the colon."""
 

@@ -19,6 +19,8 @@ from pageform.forms.grammar import Grammar, GrammarCompiler
 from pageform.forms.matcher import LlgMatcher
 from pageform.forms.open_path import OpenPath
 
+NUMBERS = [pytest.param(i, marks=() if i % 4 == 0 else pytest.mark.slow) for i in range(len(TYPES))]
+
 
 def decode(
     grammar: Grammar, compiler: GrammarCompiler, max_tokens: int, rng: random.Random, rewinds: float = 0.0
@@ -59,7 +61,7 @@ def lengths(form: Form[Any], rng: random.Random) -> list[int]:
     return sorted({least, least + 1, least + 2, least + 5, *(least + rng.randint(3, 60) for _ in range(3))})
 
 
-@pytest.mark.parametrize("number", range(len(TYPES)))
+@pytest.mark.parametrize("number", NUMBERS)
 def test_from_min_tokens_on_every_text_is_complete_and_valid(compiler: GrammarCompiler, number: int) -> None:
     form = Form.of(TYPES[number], compiler)
     rng = random.Random(number)
@@ -95,7 +97,7 @@ def test_other_grammars_are_ended_in_time(compiler: GrammarCompiler, kind: str, 
         assert complete, f"{text!r} is cut off at {max_tokens}"
 
 
-@pytest.mark.parametrize("number", range(len(TYPES)))
+@pytest.mark.parametrize("number", NUMBERS)
 def test_the_bound_on_what_a_text_lacks_is_never_too_low(compiler: GrammarCompiler, number: int) -> None:
     """At each place of a random text the shortest end has no more bytes than the path says."""
     form = Form.of(TYPES[number], compiler)

@@ -99,7 +99,7 @@ def test_bits_do_not_depend_on_the_batch(device: _native.Device, shape: Shape) -
         np.testing.assert_array_equal(one.view(np.int32), other.view(np.int32))
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", [pytest.param("generic", marks=pytest.mark.slow), *ISAS[1:]])
 @pytest.mark.parametrize("shape", VARIANTS, ids=str)
 def test_bits_do_not_depend_on_threads(isa: str, shape: Shape) -> None:
     """The last step decodes one long sequence, whose splits go to different threads where there are several."""

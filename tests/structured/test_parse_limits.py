@@ -86,7 +86,11 @@ HOSTILE: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("annotation", [User, list[User], str, Node | User, int], ids=str)
+@pytest.mark.parametrize(
+    "annotation",
+    [User, list[User], *(pytest.param(other, marks=pytest.mark.slow) for other in (str, Node | User, int))],
+    ids=str,
+)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_text_takes_long(name: str, annotation: Any) -> None:
     for leniency in ("default", "lenient"):
@@ -126,6 +130,7 @@ def test_memory_is_a_small_multiple_of_the_text() -> None:
     assert peak < 200 * len(text)
 
 
+@pytest.mark.slow
 def test_ten_megabytes() -> None:
     valid = "[" + ",".join(['{"name":"somebody","age":1}'] * 370_000) + "]"
     assert len(valid) > 10_000_000

@@ -155,7 +155,7 @@ def _wide(n: int) -> Any:
     return create_model("Wide", **{f"field_{number}": (int, ...) for number in range(n)})  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(
     ("annotation", "make", "size"),
     [

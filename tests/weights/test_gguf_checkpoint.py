@@ -242,6 +242,7 @@ def test_metadata_equals_what_gguf_reads(tmp_path: Path) -> None:
         metadata["a.none"]
 
 
+@pytest.mark.slow
 def test_the_packaged_model_is_read_as_gguf_reads_it() -> None:
     checkpoint = open_checkpoint("smollm2")
     theirs = gguf.GGUFReader(checkpoint.path)

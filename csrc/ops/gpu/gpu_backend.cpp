@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../../runtime/backend.h"
+#include "../../runtime/backend_libraries.h"
 #include "../../runtime/errors.h"
 #include "../../runtime/guarded.h"
 #include "gpu_device.h"
@@ -71,6 +72,17 @@ int memory(PfDevice* device, size_t* free, size_t* total) {
   return guarded([&] { device_of(device)->memory(free, total); });
 }
 
+int use_library(PfDevice* device, const char* name, const char* const* paths, int32_t num_paths) {
+  return guarded([&] { device_of(device)->use_library(name, {paths, paths + num_paths}); });
+}
+int libraries(PfDevice* device, const char** out) {
+  thread_local std::string text;
+  return guarded([&] {
+    text = device_of(device)->libraries();
+    *out = text.c_str();
+  });
+}
+
 constexpr PfBackend kBackend = {
     .abi = PF_BACKEND_ABI,
     .size = sizeof(PfBackend),
@@ -100,9 +112,15 @@ constexpr PfBackend kBackend = {
     .memory = memory,
 };
 
+constexpr PfLibraries kLibraries = {.use = use_library, .report = libraries};
+
 }  // namespace
 }  // namespace pf::gpu
 
 extern "C" __attribute__((visibility("default"))) const PfBackend* pf_backend_get(uint32_t abi) {
   return abi == PF_BACKEND_ABI ? &pf::gpu::kBackend : nullptr;
+}
+
+extern "C" __attribute__((visibility("default"))) const PfLibraries* pf_backend_libraries() {
+  return &pf::gpu::kLibraries;
 }

@@ -10,6 +10,15 @@
 #endif
 
 namespace pf::gpu {
+namespace {
+
+#if defined(__HIPCC__) || defined(__HIP__)
+constexpr bool kIsNvidia = false;
+#else
+constexpr bool kIsNvidia = true;  // the emulator plays one of NVIDIA's
+#endif
+
+}  // namespace
 
 GpuDevice::GpuDevice(int index, int32_t activations)
     : runtime_(index),
@@ -113,6 +122,31 @@ void GpuDevice::release_program(uint64_t program) {
   programs_.erase(program);
 }
 
+void GpuDevice::use_library(const std::string& name, const std::vector<std::string>& paths) {
+  const auto inside = enter();
+  if (name != "cublaslt") refuse("no library \"", name, "\" is known, only cublaslt");
+  if (!kIsNvidia) {
+    refused_[name] = "it is NVIDIA's, and this is a backend of AMD's GPUs";
+    return;
+  }
+  try {
+    gemm_ = std::make_unique<LibraryGemm>(runtime_, memory_, stream_, paths);
+    refused_.erase(name);
+  } catch (const std::runtime_error& error) {
+    refused_[name] = error.what();
+  }
+}
+
+std::string GpuDevice::libraries() {
+  const auto inside = enter();
+  std::string text = "{";
+  if (gemm_ != nullptr) text += "\"cublaslt\":{" + gemm_->report() + "}";
+  for (const auto& [name, reason] : refused_) {
+    text += (text.size() > 1 ? "," : "") + json_text(name) + ":{\"refused\":" + json_text(reason) + "}";
+  }
+  return text + "}";
+}
+
 void GpuDevice::execute(const PfCall* calls, int32_t num_calls, const PfStep& step) {
   for (int32_t i = 0; i < num_calls; ++i) {
     if (calls[i].op < 0 || calls[i].op >= num_gpu_ops()) {
@@ -136,7 +170,7 @@ void GpuDevice::run(const PfCall* calls, int32_t num_calls, const PfStep& step) 
   const int32_t sample = gpu_op_handle("sample");
   int32_t end = 0;
   while (end < num_calls && calls[end].op != sample) ++end;
-  program_of(step).launch(calls, end, step, scratch_, stream_);
+  program_of(step).launch(calls, end, step, scratch_, stream_, gemm_.get());
   if (end == num_calls) {
     runtime_.synchronize(stream_);
     return;

@@ -1,6 +1,7 @@
 // A device of the GPU backend: one GPU, or the emulated one, with a stream, a pool of memory, and what it keeps for
 // each program. Used by one thread at a time.
 #pragma once
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -37,6 +38,10 @@ class GpuDevice {
   void execute(const PfCall* calls, int32_t num_calls, const PfStep& step);
   void release_program(uint64_t program);
 
+  // As PfLibraries.
+  void use_library(const std::string& name, const std::vector<std::string>& paths);
+  std::string libraries();
+
  private:
   // Everything that comes from outside: makes the device the thread's, and keeps others out.
   std::unique_lock<std::mutex> enter();
@@ -50,6 +55,8 @@ class GpuDevice {
   MemoryPool memory_;
   Scratch scratch_;
   Sampling sampling_;
+  std::unique_ptr<LibraryGemm> gemm_;
+  std::map<std::string, std::string> refused_;  // libraries that were asked for, and why they are not used
   std::unordered_map<uint64_t, std::unique_ptr<GpuProgram>> programs_;
   std::string description_;
 };

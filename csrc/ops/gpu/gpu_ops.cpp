@@ -53,24 +53,33 @@ void launch_embed(const PfCall& call, const GpuStep& step, Stream stream) {
   });
 }
 
-void launch_linear(const PfCall& call, const GpuStep&, Stream stream) {
+template <class T>
+LinearArgs<T> linear_args(const PfCall& call) {
   const GpuWeight& weight = weight_of(call);
+  LinearArgs<T> args;
+  args.x = input<T>(call, 0);
+  args.x_stride = call.in[0].stride;
+  args.weight.data = weight.data;
+  args.weight.layout = weight.layout;
+  args.weight.n = weight.rows;
+  args.weight.k = args.weight.stride = weight.cols;
+  if (call.out[0].dtype == call.in[0].dtype) {
+    args.y = output<T>(call, 0);
+  } else {
+    args.y_float = output<float>(call, 0);
+  }
+  args.y_stride = call.out[0].stride;
+  args.rows = call.out[0].rows;
+  args.bias = call.vector;
+  return args;
+}
+
+void launch_linear(const PfCall& call, const GpuStep& step, Stream stream) {
   with_type(call.in[0], [&]<class T>() {
-    LinearArgs<T> args;
-    args.x = input<T>(call, 0);
-    args.x_stride = call.in[0].stride;
-    args.weight.data = weight.data;
-    args.weight.layout = weight.layout;
-    args.weight.n = weight.rows;
-    args.weight.k = args.weight.stride = weight.cols;
-    if (call.out[0].dtype == call.in[0].dtype) {
-      args.y = output<T>(call, 0);
-    } else {
-      args.y_float = output<float>(call, 0);
+    const LinearArgs<T> args = linear_args<T>(call);
+    if constexpr (sizeof(T) == 2) {
+      if (step.gemm != nullptr && step.gemm->launch(args, stream)) return;
     }
-    args.y_stride = call.out[0].stride;
-    args.rows = call.out[0].rows;
-    args.bias = call.vector;
     linear<T>(args, stream);
   });
 }
@@ -209,7 +218,7 @@ template <>
 constexpr bool kHasCache<bf16, int8_t> = true;
 
 template <class T, class C>
-constexpr bool kHasPrefill = GPU_HAS_MMA && kHasCache<T, C> && sizeof(T) == 2 && !std::is_same_v<C, int8_t>;
+constexpr bool kHasPrefill = GPU_HAS_MMA && kHasCache<T, C> && sizeof(T) == 2;
 
 // Calls fn.template operator()<T, C>() with the types of activations and cache, which check_gpu_kv has accepted.
 template <class Fn>
@@ -318,6 +327,13 @@ int32_t gpu_op_handle(const char* name) {
     if (std::strcmp(kOps[i].name, name) == 0) return i;
   }
   return -1;
+}
+
+void measure_gemm(const PfCall& call, LibraryGemm& gemm, int64_t most_rows) {
+  if (gpu_op(call.op).launch != launch_linear) return;
+  with_type(call.in[0], [&]<class T>() {
+    if constexpr (sizeof(T) == 2) gemm.measure(linear_args<T>(call), most_rows);
+  });
 }
 
 void copy_cache_blocks(const GpuKvCache& kv, const int32_t* from, const int32_t* to, int count, Stream stream) {

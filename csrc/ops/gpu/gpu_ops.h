@@ -5,6 +5,7 @@
 
 #include "../../runtime/backend.h"
 #include "gpu_weight.h"
+#include "library_gemm.h"
 
 namespace pf::gpu {
 
@@ -33,7 +34,8 @@ struct GpuStep {
   int max_blocks = 0;
   int max_len = 0;  // no sequence is longer
   const GpuKvCache* kv = nullptr;
-  float* partials = nullptr;  // scratch of attention, see GpuOp::scratch
+  float* partials = nullptr;    // scratch of attention, see GpuOp::scratch
+  LibraryGemm* gemm = nullptr;  // a vendor's, asked first; null: there is none, or it may not be used
 };
 
 struct GpuOp {
@@ -46,6 +48,10 @@ struct GpuOp {
 const GpuOp& gpu_op(int32_t handle);
 int32_t num_gpu_ops();
 int32_t gpu_op_handle(const char* name);  // -1 when there is none
+
+// Lets the library's GEMM be compared with ours for the product that `call` is, of up to so many rows; nothing for
+// other ops.
+void measure_gemm(const PfCall& call, LibraryGemm& gemm, int64_t most_rows);
 
 // Copies whole blocks of all layers; no block that is written occurs twice or is read.
 void copy_cache_blocks(const GpuKvCache& kv, const int32_t* from, const int32_t* to, int count, Stream stream);

@@ -189,12 +189,18 @@ GpuStep GpuProgram::upload(const PfStep& step, int seqs, int length, Stream stre
   return on_device;
 }
 
-void GpuProgram::launch(const PfCall* calls, int32_t count, const PfStep& step, Scratch& scratch, Stream stream) {
+void GpuProgram::launch(const PfCall* calls, int32_t count, const PfStep& step, Scratch& scratch, Stream stream,
+                        LibraryGemm* gemm) {
+  if (gemm != nullptr && !compared_) {
+    for (int32_t i = 0; i < count; ++i) measure_gemm(calls[i], *gemm, std::max(program_.max_tokens, program_.max_rows));
+    compared_ = true;
+  }
   copy_blocks_of(step, stream);
   const int longest = *std::max_element(step.seq_lens, step.seq_lens + step.num_seqs);
   if (!decodes(step) || has_prompts(step)) {
     GpuStep plain = upload(step, step.num_seqs, longest, stream);
     plain.partials = scratch.reserve(scratch_of(calls, count, plain));
+    plain.gemm = gemm;
     launch_calls(calls, count, plain, stream);
     ++stats_.plain_steps;
     return;
@@ -208,6 +214,7 @@ void GpuProgram::launch(const PfCall* calls, int32_t count, const PfStep& step, 
     for (PfTensor& tensor : call.out) tensor.rows = key.first;
   }
   filled.partials = scratch.reserve(scratch_of(wide.data(), count, filled));
+  filled.gemm = gemm;
   auto found = graphs_.find(key);
   if (found != graphs_.end() && found->second.scratch_generation != scratch.generation()) {
     runtime_.destroy(found->second.graph);

@@ -52,8 +52,10 @@ class GpuProgram {
   GpuProgram(const GpuProgram&) = delete;
   GpuProgram& operator=(const GpuProgram&) = delete;
 
-  // Uploads the step's inputs and launches calls[0, count), none of them `sample`.
-  void launch(const PfCall* calls, int32_t count, const PfStep& step, Scratch& scratch, Stream stream);
+  // Uploads the step's inputs and launches calls[0, count), none of them `sample`. `gemm`: a vendor's, or null; it is
+  // compared with ours at the first step.
+  void launch(const PfCall* calls, int32_t count, const PfStep& step, Scratch& scratch, Stream stream,
+              LibraryGemm* gemm = nullptr);
 
   const ProgramStats& stats() const { return stats_; }
 
@@ -79,6 +81,7 @@ class GpuProgram {
   Transfer inputs_, copies_;
   std::map<Key, Captured> graphs_;
   ProgramStats stats_;
+  bool compared_ = false;  // a vendor's GEMM with ours
 };
 
 }  // namespace pf::gpu

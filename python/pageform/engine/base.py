@@ -80,6 +80,8 @@ class EngineStats:
     kv_cache_bytes: int
     weight_bytes: int
     device: str
+    gpu_libraries: dict[str, Any]
+    """Of libraries that the engine was allowed to use: path, version and what was measured, or why it is refused."""
 
     @property
     def kv_cache_usage(self) -> float:

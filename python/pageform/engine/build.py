@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as cache_result
@@ -52,7 +53,13 @@ def build(config: EngineConfig) -> EngineParts:
     checkpoint = open_checkpoint(config.model)
     model_config = checkpoint.config
     config = with_types(config, checkpoint)
-    device = open_device(config.device, threads=config.threads, cores=config.cores, dtype=config.dtype)
+    device = open_device(
+        config.device,
+        threads=config.threads,
+        cores=config.cores,
+        dtype=config.dtype,
+        gpu_libraries=config.gpu_libraries,
+    )
     num_blocks, max_model_len = plan_memory(config, checkpoint, device)
     digest = fingerprint(checkpoint)
     sizes = Sizes(
@@ -185,4 +192,5 @@ def statistics(core: EngineCore, model: LoadedModel) -> EngineStats:
         kv_cache_bytes=model.kv_bytes,
         weight_bytes=model.weight_bytes,
         device=model.description,
+        gpu_libraries=json.loads(model.libraries()),
     )

@@ -54,6 +54,7 @@ class EngineConfig:
     seed: int = 0
     drafts: DraftSettings = field(default_factory=DraftSettings)
     packed_cache: str | None = "auto"
+    gpu_libraries: bool = False
     check_invariants: bool = False
 
     @staticmethod
@@ -83,6 +84,8 @@ class EngineConfig:
                 _integer(name, given[name], 1)
         _integer("seed", given.get("seed", 0), None)
         given["packed_cache"] = _packed_cache(given.get("packed_cache", "auto"))
+        if not isinstance(given.get("gpu_libraries", False), bool):
+            raise ParameterError("gpu_libraries", given["gpu_libraries"], "must be True or False", "Give a bool.")
         dtype = given.get("dtype", "auto")
         if dtype not in _DTYPES:
             raise ParameterError(

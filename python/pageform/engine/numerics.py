@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from ..core.snapshot import NumericsId
 from ..platform import resolve_device
@@ -33,9 +34,12 @@ def numerics_id(
 ) -> NumericsId:
     """The id of an engine; `description` is its device's, `weights` the digest of its model."""
     library = resolve_device(config.device).library
+    kernels = f"torch {_version('torch')}" if library is None else _of_file(Path(library))
+    if config.gpu_libraries:  # what is measured may turn out otherwise elsewhere, or at the next start
+        kernels += f" and libraries as chosen by {uuid4().hex}"
     return NumericsId(
         backend=re.sub(r" \d+ threads?$", "", description),
-        kernels=f"torch {_version('torch')}" if library is None else _of_file(Path(library)),
+        kernels=kernels,
         weights=weights,
         dtype=config.dtype,
         kv_dtype=config.kv_cache_dtype,

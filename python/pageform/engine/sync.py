@@ -53,7 +53,8 @@ class Engine(BaseEngine):
     `packed_cache` is "auto" (beside the model, or in ~/.cache/pageform where that can't be written), a folder, or None;
     the environment's PAGEFORM_PACKED_CACHE, "off" or a folder, says what "auto" is. The file may be deleted any time.
 
-    Use it as a context manager, or call `close`. All methods may be called from any thread.
+    With `gpu_libraries=True` a GPU uses cuBLASLt where that is faster: then last bits may depend on the batch.
+    Use the engine as a context manager, or call `close`. All methods may be called from any thread.
     """
 
     def __init__(
@@ -78,10 +79,10 @@ class Engine(BaseEngine):
         drafts: Any = "auto",
         speculative_config: Any = None,
         packed_cache: str | Path | None = "auto",
+        gpu_libraries: bool = False,
         check_invariants: bool = False,
     ) -> None:
-        parameters = {k: v for k, v in locals().items() if k not in ("self", "model", "__class__")}
-        super().__init__(model, **parameters)
+        super().__init__(model, **{k: v for k, v in locals().items() if k not in ("self", "model", "__class__")})
 
     @overload
     def generate(self, prompts: str, sampling: Sampling = None, response_model: None = None) -> Completion: ...
@@ -197,8 +198,7 @@ class Engine(BaseEngine):
 
         With `tools` the model may call them: classes, functions or JSON schemas. `tool_choice` is "auto", "required",
         "none" or one of the tools; the completion's `tool_calls` have validated arguments. A value that is not valid is
-        treated as in a typed answer (`on_invalid`). `tool_format` overrides how calls are written, which the chat
-        template tells: "hermes", "mistral", "args" or "llama3".
+        treated as in a typed one. `tool_format`, if not the chat template's: "hermes", "mistral", "args" or "llama3".
         """
         options = TypedOptions(max_retries, context, strict, hooks, on_invalid, rewind, guarantee, confidence)
         options.refuse_unseen_confidence(response_model)
@@ -374,9 +374,9 @@ class Engine(BaseEngine):
 
         for index, (_, ticket) in enumerate(started):
             start(index, ticket)
-        results: list[Any] = [None] * len(started)
         open_items = len(started)
-        with Progress(len(started), progress) as bar:
+        results: list[Any] = [None] * open_items
+        with Progress(open_items, progress) as bar:
             while open_items:
                 index, ticket = done.get()
                 call = started[index][0]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..platform import free_memory, resolve_device, usable_threads
+from ..core.errors import ParameterError
+from ..platform import free_memory, library_files, resolve_device, usable_threads
 
 if TYPE_CHECKING:
     from .. import _native
@@ -67,15 +68,23 @@ def _step_bytes(config: ModelConfig, max_tokens: int, max_rows: int, element: in
 
 
 def open_device(
-    device: str = "auto", *, threads: int | None = None, cores: Sequence[int] = (), dtype: str = "auto"
+    device: str = "auto",
+    *,
+    threads: int | None = None,
+    cores: Sequence[int] = (),
+    dtype: str = "auto",
+    gpu_libraries: bool = False,
 ) -> OpenDevice:
     """The device of that name. `cores` pins a CPU's threads, one each.
 
     `dtype`: "auto" keeps the weights in the file's formats and computes in float32; "float32" dequantizes them;
     "float16" and "bfloat16" are a GPU's types of activations and of the weights that are not quantized.
+    `gpu_libraries` lets a GPU use its vendor's libraries; what can't be used is logged as a warning.
     ParameterError for a device that can't be used, BackendError for a type that it does not compute in.
     """
     spec = resolve_device(device)
+    if gpu_libraries and spec.name in ("cpu", "reference"):
+        raise ParameterError("gpu_libraries", True, f"the {spec.name} backend is no GPU's", "Leave it out.")
     count = len(cores) or threads or usable_threads()
     activations = _ACTIVATIONS.get(dtype, "f32")
     if spec.library is None:
@@ -83,10 +92,22 @@ def open_device(
     from .. import _native
 
     native = _native.Device(str(spec.library), count, cores=cores, index=spec.index, activations=activations)
+    if gpu_libraries:
+        _use_libraries(native)
     dequantizer = None
     if dtype == "float32":
         dequantizer = native if spec.name == "cpu" else _cpu_device(count)
     return OpenDevice(native, dtype, activations, False, dequantizer)
+
+
+def _use_libraries(device: _native.Device) -> None:
+    import json
+    import logging
+
+    device.use_library("cublaslt", library_files("cublaslt"))
+    for name, found in json.loads(device.libraries()).items():
+        level = logging.WARNING if "refused" in found else logging.INFO
+        logging.getLogger("pageform.gpu_libraries").log(level, "%s %s", name, json.dumps(found))
 
 
 def _cpu_device(threads: int) -> _native.Device:

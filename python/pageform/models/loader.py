@@ -45,6 +45,8 @@ class LoadedModel:
     kv_bytes: int
     weight_bytes: int
     description: str
+    libraries: Callable[[], str]
+    """JSON of the vendor's libraries that the device may use: what was found, what it does, why it is refused."""
     make_gate: Callable[[], Any]
 
     def sample(self, sampling: SamplingInputs, logits: NDArray[np.float32]) -> Sampled:
@@ -144,6 +146,7 @@ class Loading:
                 kv_bytes=sizes.num_blocks * self._opened.kv_block_bytes(config, sizes.block_size, sizes.kv_dtype),
                 weight_bytes=sum(array.nbytes for array in arrays),
                 description="reference (torch)",
+                libraries=lambda: "{}",
                 make_gate=_native_module().MaskGate,
             )
 
@@ -170,6 +173,7 @@ class Loading:
             kv_bytes=kv_cache.bytes,
             weight_bytes=sum(weight.bytes for weight in weights),
             description=unit.describe,
+            libraries=unit.libraries,
             make_gate=_native_module().MaskGate,
         )
 

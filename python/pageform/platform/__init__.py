@@ -4,6 +4,15 @@ Reads the system when asked and owns nothing. May be called by anyone above; imp
 """
 
 from .backends import BackendSpec, builtin_backends, resolve_device
+from .gpu_libraries import library_files
 from .resources import free_memory, usable_cores, usable_threads
 
-__all__ = ["BackendSpec", "builtin_backends", "free_memory", "resolve_device", "usable_cores", "usable_threads"]
+__all__ = [
+    "BackendSpec",
+    "builtin_backends",
+    "free_memory",
+    "library_files",
+    "resolve_device",
+    "usable_cores",
+    "usable_threads",
+]
