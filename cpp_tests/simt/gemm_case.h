@@ -9,6 +9,11 @@ namespace pf {
 using gpu::WeightFormat;
 using gpu::WeightLayout;
 
+// Lines that meet banks of shared memory more than once; mma.sync's none. Of MFMA the loads of operands, of WMMA the
+// stores of sums, twice each; and of packed weights the loads of codes (MFMA's two, WMMA's one), four times.
+constexpr int kConflictsOfPlain = GPU_AMD_TILES ? 1 : 0;
+constexpr int kConflictsOfPacked = GPU_AMD_TILES ? (gpu::kWarp == 64 ? 3 : 2) : 0;
+
 // Numbers of T for a test: about 1, or of the whole range of int8.
 template <class T>
 std::vector<T> drawn_values(size_t n, unsigned seed) {
