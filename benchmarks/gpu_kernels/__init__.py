@@ -81,7 +81,7 @@ def _device_here() -> str | None:
 
 def verdict(kernels: Kernels, case: Case, seed: int) -> str:
     """How the case's output differs from the reference's; empty if it does not."""
-    trial = case.prepare(Setup(kernels, seed))
+    trial = case.prepare(Setup(kernels, seed, case.type))
     kernels.wait_for_torch()
     try:
         trial.launch()
@@ -106,7 +106,7 @@ def _tried(report: Report, kernels: Kernels, case: Case, options: Options) -> li
     import torch
 
     torch.cuda.empty_cache()
-    trial = case.prepare(Setup(kernels, options.seed))
+    trial = case.prepare(Setup(kernels, options.seed, case.type))
     kernels.wait_for_torch()
     try:
         trial.launch()

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .case import Case, Setup, Trial
+from .case import BYTES, TYPES, Case, Setup, Trial, of_type
 from .library import Struct, cache_struct
 from .rows import flashinfer
 
 BLOCK = 16
-BYTES = {"bf16": 2, "e4m3": 1, "int8": 1}
 WORKSPACE = 128 * 2**20
 
 
@@ -61,7 +60,7 @@ def _paged(s: Setup, type: str, lens: Sequence[int], heads: Heads) -> _Paged:
         k, v = (s.whole(-127, 128, *shape, dtype="int8") for _ in range(2))
         scales = tuple(s.normal(*shape[:3], dtype="float32").abs() / 64 for _ in range(2))
     else:
-        dtype = torch.bfloat16 if type == "bf16" else torch.float8_e4m3fn
+        dtype = torch.float8_e4m3fn if type == "e4m3" else getattr(torch, TYPES[type])
         k, v = (s.normal(*shape).to(dtype) for _ in range(2))
     return _Paged(type, k, v, scales, s.shuffled(blocks).reshape(len(lens), most), lens)
 
@@ -91,7 +90,7 @@ def _tables_of_flashinfer(s: Setup, cache: _Paged) -> tuple[Any, Any, Any]:
     return s.numbers(starts), listed, s.numbers([(length - 1) % BLOCK + 1 for length in cache.lens])
 
 
-def decode(shape: str, *, lens: Sequence[int], heads: Heads, cache: str = "bf16") -> Case:
+def decode(shape: str, *, lens: Sequence[int], heads: Heads, cache: str = "bf16", type: str = "bf16") -> Case:
     """One query token a sequence."""
     seqs, width = len(lens), heads.query * heads.dim
 
@@ -115,13 +114,13 @@ def decode(shape: str, *, lens: Sequence[int], heads: Heads, cache: str = "bf16"
                     heads.kv,
                     heads.dim,
                     BLOCK,
-                    q_data_type=torch.bfloat16,
+                    q_data_type=q.dtype,
                     kv_data_type=paged.k.dtype,
                 )
                 prepared.append(wrapper)
             return prepared[0].run(q.view(seqs, heads.query, heads.dim), (paged.k, paged.v))
 
-        launch = partial(s.kernels.launch, "pf_attention", *arguments, paged.tables.shape[1], max(lens))
+        launch = partial(s.kernels.launch, "pf_attention", type, *arguments, paged.tables.shape[1], max(lens))
         return Trial(
             partial(launch, heads.dim**-0.5),
             lambda: s.difference("out", out, _reference(s, q, paged, [1] * seqs, heads), absolute=2**-8),
@@ -130,10 +129,19 @@ def decode(shape: str, *, lens: Sequence[int], heads: Heads, cache: str = "bf16"
 
     token = 2 * heads.kv * (heads.dim * BYTES[cache] + (4 if cache == "int8" else 0))
     flops = 4 * sum(lens) * width
-    return Case(f"decode, {cache} cache", shape, token * sum(lens) + 4 * seqs * width, flops, "fp32", prepare)
+    bytes_ = token * sum(lens) + 2 * BYTES[type] * seqs * width
+    return Case(of_type(f"decode, {cache} cache", type), shape, bytes_, flops, "fp32", prepare, type=type)
 
 
-def prefill(shape: str, *, counts: Sequence[int], lens: Sequence[int], heads: Heads, cache: str = "bf16") -> Case:
+def prefill(
+    shape: str,
+    *,
+    counts: Sequence[int],
+    lens: Sequence[int],
+    heads: Heads,
+    cache: str = "bf16",
+    type: str = "bf16",
+) -> Case:
     """The last `counts` tokens of sequences of `lens`; what stands before is in the cache already."""
     seqs, width, tokens = len(lens), heads.query * heads.dim, sum(counts)
 
@@ -157,19 +165,23 @@ def prefill(shape: str, *, counts: Sequence[int], lens: Sequence[int], heads: He
                     heads.dim,
                     BLOCK,
                     causal=True,
-                    q_data_type=torch.bfloat16,
+                    q_data_type=q.dtype,
                     kv_data_type=paged.k.dtype,
                 )
                 prepared.append(wrapper)
             return prepared[0].run(q.view(tokens, heads.query, heads.dim), (paged.k, paged.v))
 
-        launch = partial(s.kernels.launch, "pf_prefill", *arguments, tokens, seqs, heads.query, paged.tables.shape[1])
+        launch = partial(
+            s.kernels.launch, "pf_prefill", type, *arguments, tokens, seqs, heads.query, paged.tables.shape[1]
+        )
         return Trial(
             partial(launch, heads.dim**-0.5),
             lambda: s.difference("out", out, _reference(s, q, paged, counts, heads), absolute=2**-6),
-            {"flashinfer": peer},
+            {} if cache == "int8" else {"flashinfer": peer},
         )
 
     seen = sum(count * length - count * (count - 1) // 2 for count, length in zip(counts, lens, strict=True))
-    bytes_ = 2 * sum(lens) * heads.kv * heads.dim * BYTES[cache] + 4 * tokens * width
-    return Case(f"prefill, {cache} cache", shape, bytes_, 4 * seen * width, "bf16", prepare, needs_mma=True)
+    cached = 2 * sum(lens) * heads.kv * (heads.dim * BYTES[cache] + (4 if cache == "int8" else 0))
+    bytes_ = cached + 2 * BYTES[type] * tokens * width
+    kernel = of_type(f"prefill, {cache} cache", type)
+    return Case(kernel, shape, bytes_, 4 * seen * width, type, prepare, needs_mma=True, type=type)

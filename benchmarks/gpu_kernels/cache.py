@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from .attention import BLOCK, Heads
-from .case import Case, Setup, Trial
+from .case import BYTES, Case, Setup, Trial, of_type
 from .library import cache_struct
 
 
@@ -103,7 +103,7 @@ def extend_tables(shape: str, *, seqs: int, length: int, num_blocks: int, spare:
     return Case("extend_tables", shape, bytes_, 0, "fp32", prepare)
 
 
-def rope_cache(shape: str, *, tokens: int, heads: Heads) -> Case:
+def rope_cache(shape: str, *, tokens: int, heads: Heads, type: str = "bf16") -> Case:
     """Queries and keys turned, keys and values written to the cache."""
     width, kv_width = heads.query * heads.dim, heads.kv * heads.dim
 
@@ -133,11 +133,12 @@ def rope_cache(shape: str, *, tokens: int, heads: Heads) -> Case:
                 or ("slots of no token were written" if others else "")
             )
 
-        arguments = ("bf16", q, k, v, cs, slots, q_out, cache_struct(*cache), tokens, heads.query)
+        arguments = (type, type, q, k, v, cs, slots, q_out, cache_struct(*cache), tokens, heads.query)
         return Trial(partial(s.kernels.launch, "pf_rope_cache", *arguments), check)
 
-    bytes_ = tokens * (4 * (width + 2 * kv_width) + 4 * heads.dim + 4)
-    return Case("rope + cache write", shape, bytes_, 3 * tokens * (width + kv_width), "fp32", prepare)
+    bytes_ = tokens * (2 * BYTES[type] * (width + 2 * kv_width) + 4 * heads.dim + 4)
+    kernel = of_type("rope + cache write", type)
+    return Case(kernel, shape, bytes_, 3 * tokens * (width + kv_width), "fp32", prepare, type=type)
 
 
 def copy_blocks(shape: str, *, count: int, heads: Heads) -> Case:
@@ -156,6 +157,84 @@ def copy_blocks(shape: str, *, count: int, heads: Heads) -> Case:
                 found = found or s.unequal("blocks", part, wanted)
             return found
 
-        return Trial(partial(s.kernels.launch, "pf_copy_blocks", cache_struct(*cache), source, target, count), check)
+        return Trial(
+            partial(s.kernels.launch, "pf_copy_blocks", "bf16", cache_struct(*cache), source, target, count), check
+        )
 
     return Case("copy_blocks", shape, 8 * count * heads.kv * BLOCK * heads.dim, 0, "fp32", prepare)
+
+
+def fork(shape: str, *, seqs: int, length: int, heads: Heads) -> Case:
+    """Each of `seqs` sequences gets a child, both grow by a token, and each gets a copy of the block that they shared.
+
+    One layer. `length` is no multiple of BLOCK. Copies lie in the lowest free blocks, which are those behind the taken
+    ones: the parents' first, since sequences are served in turn.
+    """
+    held = -(-length // BLOCK)
+    num_blocks, max_blocks = seqs * (held + 2), held + 4
+
+    def prepare(s: Setup) -> Trial:
+        torch = s.torch
+        taken = seqs * held
+        rows = [[i * held + j for j in range(held)] + [-1] * 4 for i in range(seqs)] + [[-1] * max_blocks] * seqs
+        bits = [sum((32 * w + b >= taken) << b for b in range(32)) for w in range(-(-num_blocks // 32))]
+        free = s.numbers([word - 2**32 if word >= 2**31 else word for word in bits])
+        refs = s.numbers([1] * taken + [0] * 2 * seqs)
+        tables, lens = s.numbers(rows), s.numbers([length] * seqs + [0] * seqs)
+        parents, children = s.numbers(list(range(seqs))), s.numbers(list(range(seqs, 2 * seqs)))
+        slots, granted, source, target = (s.output(2 * seqs, dtype="int32") for _ in range(4))
+        scratch, starts = s.output(2 * seqs + num_blocks, dtype="int32"), s.numbers(list(range(2 * seqs + 1)))
+        cache = [s.normal(num_blocks, heads.kv, BLOCK, heads.dim) for _ in range(2)]
+        before = [part.clone() for part in cache]
+        sizes = (num_blocks, BLOCK, 2 * seqs, max_blocks)
+
+        def launch() -> None:
+            s.kernels.launch("pf_fork_tables", free, refs, tables, lens, parents, children, *sizes, seqs)
+            outputs = (slots, granted, source, target, scratch)
+            s.kernels.launch("pf_extend_tables", free, refs, tables, lens, starts, *outputs, *sizes, 2 * seqs)
+            s.kernels.launch("pf_copy_blocks", "bf16", cache_struct(*cache), source, target, 2 * seqs)
+
+        def check() -> str:
+            shared = torch.arange(seqs) * held + held - 1
+            own = taken + torch.arange(2 * seqs)
+            wanted = torch.tensor(rows[:seqs] * 2)[:, :held]
+            wanted[:, held - 1] = own
+            found = s.unequal("tables", tables.cpu()[:, :held], wanted)
+            counts = torch.cat([torch.full((taken,), 2), torch.ones(2 * seqs)])
+            counts[shared] = 0
+            found = found or s.unequal("refs", refs.cpu(), counts)
+            for part, old in zip(cache, before, strict=True):
+                copied = old.clone()
+                copied[own] = old[shared.repeat(2)]
+                found = found or s.unequal("blocks", part, copied)
+            return found
+
+        return Trial(launch, check)
+
+    bytes_ = 12 * seqs * heads.kv * BLOCK * heads.dim + 4 * (4 * seqs * held + num_blocks // 32)
+    return Case("fork + copy on write", shape, bytes_, 0, "fp32", prepare)
+
+
+def transfer(shape: str, *, count: int, num_layers: int, heads: Heads, gather: bool) -> Case:
+    """All layers of some blocks to one piece of memory, or back, as a transfer and swapping want them."""
+    block = 2 * heads.kv * BLOCK * heads.dim
+
+    def prepare(s: Setup) -> Trial:
+        layers = s.normal(2 * num_layers, 2 * count, block // 2)
+        packed = s.normal(count, 2 * num_layers, block // 2)
+        blocks = s.shuffled(2 * count)[:count].contiguous()
+        before = layers.clone(), packed.clone()
+
+        def check() -> str:
+            if gather:
+                wanted = before[0][:, blocks.long()].transpose(0, 1)
+                return s.unequal("buffer", packed, wanted) or s.unequal("layers", layers, before[0])
+            spread = before[0].clone()
+            spread[:, blocks.long()] = before[1].transpose(0, 1)
+            return s.unequal("layers", layers, spread)
+
+        arguments = (gather, layers, 2 * count * block, blocks, packed, block, count, num_layers)
+        return Trial(partial(s.kernels.launch, "pf_transfer_blocks", *arguments), check)
+
+    bytes_ = 2 * count * 2 * num_layers * block + 4 * count
+    return Case("gather_blocks" if gather else "scatter_blocks", shape, bytes_, 0, "fp32", prepare)

@@ -8,8 +8,11 @@ from typing import Any
 
 from .library import Kernels
 
-BF16_ROUNDING = 2.0**-7
-"""Of one rounding to bf16, relative to the value, with as much again for a sum in another order."""
+TYPES = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
+"""Of activations, and what torch calls them."""
+BYTES = {"bf16": 2, "f16": 2, "f32": 4, "e4m3": 1, "int8": 1}
+ROUNDING = {"bf16": 2.0**-7, "f16": 2.0**-10, "f32": 2.0**-17}
+"""Of one rounding, relative to the value, with as much again for a sum in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Peaks:
 H100 = Peaks(
     "H100 SXM5 80 GB",
     3.35e12,
-    {"bf16": 989.4e12, "fp8": 1978.9e12, "int8": 1978.9e12, "fp32": 66.9e12, "fp64": 33.5e12},
+    {"bf16": 989.4e12, "f16": 989.4e12, "fp8": 1978.9e12, "int8": 1978.9e12, "fp32": 66.9e12, "fp64": 33.5e12},
 )
 
 
@@ -53,6 +56,8 @@ class Case:
     prepare: Callable[[Setup], Trial]
     needs_mma: bool = False
     needs_fp8: bool = False
+    type: str = "bf16"
+    """Of activations."""
 
     def seconds(self, peaks: Peaks) -> float:
         """The least that the case can take: its bytes or its operations alone, whichever is slower."""
@@ -71,25 +76,36 @@ class Case:
         return ""
 
 
+def of_type(kernel: str, type: str) -> str:
+    """A kernel's name, with the type of activations where that is not bf16."""
+    return kernel if type == "bf16" else f"{kernel}, {type}"
+
+
 class Setup:
     """Makes inputs, the same for the same seed on every device."""
 
-    def __init__(self, kernels: Kernels, seed: int = 0) -> None:
+    def __init__(self, kernels: Kernels, seed: int = 0, type: str = "bf16") -> None:
         import torch
 
         self.torch: Any = torch
         self.kernels = kernels
+        self.type = type
+        self.dtype = TYPES[type]
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
 
-    def normal(self, *shape: int, scale: float = 1.0, dtype: str = "bfloat16") -> Any:
-        """Random numbers of a normal distribution."""
+    def normal(self, *shape: int, scale: float = 1.0, dtype: str = "") -> Any:
+        """Random numbers of a normal distribution, of the activations' type if none is given."""
         if self.kernels.device == "cpu":
             values = self.torch.randn(shape, generator=self._generator)
         else:  # made where they are wanted: weights of a mixture are gigabytes
             seed = int(self.torch.randint(2**31, (1,), generator=self._generator))
             generator = self.torch.Generator(device=self.kernels.device).manual_seed(seed)
             values = self.torch.randn(shape, generator=generator, device=self.kernels.device)
-        return (values * scale).to(getattr(self.torch, dtype))
+        return (values * scale).to(getattr(self.torch, dtype or self.dtype))
+
+    def rounded(self, values: Any) -> Any:
+        """As the type of activations."""
+        return values.to(getattr(self.torch, self.dtype))
 
     def whole(self, low: int, high: int, *shape: int, dtype: str = "int32") -> Any:
         """Random whole numbers of low ... high - 1."""
@@ -104,9 +120,9 @@ class Setup:
     def numbers(self, values: list[int] | list[list[int]]) -> Any:
         return self.torch.tensor(values, dtype=self.torch.int32, device=self.kernels.device)
 
-    def output(self, *shape: int, dtype: str = "bfloat16") -> Any:
+    def output(self, *shape: int, dtype: str = "") -> Any:
         """An output that nobody wrote yet: NaNs, or the largest number of a whole type."""
-        kind = getattr(self.torch, dtype)
+        kind = getattr(self.torch, dtype or self.dtype)
         tensor = self.torch.empty(shape, dtype=kind, device=self.kernels.device)
         if kind.is_floating_point:
             return tensor.copy_(self.torch.full((), float("nan"), device=self.kernels.device).expand(shape))
@@ -117,11 +133,15 @@ class Setup:
         name: str,
         got: Any,
         wanted: Any,
-        relative: float = BF16_ROUNDING,
+        relative: float | None = None,
         absolute: float = 1e-3,
         units: float = 0.0,
     ) -> str:
-        """Empty if each value is within `relative` of its size, `absolute` of the root mean square, and `units`."""
+        """Empty if each value is within `relative` of its size, `absolute` of the root mean square, and `units`.
+
+        Without `relative` it is a rounding of the activations' type.
+        """
+        relative = ROUNDING[self.type] if relative is None else relative
         got, wanted = got.double(), wanted.double()
         allowed = relative * wanted.abs() + absolute * wanted.square().mean().sqrt() + units
         wrong = ~((got - wanted).abs() <= allowed)  # NaN is wrong

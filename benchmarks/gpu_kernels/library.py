@@ -11,7 +11,7 @@ from typing import Any
 from pageform.platform.backends import BACKEND_PATH
 
 DEVICES = ("cuda", "hip", "simt")
-WHOLE_NUMBERS = {"pf_attention_partials", "pf_packed_bytes", "pf_moe_scratch"}
+WHOLE_NUMBERS = {"pf_all_reduce_flags", "pf_attention_partials", "pf_packed_bytes", "pf_moe_scratch"}
 """Functions that return a size instead of whether they failed."""
 
 
@@ -187,6 +187,8 @@ def _converted(argument: Any, address: Callable[[Any], int | None]) -> Any:
         return ctypes.c_void_p()
     if isinstance(argument, str):
         return argument.encode()
+    if isinstance(argument, bool):
+        return ctypes.c_bool(argument)
     if isinstance(argument, float):
         return ctypes.c_float(argument)
     if isinstance(argument, int):

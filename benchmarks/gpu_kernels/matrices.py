@@ -5,24 +5,31 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from .case import Case, Setup, Trial
+from .case import BYTES, Case, Setup, Trial, of_type
 from .weights import GROUPS, packed_weight, weight_bytes
 
 
-def linear(shape: str, *, rows: int, n: int, k: int, weights: str = "bf16") -> Case:
-    """x W^T with activations of bf16."""
+def _rate(type: str) -> str:
+    """Float has no tensor cores here: its sums are those of the CPU."""
+    return "fp32" if type == "f32" else type
+
+
+def linear(shape: str, *, rows: int, n: int, k: int, weights: str = "", type: str = "bf16") -> Case:
+    """x W^T; a weight without a format of its own has the type of the activations."""
+    weights = weights or type
 
     def prepare(s: Setup) -> Trial:
         weight, dense = packed_weight(s, weights, n, k)
         x, y = s.normal(rows, k), s.output(rows, n)
         return Trial(
-            partial(s.kernels.launch, "pf_linear", weights, GROUPS.get(weights, 0), x, weight, y, rows, n, k),
+            partial(s.kernels.launch, "pf_linear", type, weights, GROUPS.get(weights, 0), x, weight, y, rows, n, k),
             lambda: s.difference("y", y, x.float() @ dense.float().T),
-            {"torch.matmul, bf16": lambda: x @ dense.T},
+            {f"torch.matmul, {type}": lambda: x @ dense.T},
         )
 
-    bytes_ = weight_bytes(weights, n, k) + 2 * rows * (n + k)
-    return Case(f"linear, {weights} weights", shape, bytes_, 2 * rows * n * k, "bf16", prepare)
+    bytes_ = weight_bytes(weights, n, k) + BYTES[type] * rows * (n + k)
+    kernel = f"linear, {weights} weights" if weights == type else of_type(f"linear, {weights} weights", type)
+    return Case(kernel, shape, bytes_, 2 * rows * n * k, _rate(type), prepare, type=type)
 
 
 def linear_8bit(shape: str, *, rows: int, n: int, k: int, type: str) -> Case:
@@ -56,7 +63,7 @@ def linear_8bit(shape: str, *, rows: int, n: int, k: int, type: str) -> Case:
     return Case(f"linear, {type} with {type}", shape, bytes_, 2 * rows * n * k, rate, prepare, True, fp8)
 
 
-def lora(shape: str, *, rows: int, adapters: int, rank: int, n: int, k: int) -> Case:
+def lora(shape: str, *, rows: int, adapters: int, rank: int, n: int, k: int, type: str = "bf16") -> Case:
     """Rows in as many segments as there are adapters, of sizes as equal as they can be; y is added to."""
     starts = [rows * i // adapters for i in range(adapters + 1)]
 
@@ -74,15 +81,30 @@ def lora(shape: str, *, rows: int, adapters: int, rank: int, n: int, k: int) -> 
             return total
 
         launch = partial(
-            s.kernels.launch, "pf_lora", x, y, a, b, ranks, scales, s.numbers(starts), slots, h, k, n, rows, adapters
+            s.kernels.launch,
+            "pf_lora",
+            type,
+            x,
+            y,
+            a,
+            b,
+            ranks,
+            scales,
+            s.numbers(starts),
+            slots,
+            h,
+            k,
+            n,
+            rows,
+            adapters,
         )
         return Trial(partial(launch, rank), lambda: s.difference("y", y, wanted()))
 
-    bytes_ = 2 * adapters * rank * (n + k) + 2 * rows * (k + 2 * n) + 8 * rows * rank
-    return Case("lora", shape, bytes_, 2 * rows * rank * (n + k), "fp32", prepare)
+    bytes_ = BYTES[type] * (adapters * rank * (n + k) + rows * (k + 2 * n)) + 8 * rows * rank
+    return Case(of_type("lora", type), shape, bytes_, 2 * rows * rank * (n + k), "fp32", prepare, type=type)
 
 
-def moe_route(shape: str, *, tokens: int, experts: int, top_k: int) -> Case:
+def moe_route(shape: str, *, tokens: int, experts: int, top_k: int, type: str = "bf16") -> Case:
     def prepare(s: Setup) -> Trial:
         logits = s.normal(tokens, experts)
         ids, weights = s.output(tokens, top_k, dtype="int32"), s.output(tokens, top_k, dtype="float32")
@@ -97,14 +119,26 @@ def moe_route(shape: str, *, tokens: int, experts: int, top_k: int) -> Case:
                 or s.difference("weights", weights, best, relative=1e-4, absolute=1e-5)
             )
 
-        launch = partial(s.kernels.launch, "pf_moe_route", logits, ids, weights, tokens, experts, top_k)
+        launch = partial(s.kernels.launch, "pf_moe_route", type, logits, ids, weights, tokens, experts, top_k)
         return Trial(launch, check, {"torch": lambda: logits.float().topk(top_k).values.softmax(-1)})
 
-    return Case("moe_route", shape, tokens * (2 * experts + 8 * top_k), 4 * tokens * experts, "fp32", prepare)
+    bytes_ = tokens * (BYTES[type] * experts + 8 * top_k)
+    return Case(of_type("moe_route", type), shape, bytes_, 4 * tokens * experts, "fp32", prepare, type=type)
 
 
-def moe(shape: str, *, tokens: int, experts: int, top_k: int, hidden: int, inner: int, weights: str = "bf16") -> Case:
+def moe(
+    shape: str,
+    *,
+    tokens: int,
+    experts: int,
+    top_k: int,
+    hidden: int,
+    inner: int,
+    weights: str = "",
+    type: str = "bf16",
+) -> Case:
     """Alignment, both products with SiLU·mul between them, and the weighted sum; experts are chosen evenly."""
+    weights = weights or type
 
     def prepare(s: Setup) -> Trial:
         torch = s.torch
@@ -115,7 +149,7 @@ def moe(shape: str, *, tokens: int, experts: int, top_k: int, hidden: int, inner
         down = [packed_weight(s, weights, hidden, inner) for _ in range(experts)]
         packed = [torch.cat([weight.flatten() for weight, _ in both]) for both in (gate_up, down)]
         scratch = torch.empty(
-            s.kernels.ask("pf_moe_scratch", tokens, top_k, experts, hidden, inner),
+            s.kernels.ask("pf_moe_scratch", type, tokens, top_k, experts, hidden, inner),
             dtype=torch.uint8,
             device=s.kernels.device,
         )
@@ -125,12 +159,12 @@ def moe(shape: str, *, tokens: int, experts: int, top_k: int, hidden: int, inner
             for expert in range(experts):
                 places, ranks = (ids == expert).nonzero(as_tuple=True)
                 both = x[places].float() @ gate_up[expert][1].float().T
-                inside = (torch.nn.functional.silu(both[:, 0::2]) * both[:, 1::2]).bfloat16()
-                part = (inside.float() @ down[expert][1].float().T).bfloat16()
+                inside = s.rounded(torch.nn.functional.silu(both[:, 0::2]) * both[:, 1::2])
+                part = s.rounded(inside.float() @ down[expert][1].float().T)
                 total.index_add_(0, places, part.float() * shares[places, ranks, None])
             return total
 
-        arguments = (weights, GROUPS.get(weights, 0), x, ids, shares, *packed, y, scratch)
+        arguments = (type, weights, GROUPS.get(weights, 0), x, ids, shares, *packed, y, scratch)
         launch = partial(s.kernels.launch, "pf_moe", *arguments, tokens, experts, top_k, hidden, inner)
         return Trial(
             launch, lambda: s.difference("y", y, wanted(), absolute=2**-6), {"torch, expert by expert": wanted}
@@ -139,5 +173,6 @@ def moe(shape: str, *, tokens: int, experts: int, top_k: int, hidden: int, inner
     slots = tokens * top_k
     used = min(experts, slots)
     read = used * (weight_bytes(weights, 2 * inner, hidden) + weight_bytes(weights, hidden, inner))
-    passed = 2 * tokens * hidden * 2 + 2 * 2 * slots * (inner + hidden)
-    return Case(f"moe, {weights} weights", shape, read + passed, 6 * slots * hidden * inner, "bf16", prepare)
+    passed = BYTES[type] * (2 * tokens * hidden + 2 * slots * (inner + hidden))
+    kernel = f"moe, {weights} weights" if weights == type else of_type(f"moe, {weights} weights", type)
+    return Case(kernel, shape, read + passed, 6 * slots * hidden * inner, _rate(type), prepare, type=type)

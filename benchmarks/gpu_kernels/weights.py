@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .case import Setup
+from .case import BYTES, Setup
 
 GROUPS = {"int4": 32, "int8": 32, "e4m3": 0}
 """Weights that share a scale, as GGUF's Q4_0 and Q8_0 have it; 0: one scale of the tensor, which is 1 here."""
@@ -12,14 +12,14 @@ GROUPS = {"int4": 32, "int8": 32, "e4m3": 0}
 
 def weight_bytes(weights: str, n: int, k: int) -> int:
     """Of a weight [n, k] with its scales."""
-    bits = {"bf16": 16, "int8": 8, "e4m3": 8, "int4": 4}[weights]
+    bits = 4 if weights == "int4" else 8 * BYTES[weights]
     return n * k * bits // 8 + (2 * n * k // GROUPS[weights] if GROUPS.get(weights) else 0)
 
 
 def packed_weight(s: Setup, weights: str, n: int, k: int) -> tuple[Any, Any]:
-    """A weight as the kernel reads it, and the dense one of bf16 that it stands for."""
+    """A weight as the kernel reads it, and the dense one, of the activations' type, that it stands for."""
     torch = s.torch
-    if weights == "bf16":
+    if weights == s.type:
         dense = s.normal(n, k, scale=k**-0.5)
         return dense, dense
     group = GROUPS[weights]
@@ -35,4 +35,4 @@ def packed_weight(s: Setup, weights: str, n: int, k: int) -> tuple[Any, Any]:
         exact = (numbers.float() - offset) * scales.float().repeat_interleave(group, 1)
     packed = torch.empty(s.kernels.ask("pf_packed_bytes", weights, group, n, k), dtype=torch.uint8)
     s.kernels.ask("pf_pack", weights, group, codes.contiguous(), scales, n, k, packed)
-    return packed.to(s.kernels.device), exact.bfloat16().to(s.kernels.device)
+    return packed.to(s.kernels.device), s.rounded(exact).to(s.kernels.device)

@@ -88,7 +88,7 @@ TEST(SimtMrope, SectionsInARowAndInTurns) {
     expect_right([&](Device& d) { return run_mrope(d, s); });
   }
   expect_mutants_caught([&](Device& d) { return run_mrope(d, wide); },
-                        {.plants = {"mrope: a pair too far", "mrope: past the row"}});
+                        {.plants = {"rope_angles: a pair too far", "rope_angles: past the row"}});
 }
 
 }  // namespace

@@ -184,8 +184,7 @@ inline void expect_full_accesses(const Case& run, int worse_places = 0, double f
   ASSERT_EQ(run_case(run, device), "");
   std::string worse;
   int found = 0;
-  for (const simt::AccessCount& count : device.take_counts()) {
-    if (count.factor() <= 1.0) continue;
+  for (const simt::AccessCount& count : device.take_counts(1.0)) {
     ++found;
     worse += std::string(count.shared ? "shared " : "global ") + (count.write ? "write" : "read") + " of " +
              std::to_string(count.bytes) + " bytes at " + count.at + ": " + std::to_string(count.factor()) + "\n";

@@ -17,7 +17,8 @@ using simt::Device;
 template <class T, class C>
 std::vector<C> dense_rows(const AttentionCase<T, C>& c, const std::vector<C>& cache, size_t stride) {
   const auto dim = static_cast<size_t>(c.shape.head_dim);
-  std::vector<C> rows(static_cast<size_t>(c.tokens) * stride, gpu::from_float<C>(NAN));
+  std::vector<C> rows(static_cast<size_t>(c.tokens) * stride);
+  if constexpr (!std::is_same_v<C, int8_t>) std::ranges::fill(rows, gpu::from_float<C>(NAN));
   for (size_t seq = 0; seq < c.shape.sequences.size(); ++seq) {
     for (int p = 0; p < c.shape.sequences[seq].context; ++p) {
       for (int h = 0; h < c.shape.kv_heads; ++h) {
@@ -47,7 +48,8 @@ std::string run_prefill(Device& device, const AttentionCase<T, C>& c, Keys keys 
   gpu::PrefillArgs<T, C> args{};
   args.q = q.get();
   args.out = out.get();
-  args.cache = {k.get(), v.get(), kBlockSize, s.kv_heads, s.head_dim, kKScale, kVScale};
+  const Array<float> k_scales(device, c.k_scales, "k_scales"), v_scales(device, c.v_scales, "v_scales");
+  args.cache = {k.get(), v.get(), kBlockSize, s.kv_heads, s.head_dim, kKScale, kVScale, k_scales.get(), v_scales.get()};
   args.query_start = starts.get();
   args.seq_lens = lengths.get();
   args.block_tables = dense ? nullptr : table.get();
@@ -82,6 +84,7 @@ TEST(SimtPrefill, EveryHeadDimAndType) {
     expect_prefill_right<f16, f16>(shape);
     expect_prefill_right<bf16, bf16>(shape);
     expect_prefill_right<bf16, e4m3>(shape);
+    expect_prefill_right<bf16, int8_t>(shape);
   }
 }
 
@@ -90,6 +93,7 @@ TEST(SimtPrefill, GroupsWindowsAndSoftcaps) {
   expect_prefill_right<bf16, bf16>({64, 2, 2, 0, 0.0f, kMixed});
   expect_prefill_right<bf16, bf16>({64, 1, 1, 70, 0.0f, {{200, 130}}});
   expect_prefill_right<f16, f16>({64, 1, 4, 20, 2.0f, kMixed});
+  expect_prefill_right<bf16, int8_t>({80, 2, 3, 70, 2.0f, kMixed});
 }
 
 TEST(SimtPrefill, EncodersAndImagesInPrompts) {
@@ -97,6 +101,7 @@ TEST(SimtPrefill, EncodersAndImagesInPrompts) {
   expect_prefill_right<bf16, e4m3>({64, 1, 2, 0, 0.0f, {{40, 40}}, Sees::kPast}, Keys::kDense);
   expect_prefill_right<bf16, bf16>({64, 1, 2, 0, 0.0f, {{90, 50}, {33, 33}}, Sees::kImages});
   expect_prefill_right<bf16, bf16>({64, 1, 2, 30, 0.0f, {{90, 50}}, Sees::kImages});
+  expect_prefill_right<bf16, int8_t>({64, 1, 2, 30, 0.0f, {{90, 50}, {33, 33}}, Sees::kImages});
 }
 
 TEST(SimtPrefill, WhatItCannotDoIsRefused) {
@@ -104,6 +109,8 @@ TEST(SimtPrefill, WhatItCannotDoIsRefused) {
   const AttentionCase<bf16, bf16> odd({72, 1, 1, 0, 0.0f, {{5, 2}}}), wide({272, 1, 1, 0, 0.0f, {{5, 2}}});
   EXPECT_THROW(run_prefill(device, odd), std::invalid_argument);
   EXPECT_THROW(run_prefill(device, wide), std::invalid_argument);
+  const AttentionCase<bf16, int8_t> outside({64, 1, 1, 0, 0.0f, {{5, 5}}});
+  EXPECT_THROW(run_prefill(device, outside, Keys::kDense), std::invalid_argument);
 }
 
 TEST(SimtPrefill, MutantsAreNoticed) {
@@ -126,6 +133,11 @@ TEST(SimtPrefill, MutantsAreNoticed) {
   const AttentionCase<bf16, e4m3> bytes({64, 1, 2, 0, 0.0f, sequences});
   expect_mutants_caught(caught_by_result(bytes),
                         {.block_syncs = 3, .warp_syncs = 1, .async_waits = 3, .plants = plants});
+  std::vector<std::string> with_scales = {"prefill: a neighbour's scale", "prefill: forgets a value's scale"};
+  with_scales.insert(with_scales.end(), plants.begin(), plants.end());
+  const AttentionCase<bf16, int8_t> codes({64, 1, 2, 0, 0.0f, sequences});
+  expect_mutants_caught(caught_by_result(codes),
+                        {.block_syncs = 3, .warp_syncs = 1, .async_waits = 3, .plants = with_scales});
 }
 
 // Without the swizzle the same rows meet the same banks.
@@ -134,15 +146,17 @@ TEST(SimtPrefill, SharedMemoryWithoutConflictsAndWholeSectors) {
     const Shape shape = {head_dim, 1, 1, 0, 0.0f, {{70, 70}}};
     const AttentionCase<bf16, bf16> plain(shape);
     const AttentionCase<bf16, e4m3> bytes(shape);
+    const AttentionCase<bf16, int8_t> codes(shape);
     expect_full_accesses([&](Device& d) { return run_prefill(d, plain); });
     expect_full_accesses([&](Device& d) { return run_prefill(d, bytes); });
+    expect_full_accesses([&](Device& d) { return run_prefill(d, codes); });
     if (!kCheckBuild) continue;
     Device device;
     device.options.count = true;
     device.options.drop = simt::SyncSite{simt::SyncSite::kPlant, "prefill: no swizzle"};
     EXPECT_EQ(run_prefill(device, plain), "");
     double worst = 0;
-    for (const simt::AccessCount& count : device.take_counts()) {
+    for (const simt::AccessCount& count : device.take_counts(1.0)) {
       if (count.shared) worst = std::max(worst, count.factor());
     }
     EXPECT_GE(worst, 4.0);
@@ -151,10 +165,11 @@ TEST(SimtPrefill, SharedMemoryWithoutConflictsAndWholeSectors) {
 
 // The same bits alone and in a batch, whole and in chunks: keys and values are drawn by position, so that sequences of
 // one length that come first are the same but for how much of them is asked for.
-TEST(SimtPrefill, BatchAndChunksDoNotMatter) {
+template <class C>
+void expect_batch_and_chunks_not_to_matter() {
   constexpr int kLength = 150;
   const Shape shape = {64, 1, 2, 0, 0.0f, {{kLength, kLength}}};
-  const AttentionCase<bf16, bf16> reference(shape);
+  const AttentionCase<bf16, C> reference(shape);
   const auto run = [&](std::vector<Sequence> sequences, int window) {
     Device device;
     device.options.check = false;
@@ -162,7 +177,7 @@ TEST(SimtPrefill, BatchAndChunksDoNotMatter) {
     Shape s = shape;
     s.sequences = sequences;
     s.window = window;
-    AttentionCase<bf16, bf16> c(s);
+    AttentionCase<bf16, C> c(s);
     const size_t queries = static_cast<size_t>(sequences.front().queries) * c.cols;
     std::copy(reference.q.end() - static_cast<long>(queries), reference.q.end(), c.q.begin());
     c.compute_wanted();
@@ -179,6 +194,11 @@ TEST(SimtPrefill, BatchAndChunksDoNotMatter) {
       EXPECT_TRUE(std::equal(last.rbegin(), last.rend(), whole.rbegin())) << chunk << " tokens, window " << window;
     }
   }
+}
+
+TEST(SimtPrefill, BatchAndChunksDoNotMatter) {
+  expect_batch_and_chunks_not_to_matter<bf16>();
+  expect_batch_and_chunks_not_to_matter<int8_t>();
 }
 
 }  // namespace

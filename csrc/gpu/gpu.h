@@ -27,7 +27,8 @@
 //   load_acquire(p) store_release(p, v)
 //   load_vec<V>(p)                                 one access of sizeof(V) = 4, 8 or 16 bytes, so aligned
 //   store_vec(p, v) store_shared(p, v)             likewise, to global memory; to shared memory, of 16 bytes
-//   copy_async<16>(shared, global, valid)  copy_async_commit()  copy_async_wait<n>()      zeros where not valid
+//   copy_async<16>(shared, global, valid)  copy_async_commit()  copy_async_wait<n>()      zeros where not valid; 16
+//                                                                                         bytes, or 4 where GPU_HAS_MMA
 //   GPU_HAS_BULK and, where it is 1 (sm_90 and later), an Mbarrier of shared memory and bulk copies, whose addresses
 //   and sizes are multiples of 16. has_bulk() is true but where the emulator plays an older GPU.
 //     barrier_init(b, arrivals) barrier_invalidate(b)       by one thread; the others come after a block_sync()

@@ -50,6 +50,9 @@ class Runtime {
   void release_host(void* memory);
 
   Stream create_stream();
+  // Blocks of what is launched in the stream from now on may wait for each other. GPUs run as many at once as they have
+  // room for, which the launch must not exceed; the emulator runs them one by one unless it is told.
+  void run_blocks_together(Stream stream);
   Event* create_event();
 
   void copy_in(void* device, const void* host, size_t bytes, Stream stream);

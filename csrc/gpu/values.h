@@ -9,6 +9,13 @@ template <class T, int kStep>
 GPU_DEVICE void load_values(const T* p, float (&values)[kStep], Site at = Site::current()) {
   if constexpr (kStep == 1) {
     values[0] = to_float(*p);
+  } else if constexpr (kStep < kPerVec<T>) {
+    // Fewer than sixteen bytes: a narrow type read at the pace of a wide one.
+    struct Part {
+      T elements[kStep];
+    };
+    const Part part = load_vec<Part>(p, at);
+    GPU_UNROLL for (int i = 0; i < kStep; ++i) values[i] = to_float(part.elements[i]);
   } else {
     static_assert(kStep % kPerVec<T> == 0);
     GPU_UNROLL for (int v = 0; v < kStep / kPerVec<T>; ++v) {

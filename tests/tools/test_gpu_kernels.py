@@ -72,7 +72,7 @@ def test_one_wrong_value_is_seen(simt: Kernels) -> None:
         def launch(self, function: str, *arguments: Any) -> None:
             super().launch(function, *arguments)
             self.synchronize()
-            arguments[4][16, 71] *= 1.05
+            arguments[5][16, 71] *= 1.05
 
     kernels = Spoilt("simt")
     assert verdict(simt, case, seed=0) == ""

@@ -122,10 +122,16 @@ GPU_DEVICE void store_shared(void* p, V value, Site = {}) {
 
 template <int kBytes>
 GPU_DEVICE void copy_async(void* shared, const void* global, bool valid = true) {
-  static_assert(kBytes == 16, "cp.async.cg copies 16 bytes");
-  asm volatile("cp.async.cg.shared.global [%0], [%1], %2, %3;\n" ::"r"(shared_address(shared)), "l"(global),
-               "n"(kBytes), "r"(valid ? kBytes : 0)
-               : "memory");
+  static_assert(kBytes == 16 || kBytes == 4);
+  const int bytes = valid ? kBytes : 0;
+  if constexpr (kBytes == 16) {  // past L1, which copies of fewer bytes cannot
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)), "l"(global),
+                 "r"(bytes)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
+                 : "memory");
+  }
 }
 GPU_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 template <int kGroupsLeft>

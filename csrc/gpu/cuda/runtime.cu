@@ -96,6 +96,7 @@ void Runtime::release_host(void* memory) {
 #endif
 }
 
+void Runtime::run_blocks_together(Stream) {}
 Stream Runtime::create_stream() {
   impl_->use();
   Stream stream = nullptr;

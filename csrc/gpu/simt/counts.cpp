@@ -62,6 +62,7 @@ void Machine::count(const Thread& thread, const void* p, size_t bytes, bool writ
   // A copy has two sides at one place; the direction tells them apart.
   const auto* key = static_cast<const char*>(place) + (write ? 1 : 0);
   const uint32_t pass = const_cast<Thread&>(thread).passes[key]++;
+  if (bytes == 0) return;  // a copy of nothing: the lane takes part, so that it stays in step with the others
   Request& request = requests[{place, write, thread.block, thread.warp, pass}];
   request.shared = is_shared(thread, p);
   request.write = write;
@@ -86,9 +87,10 @@ void Machine::flush_counts() {
   requests.clear();
 }
 
-std::vector<AccessCount> Device::take_counts() {
+std::vector<AccessCount> Device::take_counts(double above) {
   std::vector<AccessCount> taken;
   for (auto& [key, total] : machine_->counts) {
+    if (total.factor() <= above) continue;  // to find its line takes longer than the kernel
     total.at = machine_->places.describe(key.first);
     taken.push_back(total);
   }

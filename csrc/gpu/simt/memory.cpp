@@ -397,7 +397,7 @@ void copy_async(void* shared, const void* global, size_t bytes, size_t valid_byt
   memset(shared, 0xff, bytes);
   machine.mark(self, shared, bytes, false);
   if (machine.options.count) {
-    if (valid_bytes > 0) machine.count(self, global, valid_bytes, false, place);
+    machine.count(self, global, valid_bytes, false, place);
     machine.count(self, shared, bytes, true, place);
   }
   self.open_copies.push_back({static_cast<char*>(shared), static_cast<const char*>(global), bytes, valid_bytes, place});

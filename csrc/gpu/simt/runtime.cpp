@@ -48,6 +48,7 @@ void Runtime::release(void* memory) { impl_->device.release(memory); }
 void* Runtime::allocate_host(size_t bytes) { return ::operator new(bytes); }
 void Runtime::release_host(void* memory) { ::operator delete(memory); }
 
+void Runtime::run_blocks_together(Stream stream) { stream->options.concurrent_blocks = true; }
 Stream Runtime::create_stream() { return &impl_->device; }
 Event* Runtime::create_event() {
   impl_->events.push_back(std::make_unique<Event>());

@@ -70,6 +70,8 @@ Device::Recording Device::stop_recording() {
 
 const std::vector<SyncSite>& Device::sites() const { return machine_->sites; }
 
+std::vector<Launch> Device::take_launches() { return std::exchange(launches_, {}); }
+
 void Device::run(const char* name, int warp_size, Dim3 grid, Dim3 block, size_t shared_bytes,
                  void (*entry)(const void*), const void* arguments, size_t argument_bytes) {
   machine_->run(name, warp_size, grid, block, shared_bytes, entry, arguments, argument_bytes);

@@ -90,11 +90,22 @@ struct AccessCount {
   double factor() const { return static_cast<double>(transactions) / static_cast<double>(ideal); }
 };
 
+struct Dim3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+
+// What the host asked for.
+struct Launch {
+  const void* kernel;  // the function, which tells instances of a template apart
+  Dim3 grid, block;
+  size_t shared_bytes;  // beside what the kernel declares by itself
+};
+
 struct Options {
   Order order = Order::kForward;
   uint64_t seed = 1;
   bool check = true;                    // track accesses, where the kernel was compiled for it
-  bool count = false;                   // collect access counts
+  bool count = false;                   // collect access counts and launches
   bool bulk = true;                     // false: a GPU older than sm_90, without mbarriers and bulk copies
   bool concurrent_blocks = false;       // all blocks are resident: grid-wide flags work
   size_t shared_limit = 99 * 1024;      // bytes a block; the least of sm_80 ... sm_120 that opt-in allows
@@ -103,10 +114,6 @@ struct Options {
   std::optional<SyncSite> drop;         // the mutant to run
   bool guard = false;  // a host that touches the device's memory itself ends with a segmentation fault;
                        // to be set before the first allocation
-};
-
-struct Dim3 {
-  unsigned x = 1, y = 1, z = 1;
 };
 
 struct Machine;  // machine.h
@@ -139,7 +146,9 @@ class Device {
   static bool instrumented();
 
   const std::vector<SyncSite>& sites() const;  // passed by the launches so far, each once
-  std::vector<AccessCount> take_counts();      // of the launches since the last call
+  // Of the launches since the last call; counts only of what cost more than `above` times the least.
+  std::vector<AccessCount> take_counts(double above = 0.0);
+  std::vector<Launch> take_launches();
 
   // `warp_size` is the one that the kernel was compiled for, 32 or 64.
   template <class... P, class... A>
@@ -149,6 +158,7 @@ class Device {
     const Call call(kernel,
                     std::tuple<std::decay_t<P>...>{static_cast<std::decay_t<P>>(std::forward<A>(arguments))...});
     auto launched = [=, this] {
+      if (options.count) launches_.push_back({reinterpret_cast<const void*>(kernel), grid, block, shared_bytes});
       run(
           name, warp_size, grid, block, shared_bytes,
           [](const void* c) { std::apply(static_cast<const Call*>(c)->first, static_cast<const Call*>(c)->second); },
@@ -167,6 +177,7 @@ class Device {
   void refuse_while_recording() const;
   std::unique_ptr<Machine> machine_;
   std::optional<Recording> recording_;
+  std::vector<Launch> launches_;
 };
 
 }  // namespace pf::simt

@@ -220,7 +220,7 @@ template <>
 constexpr bool kHasCache<bf16, int8_t> = true;
 
 template <class T, class C>
-constexpr bool kHasPrefill = GPU_HAS_MMA && kHasCache<T, C> && sizeof(T) == 2 && !std::is_same_v<C, int8_t>;
+constexpr bool kHasPrefill = GPU_HAS_MMA && kHasCache<T, C> && sizeof(T) == 2;
 
 // Calls fn.template operator()<T, C>() with the types of activations and cache, which check_gpu_kv has accepted.
 template <class Fn>

@@ -32,16 +32,19 @@ constexpr int power_of_two_from(int n) {
 
 template <class C, int kDim>
 struct Lanes {
-  static constexpr int kVecs = kDim / kPerVec<C>;  // of one position
+  // Channels that a lane loads at once. Sixteen of an 8-bit cache take so many registers that the large warps of AMD's
+  // GPUs would be two to a SIMD; with eight they are four, and as many bytes are under way.
+  static constexpr int kVec = kWarp == 64 && sizeof(C) == 1 ? 8 : kPerVec<C>;
+  static constexpr int kVecs = kDim / kVec;  // of one position
   static constexpr int kLanes = power_of_two_from(kVecs) < kWarp ? power_of_two_from(kVecs) : kWarp;
   static constexpr int kVecsPerLane = (kVecs + kLanes - 1) / kLanes;
-  static constexpr int kElements = kVecsPerLane * kPerVec<C>;
+  static constexpr int kElements = kVecsPerLane * kVec;
   static constexpr int kPositions = kWarp / kLanes;  // of one warp at once
   static constexpr int kTurn = kWarps * kPositions;  // of the block
 
-  // Where a channel lies in shared memory: lanes write every kPerVec-th channel and read neighbouring ones, and meet no
+  // Where a channel lies in shared memory: lanes write every kVec-th channel and read neighbouring ones, and meet no
   // bank twice either way.
-  static GPU_DEVICE int place(int channel) { return channel ^ (channel / 32 % kPerVec<C>); }
+  static GPU_DEVICE int place(int channel) { return channel ^ (channel / 32 % kVec); }
 };
 
 // What one query token sees: positions [begin, end) of a sequence.
@@ -73,11 +76,17 @@ GPU_DEVICE float cap_score(float score, float softcap) {
   return softcap == 0.0f ? score : softcap * tanhf(score / softcap);
 }
 
-// The partial state of one split, head and token: its largest score, the sum of weights, the weighted sum of values.
+// The partial state of one split, head and token. Weighted sums of all lie side by side, so that each is whole sectors.
 template <class F>
-GPU_DEVICE F* partial_of(F* partials, int64_t token, int64_t heads, int64_t head, int64_t splits, int64_t split,
-                         int64_t dim) {
-  return partials + ((token * heads + head) * splits + split) * (dim + 2);
+struct Partial {
+  F* sums;    // [dim], of values
+  F* weight;  // the largest score, and the sum of weights
+};
+template <class F>
+GPU_DEVICE Partial<F> partial_of(F* partials, int64_t tokens, int64_t token, int64_t heads, int64_t head,
+                                 int64_t splits, int64_t split, int64_t dim) {
+  const int64_t at = (token * heads + head) * splits + split;
+  return {partials + at * dim, partials + tokens * heads * splits * dim + 2 * at};
 }
 
 #if GPU_HAS_BULK
@@ -164,7 +173,7 @@ template <class T, class C, int kDim, int kRows>
 GPU_KERNEL(kThreads)
 void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
   using L = Lanes<C, kDim>;
-  constexpr int kVec = kPerVec<C>;
+  constexpr int kVec = L::kVec;
   GPU_SHARED(float, shared_o, [kWarps][kRows][kDim]);
   GPU_SHARED(float, shared_m, [kWarps][kRows]);
   GPU_SHARED(float, shared_l, [kWarps][kRows]);
@@ -291,36 +300,41 @@ void attend_kernel(AttentionArgs<T, C> args, int chunks, int splits) {
       args.out[token * args.out_stride + (head + r) * dim + channel] = from_float<T>(value / sum * args.cache.v_scale);
       continue;
     }
-    float* partial = partial_of(args.partials, index, args.heads, head + r, splits, split, dim);
+    const auto partial = partial_of(args.partials, args.tokens, index, args.heads, head + r, splits, split, dim);
     if (channel == 0) {
-      partial[0] = largest;
-      partial[1] = sum;
+      partial.weight[0] = largest;
+      partial.weight[1] = sum;
     }
-    partial[2 + channel] = value;
+    partial.sums[channel] = value;
   }
 }
 
-// The part of AttentionArgs that has to do with splits.
+// The part of AttentionArgs that has to do with splits. One kernel writes all types: it is told which.
+enum class Output { kFloat, kF16, kBf16 };
 template <class T>
+constexpr Output kOutput = std::is_same_v<T, float> ? Output::kFloat
+                           : std::is_same_v<T, f16> ? Output::kF16
+                                                    : Output::kBf16;
+
 struct MergeArgs {
-  T* out;
+  void* out;
+  Output type;
   const float* partials;
   const int32_t *query_start, *seq_lens, *rows;
   int64_t out_stride;
-  int seqs, heads, head_dim, window, splits;
+  int tokens, seqs, heads, head_dim, window, splits;
   float v_scale;
 };
 
 template <class T, class C>
-MergeArgs<T> merge_of(const AttentionArgs<T, C>& args, int splits) {
-  return {args.out,  args.partials, args.query_start,    args.seq_lens, args.rows, args.out_stride,
-          args.seqs, args.heads,    args.cache.head_dim, args.window,   splits,    args.cache.v_scale};
+MergeArgs merge_of(const AttentionArgs<T, C>& args, int splits) {
+  return {args.out,    kOutput<T>, args.partials, args.query_start,    args.seq_lens, args.rows, args.out_stride,
+          args.tokens, args.seqs,  args.heads,    args.cache.head_dim, args.window,   splits,    args.cache.v_scale};
 }
 
 // One block a token and head: merges the splits that the token sees, if there are several.
-template <class T>
 GPU_KERNEL(256)
-void merge_splits_kernel(MergeArgs<T> args) {
+void merge_splits_kernel(MergeArgs args) {
   const int index = static_cast<int>(block_x()), head = static_cast<int>(block_y()), dim = args.head_dim;
   const int splits = args.splits;
   const int token = args.rows == nullptr ? index : args.rows[index];
@@ -330,15 +344,23 @@ void merge_splits_kernel(MergeArgs<T> args) {
   if (first == last || channel >= dim) return;
   float largest = -INFINITY, sum = 0.0f, value = 0.0f;
   for (int s = first; s <= last; ++s) {
-    largest = fmaxf(largest, partial_of(args.partials, index, args.heads, head, splits, s, dim)[0]);
+    largest = fmaxf(largest, partial_of(args.partials, args.tokens, index, args.heads, head, splits, s, dim).weight[0]);
   }
   for (int s = first + (GPU_PLANTED("attention: forgets a split") ? 1 : 0); s <= last; ++s) {
-    const float* partial = partial_of(args.partials, index, args.heads, head, splits, s, dim);
-    const float take = rescale(partial[0], largest);
-    sum = fmaf(partial[1], take, sum);
-    value = fmaf(partial[2 + channel], take, value);
+    const auto partial = partial_of(args.partials, args.tokens, index, args.heads, head, splits, s, dim);
+    const float take = rescale(partial.weight[0], largest);
+    sum = fmaf(partial.weight[1], take, sum);
+    value = fmaf(partial.sums[channel], take, value);
   }
-  args.out[token * args.out_stride + head * dim + channel] = from_float<T>(value / sum * args.v_scale);
+  value = value / sum * args.v_scale;
+  const int64_t at = token * args.out_stride + head * dim + channel;
+  if (args.type == Output::kFloat) {
+    static_cast<float*>(args.out)[at] = value;
+  } else if (args.type == Output::kF16) {
+    static_cast<f16*>(args.out)[at] = from_float<f16>(value);
+  } else {
+    static_cast<bf16*>(args.out)[at] = from_float<bf16>(value);
+  }
 }
 
 int splits_of(int64_t max_len) { return static_cast<int>((max_len + kAttentionSplit - 1) / kAttentionSplit); }
@@ -362,7 +384,7 @@ void launch(const AttentionArgs<T, C>& args, Stream stream) {
   }
   if (splits > 1) {
     const Dim3 heads = {tokens, static_cast<unsigned>(args.heads)};
-    GPU_LAUNCH(merge_splits_kernel<T>, heads, (args.cache.head_dim + 31) / 32 * 32, 0, stream, merge_of(args, splits));
+    GPU_LAUNCH(merge_splits_kernel, heads, (args.cache.head_dim + 31) / 32 * 32, 0, stream, merge_of(args, splits));
   }
 }
 

@@ -134,23 +134,21 @@ void release_tables_kernel(BlockPool pool, BlockTables tables, const int32_t* ro
 }
 
 // Grid: slices of a block, keys and values of all layers, blocks.
-template <bool kGather>
 GPU_KERNEL(kThreads)
-void transfer_blocks_kernel(TransferArgs args) {
+void transfer_blocks_kernel(TransferArgs args, bool gather) {
   const int64_t at = (int64_t{block_x()} * kThreads + thread_x()) * 16;
   if (at >= args.block_bytes && !GPU_PLANTED("blocks: transfer past the block")) return;
   char* cached = static_cast<char*>(args.layers[block_y()]) + args.blocks[block_z()] * args.block_bytes + at;
   char* packed =
       static_cast<char*>(args.buffer) + (int64_t{block_z()} * 2 * args.num_layers + block_y()) * args.block_bytes + at;
-  store_vec(kGather ? packed : cached, load_vec<Vec16>(kGather ? cached : packed));
+  store_vec(gather ? packed : cached, load_vec<Vec16>(gather ? cached : packed));
 }
 
-template <bool kGather>
-void transfer(const TransferArgs& args, Stream stream) {
+void transfer(const TransferArgs& args, bool gather, Stream stream) {
   if (args.count == 0) return;
   const Dim3 grid = {static_cast<unsigned>((args.block_bytes / 16 + kThreads - 1) / kThreads),
                      static_cast<unsigned>(2 * args.num_layers), static_cast<unsigned>(args.count)};
-  GPU_LAUNCH((transfer_blocks_kernel<kGather>), grid, kThreads, 0, stream, args);
+  GPU_LAUNCH(transfer_blocks_kernel, grid, kThreads, 0, stream, args, gather);
 }
 
 }  // namespace
@@ -175,7 +173,7 @@ void release_tables(const BlockPool& pool, const BlockTables& tables, const int3
   GPU_LAUNCH(release_tables_kernel, Dim3{static_cast<unsigned>(count)}, kThreads, 0, stream, pool, tables, rows);
 }
 
-void gather_blocks(const TransferArgs& args, Stream stream) { transfer<true>(args, stream); }
-void scatter_blocks(const TransferArgs& args, Stream stream) { transfer<false>(args, stream); }
+void gather_blocks(const TransferArgs& args, Stream stream) { transfer(args, true, stream); }
+void scatter_blocks(const TransferArgs& args, Stream stream) { transfer(args, false, stream); }
 
 }  // namespace pf::gpu

@@ -3,24 +3,12 @@
 
 #include "../../../gpu/values.h"
 #include "cache.h"
+#include "mrope.h"
 
 namespace pf::gpu {
 namespace {
 
 constexpr int kThreads = 128;
-
-GPU_KERNEL(kThreads)
-void rope_angles_kernel(const int32_t* positions, const float* inv_freq, float* cs, int64_t cs_stride, int64_t half,
-                        double scale) {
-  const double position = positions[block_x()];
-  float* row = cs + block_x() * cs_stride;
-  for (int64_t i = thread_x(); i < half || GPU_PLANTED("rope_angles: past the row"); i += kThreads) {
-    // A float product would be wrong by up to 2^-24 of the angle: 0.005 radians at position 100,000.
-    const double angle = position * static_cast<double>(inv_freq[i]);
-    row[i] = static_cast<float>(cos(angle) * scale);
-    row[half + i] = static_cast<float>(sin(angle) * scale);
-  }
-}
 
 // Rotates pair i of a head, or copies a channel past the pairs; `scale` divides what is written.
 template <class T, class C>
@@ -149,9 +137,8 @@ template void copy_blocks(const KvLayer<int8_t>&, const int32_t*, const KvLayer<
 
 void rope_angles(const int32_t* positions, const float* inv_freq, float* cs, int64_t cs_stride, int64_t tokens,
                  int64_t half, double scale, Stream stream) {
-  if (tokens == 0) return;
-  GPU_LAUNCH(rope_angles_kernel, Dim3{static_cast<unsigned>(tokens)}, kThreads, 0, stream, positions, inv_freq, cs,
-             cs_stride, half, scale);
+  const int pairs = static_cast<int>(half);  // one axis turns them all
+  mrope_angles({positions, inv_freq, cs, cs_stride, tokens, pairs, {pairs, 0, 0}, false, scale}, stream);
 }
 
 template <class T, class C>

@@ -17,6 +17,7 @@ struct MropeArgs {
   double scale;      // of cos and sin
 };
 
+// rope_angles() in cache.h is the case of one section.
 void mrope_angles(const MropeArgs& args, Stream stream);
 
 }  // namespace pf::gpu

@@ -6,7 +6,8 @@
 //
 // While a tile is multiplied the next one is copied into shared memory. Rows of shared memory are swizzled: chunk c of
 // 16 bytes lies at c ^ key(row), and neither copies nor ldmatrix meet a bank twice. An 8-bit cache is copied as it is
-// and becomes T on the way from one part of shared memory to another.
+// and becomes T on the way from one part of shared memory to another. Codes of int8 are exact in T, and their scales
+// are left to where sums are floats: a key's multiplies its score, a value's the weight that it is summed with.
 //
 // Why the bits of a row depend on nothing but what it sees: tiles lie at absolute positions and come in ascending
 // order; a position that a row does not see has weight zero, and a tile of such positions multiplies its state by one
@@ -32,22 +33,26 @@ constexpr float kLog2e = 1.44269504f;
 template <class T, class C, int kDim>
 struct Tile {
   static constexpr bool kConverts = !std::is_same_v<T, C>;
+  static constexpr bool kScales = std::is_same_v<C, int8_t>;  // one of each key and value
   // Queries of 256 channels would take too many registers: they stay in shared memory.
   static constexpr bool kKeepsQ = kDim <= 128;
   static constexpr int kKeys = kDim <= 128 ? 64 : 32;
   static constexpr int kChunks = kDim / kPerVec<T>;  // of one row
   static constexpr int kStage = kKeys * kDim;        // elements of keys, or of values
 
-  T* q;       // [kRows][kDim], later the output
-  C* stages;  // [2][keys, values][kKeys][kDim]
-  T* tiles;   // [keys, values][kKeys][kDim], if kConverts
+  T* q;           // [kRows][kDim], later the output
+  C* stages;      // [2][keys, values][kKeys][kDim]
+  T* tiles;       // [keys, values][kKeys][kDim], if kConverts
+  float* scales;  // [2][keys, values][kKeys], if kScales
 
   GPU_DEVICE explicit Tile(Vec16* memory)
-      : q(reinterpret_cast<T*>(memory)), stages(reinterpret_cast<C*>(q + kRows * kDim)), tiles(nullptr) {
-    if constexpr (kConverts) tiles = reinterpret_cast<T*>(stages + 4 * kStage);
-  }
+      : q(reinterpret_cast<T*>(memory)),
+        stages(reinterpret_cast<C*>(q + kRows * kDim)),
+        tiles(reinterpret_cast<T*>(stages + 4 * kStage)),
+        scales(reinterpret_cast<float*>(tiles + 2 * kStage)) {}
   static constexpr size_t bytes() {
-    return sizeof(T) * kRows * kDim + sizeof(C) * 4 * kStage + (kConverts ? sizeof(T) * 2 * kStage : 0);
+    return sizeof(T) * kRows * kDim + sizeof(C) * 4 * kStage + (kConverts ? sizeof(T) * 2 * kStage : 0) +
+           (kScales ? sizeof(float) * 4 * kKeys : 0);
   }
 
   // What the chunks of a row are swizzled with. Rows of twelve chunks begin in one half of the banks or the other.
@@ -136,6 +141,23 @@ GPU_DEVICE void copy_tile(const PrefillArgs<T, C>& args, const Rows<T, C>& rows,
   }
 }
 
+// Begins copying the scales of the same positions, four bytes a thread: keys', then values'.
+template <class T, class C, int kDim>
+GPU_DEVICE void copy_scales(const PrefillArgs<T, C>& args, const Rows<T, C>& rows, float* stage, int first, int begin,
+                            int end) {
+  constexpr int kKeys = Tile<T, C, kDim>::kKeys;
+  static_assert(2 * kKeys <= kThreads);
+  const int thread = static_cast<int>(thread_x()), position = first + thread % kKeys, size = args.cache.block_size;
+  if (thread >= 2 * kKeys) return;
+  const bool valid = position >= begin && position < end;
+  int64_t from = 0;
+  if (valid) {
+    const int block = args.block_tables[static_cast<int64_t>(rows.seq) * args.max_blocks + position / size];
+    from = (int64_t{block} * args.cache.kv_heads + block_y()) * size + position % size;
+  }
+  copy_async<4>(stage + thread, (thread < kKeys ? args.cache.k_scales : args.cache.v_scales) + from, valid);
+}
+
 // Keys and values of a stage as T. A thread takes what it copied itself, so that it waits for nobody. Its sixteen
 // elements are two chunks; which of them lanes write first alternates, so that eight lanes meet eight groups of banks.
 template <class T, class C, int kDim>
@@ -202,8 +224,12 @@ void prefill_kernel(PrefillArgs<T, C> args) {
   }
   copy_async_commit();
   int first = begin / kKeys * kKeys, stage = 0;
-  copy_tile<T, C, kDim>(args, rows, shared.stages, first, begin, end);
-  copy_async_commit();
+  const auto copy_stage = [&](int to, int from) {
+    copy_tile<T, C, kDim>(args, rows, shared.stages + to * 2 * S::kStage, from, begin, end);
+    if constexpr (S::kScales) copy_scales<T, C, kDim>(args, rows, shared.scales + to * 2 * kKeys, from, begin, end);
+    copy_async_commit();
+  };
+  copy_stage(stage, first);
 
   const auto load_q = [&](uint32_t (&fragment)[4], int step) {
     load_matrix(fragment, shared.q + S::place(16 * warp + lane % 16, 2 * step + lane / 16));
@@ -220,8 +246,7 @@ void prefill_kernel(PrefillArgs<T, C> args) {
   for (; first < end; first += kKeys, stage ^= 1) {
     const int turn_lane = opaque(lane);
     if (first + kKeys < end) {
-      copy_tile<T, C, kDim>(args, rows, shared.stages + (stage ^ 1) * 2 * S::kStage, first + kKeys, begin, end);
-      copy_async_commit();
+      copy_stage(stage ^ 1, first + kKeys);
       copy_async_wait<1>();
     } else {
       copy_async_wait<0>();
@@ -234,6 +259,8 @@ void prefill_kernel(PrefillArgs<T, C> args) {
       keys = shared.stages + stage * 2 * S::kStage;
     }
     const T* values = keys + S::kStage;
+    [[maybe_unused]] const float* k_scales = shared.scales + stage * 2 * kKeys + 2 * quad;
+    [[maybe_unused]] const float* v_scales = k_scales + kKeys;
     block_sync();
 
     if (first < warp_end && first + kKeys > warp_begin) {
@@ -254,6 +281,8 @@ void prefill_kernel(PrefillArgs<T, C> args) {
           GPU_UNROLL for (int e = 2 * h; e < 2 * h + 2; ++e) {
             const int position = first + 8 * n + 2 * quad + e % 2;
             float score = s[n][e] * scale;
+            if constexpr (S::kScales)
+              score *= k_scales[8 * n + (GPU_PLANTED("prefill: a neighbour's scale") ? 0 : e % 2)];
             if (args.softcap != 0.0f) score = args.softcap * tanhf(score / args.softcap);
             s[n][e] = position >= row_begin[h] && position < row_end[h] ? score * kLog2e : -INFINITY;
             largest = fmaxf(largest, s[n][e]);
@@ -268,6 +297,9 @@ void prefill_kernel(PrefillArgs<T, C> args) {
           GPU_UNROLL for (int e = 2 * h; e < 2 * h + 2; ++e) {
             s[n][e] = exp2f(s[n][e] - base);
             l[h] += s[n][e];
+            if constexpr (S::kScales) {
+              if (!GPU_PLANTED("prefill: forgets a value's scale")) s[n][e] *= v_scales[8 * n + e % 2];
+            }
           }
         }
         GPU_UNROLL for (int n = 0; n < kDim / 8; ++n) {
@@ -337,6 +369,10 @@ void prefill_attention(const PrefillArgs<T, C>& args, Stream stream) {
       !rows_are_vectors<C>(args.cache.k, dim, kv_stride) || !rows_are_vectors<C>(args.cache.v, dim, kv_stride)) {
     throw std::invalid_argument("prefill on a GPU: a stride or an address is no multiple of 16 bytes");
   }
+  if (std::is_same_v<C, int8_t> && args.block_tables == nullptr) {
+    throw std::invalid_argument(
+        "prefill on a GPU: keys and values outside a cache cannot be int8, they have no scales");
+  }
   // A few sizes serve all: channels that are not there are zeros.
   if (dim <= 64) return launch<T, C, 64>(args, stream);
   if (dim <= 96) return launch<T, C, 96>(args, stream);
@@ -347,6 +383,7 @@ void prefill_attention(const PrefillArgs<T, C>& args, Stream stream) {
 template void prefill_attention(const PrefillArgs<f16, f16>&, Stream);
 template void prefill_attention(const PrefillArgs<bf16, bf16>&, Stream);
 template void prefill_attention(const PrefillArgs<bf16, e4m3>&, Stream);
+template void prefill_attention(const PrefillArgs<bf16, int8_t>&, Stream);
 
 }  // namespace pf::gpu
 

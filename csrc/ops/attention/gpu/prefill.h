@@ -26,7 +26,8 @@ struct PrefillArgs {
 };
 
 // head_dim is a multiple of 16 of at most 256, strides are multiples of 8, and pointers of 16 bytes (cache: see there);
-// throws std::invalid_argument otherwise. Any number of query heads a KV head. (T, C): f16 f16, bf16 bf16, bf16 e4m3.
+// throws std::invalid_argument otherwise. Any number of query heads a KV head. (T, C): f16 f16, bf16 bf16, bf16 e4m3,
+// and, with block_tables alone, bf16 int8_t.
 //
 // A token's bits depend on its query and on the positions that it sees alone, not on what else is in the batch, nor on
 // how its prompt was cut into chunks. They are not those of attention(): sums go in another order.
