@@ -173,7 +173,7 @@ TEST(GpuBackend, CachesForWhichThereAreKernels) {
   for (const int32_t activations : {PF_F32, PF_F16, PF_BF16}) {
     const auto device = std::make_shared<Device>(PF_SIMT_BACKEND_PATH, 1, "auto", std::vector<int>{}, 0,
                                                  static_cast<PfDType>(activations));
-    for (const int32_t dtype : {PF_F32, PF_F16, PF_BF16, PF_I8, PF_E4M3}) {
+    for (const int32_t dtype : {PF_F32, PF_F16, PF_BF16, PF_I16, PF_I8, PF_E4M3}) {
       const bool has = activations == PF_F32   ? dtype == PF_F32 || dtype == PF_F16 || dtype == PF_I8
                        : activations == PF_F16 ? dtype == PF_F16
                                                : dtype == PF_BF16 || dtype == PF_I8 || dtype == PF_E4M3;

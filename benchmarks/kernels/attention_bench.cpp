@@ -1,6 +1,6 @@
 // Speed of the op attention on the CPU by type of the cache, number of sequences and length of their contexts.
 //
-//   attention_bench [--isa auto] [--threads 2] [--dtypes f16,i8,f32] [--seqs 1,8,32] [--contexts 250,1000,1900]
+//   attention_bench [--isa auto] [--threads 2] [--dtypes f16,i16,i8,f32] [--seqs 1,8,32] [--contexts 250,1000,1900]
 //                   [--queries 1] [--shared 0] [--heads 9] [--kv_heads 3] [--dim 64] [--layers 30] [--library PATH]
 //
 // One measurement runs the layers of a step: every sequence computes its last `queries` tokens, and its first `shared`
@@ -26,7 +26,7 @@ using bench::read_options;
 using bench::split;
 
 constexpr int kBlock = 16;
-const std::map<std::string, PfDType> kTypes = {{"f32", PF_F32}, {"f16", PF_F16}, {"i8", PF_I8}};
+const std::map<std::string, PfDType> kTypes = {{"f32", PF_F32}, {"f16", PF_F16}, {"i16", PF_I16}, {"i8", PF_I8}};
 
 std::vector<float> normal(size_t n) {
   std::mt19937 generator(1);
@@ -158,7 +158,7 @@ void measure(const std::shared_ptr<pf::Device>& device, const Shape& shape, cons
 int main(int argc, char** argv) {
   std::map<std::string, std::string> options = {{"isa", "auto"},
                                                 {"threads", "2"},
-                                                {"dtypes", "f16,i8,f32"},
+                                                {"dtypes", "f16,i16,i8,f32"},
                                                 {"seqs", "1,8,32"},
                                                 {"contexts", "250,1000,1900"},
                                                 {"queries", "1"},

@@ -110,15 +110,15 @@ TEST_F(SimtCommunicator, SmallSumsAreOursAndLargeOnesTheLibrarys) {
 TEST_F(SimtCommunicator, WhichOneIsFasterIsMeasured) {
   EXPECT_EQ(gpu::own_bytes_of({16, 32, 64}, {1, 2, 9}, {2, 2, 3}, 8), 32);
   EXPECT_EQ(gpu::own_bytes_of({16, 32, 64}, {3, 2, 1}, {2, 2, 3}, 8), 8) << "what follows the first loss is not ours";
-  Buffers<float> buffers(*stream, 1, 16384);
+  Buffers<float> buffers(*stream, 1, 8192);
   const auto measured = [&] {
     const auto rank = join({.ranks = 1, .rank = 0, .peer_access = true}, library->unique_id());
     rank->measure(buffers.args);
     return rank->own_bytes();
   };
-  EXPECT_LT(measured(), 65536) << "one thread of the emulator is faster than many blocks that meet";
+  EXPECT_LT(measured(), 32768) << "one thread of the emulator is faster than many blocks that meet";
   play("slow");
-  EXPECT_EQ(measured(), 65536);
+  EXPECT_EQ(measured(), 32768);
 }
 
 TEST_F(SimtCommunicator, Gathers) {

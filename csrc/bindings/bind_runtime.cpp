@@ -136,10 +136,10 @@ Floats dequantize(const pf::Weight& weight, int64_t row, std::optional<int64_t> 
 
 PfKvShape kv_shape(int32_t num_layers, int32_t kv_heads, int32_t head_dim, int32_t block_size, int32_t num_blocks,
                    const std::string& dtype) {
-  static const std::map<std::string, PfDType> types = {
-      {"f32", PF_F32}, {"f16", PF_F16}, {"bf16", PF_BF16}, {"i8", PF_I8}, {"e4m3", PF_E4M3}};
+  static const std::map<std::string, PfDType> types = {{"f32", PF_F32}, {"f16", PF_F16}, {"bf16", PF_BF16},
+                                                       {"i16", PF_I16}, {"i8", PF_I8},   {"e4m3", PF_E4M3}};
   const auto type = types.find(dtype);
-  if (type == types.end()) pf::refuse("a KV cache holds f32, f16, bf16, i8 or e4m3, not ", dtype);
+  if (type == types.end()) pf::refuse("a KV cache holds f32, f16, bf16, i16, i8 or e4m3, not ", dtype);
   const PfKvShape shape{num_layers, kv_heads, head_dim, block_size, num_blocks, type->second};
   pf::check_kv_shape(shape);
   return shape;

@@ -18,10 +18,11 @@ extern "C" {
 #define PF_MAX_INTS 8
 #define PF_MAX_FLOATS 4
 
-// Element types of activations and of the KV cache. The last two are of caches only. PF_I8: int8 codes with float32
+// Element types of activations and of the KV cache. The last three are of caches only. PF_I8: int8 codes with float32
 // scales, for values one a token and head; for keys one for 32 channels of these on a CPU, one a token and head on a
-// GPU. PF_E4M3: 8-bit floats.
-typedef enum PfDType { PF_F32 = 0, PF_F16 = 1, PF_BF16 = 2, PF_I8 = 3, PF_E4M3 = 4 } PfDType;
+// GPU. PF_E4M3: 8-bit floats. PF_I16: int16 codes with scales as of PF_I8, which are powers of two: the largest
+// magnitude that shares one becomes at least 2^12 (of values: 2^11), and at most twice that.
+typedef enum PfDType { PF_F32 = 0, PF_F16 = 1, PF_BF16 = 2, PF_I8 = 3, PF_E4M3 = 4, PF_I16 = 5 } PfDType;
 
 // Storage formats of a weight matrix as found in a file; row-major [rows][cols], blocks along cols.
 typedef enum PfFormat {

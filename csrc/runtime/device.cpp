@@ -163,8 +163,8 @@ void check_kv_shape(const PfKvShape& shape) {
   positive("head_dim", shape.head_dim);
   positive("block_size", shape.block_size);
   positive("num_blocks", shape.num_blocks);
-  if (shape.dtype < PF_F32 || shape.dtype > PF_E4M3) {
-    refuse("a KV cache holds f32, f16, bf16, i8 or e4m3, not dtype ", shape.dtype);
+  if (shape.dtype < PF_F32 || shape.dtype > PF_I16) {
+    refuse("a KV cache holds f32, f16, bf16, i16, i8 or e4m3, not dtype ", shape.dtype);
   }
   if (static_cast<int64_t>(shape.num_blocks) * shape.block_size > INT32_MAX) {
     refuse("a KV cache of ", shape.num_blocks, " blocks of ", shape.block_size, " tokens has more than 2^31 slots");

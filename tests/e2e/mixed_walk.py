@@ -31,9 +31,9 @@ SETTINGS: dict[str, Any] = {
     "max_model_len": 512,
     "max_num_seqs": 20,
     "max_num_batched_tokens": 96,
-    "kv_cache_memory": "36kB",
+    "kv_cache_memory": "77kB",
 }
-ALONE = {**SETTINGS, "kv_cache_memory": "600kB", "drafts": "none", "enable_prefix_caching": False}
+ALONE = {**SETTINGS, "kv_cache_memory": "1300kB", "drafts": "none", "enable_prefix_caching": False}
 
 
 def seen(completion: Completion) -> list[tuple[Any, ...]]:

@@ -162,7 +162,7 @@ def test_each_request_by_itself(folder: Path, alone: list[Outcome], mode: str) -
         pytest.param("forced", {"threads": 2}, marks=pytest.mark.slow),
         pytest.param("ngram", {"threads": 2}, marks=pytest.mark.slow),
         ("auto", {"threads": 1, "max_num_batched_tokens": 160}),
-        ("auto", {"threads": 2, "kv_cache_memory": "40kB", "max_num_seqs": 12}),
+        ("auto", {"threads": 2, "kv_cache_memory": "85kB", "max_num_seqs": 12}),
         pytest.param(
             {"method": "auto", "num_speculative_tokens": 3},
             {"threads": 2, "prefill_chunk": 5},

@@ -113,34 +113,36 @@ def test_a_request_among_others_gives_the_tokens_it_gives_alone(
         assert stats.preemptions == 0
 
 
-def test_with_an_int8_cache_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "tight"), [("int8", "135kB"), ("int16", "240kB")])
+def test_with_codes_for_a_cache_too(tmp_path: Path, kind: str, tight: str) -> None:
     """Alone, and among others that begin alike, in chunks, with prefix hits, samples of one prompt and preemption."""
     folder = write_tiny_llama(tmp_path, head_dim=40)
     rng = random.Random(3)
     head = [rng.randrange(3, 250) for _ in range(140)]
     prompts = [head + [rng.randrange(3, 250) for _ in range(rng.randint(1, 40))] for _ in range(9)] + [head[:5]]
     params = [SEEDED.with_(seed=i, max_tokens=rng.randint(4, 40)) for i in range(10)]
-    settings: dict[str, Any] = {"kv_cache_dtype": "int8", "check_invariants": True}
+    settings: dict[str, Any] = {"kv_cache_dtype": kind, "check_invariants": True}
     with Engine(folder, threads=1, enable_prefix_caching=False, kv_cache_memory="4MB", **settings) as engine:
         alone = [engine.generate(prompt, one).token_ids for prompt, one in zip(prompts, params, strict=True)]
         samples = [c.token_ids for c in engine.generate(prompts[0], params[0].with_(n=3)).choices]
-    for threads, chunk, memory in ((2, 17, "4MB"), (1, 64, "135kB")):
+    for threads, chunk, memory in ((2, 17, "4MB"), (1, 64, tight)):
         with Engine(folder, threads=threads, prefill_chunk=chunk, kv_cache_memory=memory, **settings) as engine:
             assert _ids(engine.generate(prompts, params)) == alone
             assert _ids(engine.generate(prompts, params)) == alone
             assert [c.token_ids for c in engine.generate(prompts[0], params[0].with_(n=3)).choices] == samples
             stats = engine.stats()
         assert stats.prefix_cache_hits > 0
-        assert (stats.preemptions > 0) == (memory == "135kB")
+        assert (stats.preemptions > 0) == (memory == tight)
 
 
-def test_an_int8_cache_takes_little_more_than_half(tmp_path: Path) -> None:
+def test_what_a_cache_of_codes_takes(tmp_path: Path) -> None:
     folder = write_tiny_llama(tmp_path, head_dim=64)
     blocks = {}
-    for kind in ("float16", "int8"):
+    for kind in ("float16", "int16", "int8"):
         with Engine(folder, kv_cache_dtype=kind, kv_cache_memory="100kB", threads=1) as engine:
             blocks[kind] = engine.stats().kv_blocks_total
     assert blocks["int8"] == int(100e3) // (2 * 2 * 16 * (64 + 2 * 4 + 64 + 4))
+    assert blocks["int16"] == int(100e3) // (2 * 2 * (16 * 2 * 64 * 2 + 64))  # a line of scales
     assert blocks["float16"] == int(100e3) // (2 * 2 * 16 * 2 * 64 * 2)
 
 

@@ -21,7 +21,7 @@ from pageform.engine.resume import Given, load
 OTHER = {
     "drafts": ({"drafts": "auto"}, {"drafts": "none"}, {"drafts": "forced", "threads": 2}),
     "chunk": ({"prefill_chunk": 3}, {"max_num_batched_tokens": 70}, {}),
-    "cache": ({"enable_prefix_caching": False}, {"kv_cache_memory": "70kB"}, {}),
+    "cache": ({"enable_prefix_caching": False}, {"kv_cache_memory": "148kB"}, {}),
 }
 
 

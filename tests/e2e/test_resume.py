@@ -327,8 +327,8 @@ def test_other_formats_models_and_settings_are_refused(
             other.resume(saved)
         assert set(caught.value.differences) == {"weights"}
     for changes, kind, message in (
-        ({"kv_cache_dtype": "float32"}, NumericsMismatchError, "kv_dtype was float16, here it is float32"),
-        ({"kv_cache_dtype": "int8"}, NumericsMismatchError, "kv_dtype was float16, here it is int8"),
+        ({"kv_cache_dtype": "float32"}, NumericsMismatchError, "kv_dtype was int16, here it is float32"),
+        ({"kv_cache_dtype": "int8"}, NumericsMismatchError, "kv_dtype was int16, here it is int8"),
         ({"dtype": "float32"}, NumericsMismatchError, "dtype was auto, here it is float32"),
         ({"tokenizer": None}, NumericsMismatchError, "tokenizer was"),
         ({"max_model_len": 120}, ParameterError, "max_tokens=180"),

@@ -243,6 +243,7 @@ def test_dense_weights_take_two_bytes(tiny: Path) -> None:
         ("simt", "float16", "int8", "kv_cache_dtype", "on a GPU with dtype='float16'"),
         ("simt", "float16", "fp8", "kv_cache_dtype", "on a GPU with dtype='float16'"),
         ("simt", "float32", "fp8", "kv_cache_dtype", "on a GPU with dtype='float32'"),
+        ("simt", "float32", "int16", "kv_cache_dtype", "on a GPU with dtype='float32'"),
         ("simt", "auto", "float32", "kv_cache_dtype", "on a GPU with dtype='bfloat16'"),
         ("cpu", "bfloat16", "auto", "dtype", "not what the cpu backend computes in"),
         ("cpu", "float16", "auto", "dtype", "not what the cpu backend computes in"),

@@ -146,7 +146,7 @@ def test_a_mixture_under_preemption_equals_each_request_alone(tmp_path: Path, co
         alone = [mixed(engine, number) for number in range(count)]
     assert alone.count("incomplete") < count / 2
     with (
-        Engine(folder, kv_cache_memory=170 * 2048, max_num_seqs=24, **settings) as engine,
+        Engine(folder, kv_cache_memory=170 * 4352, max_num_seqs=24, **settings) as engine,
         concurrent.futures.ThreadPoolExecutor(24) as pool,
     ):
         assert list(pool.map(lambda number: mixed(engine, number), range(count))) == alone

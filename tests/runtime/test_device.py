@@ -135,7 +135,7 @@ def _resident() -> int:
         ({"num_layers": 0}, "num_layers of at least 1"),
         ({"head_dim": -64}, "head_dim of at least 1"),
         ({"num_blocks": 2**31 - 1}, "more than 2"),
-        ({"dtype": "int4"}, "f32, f16, bf16, i8 or e4m3, not int4"),
+        ({"dtype": "int4"}, "f32, f16, bf16, i16, i8 or e4m3, not int4"),
     ],
 )
 def test_bad_cache_shapes_are_refused(changes: dict[str, object], message: str) -> None:
@@ -146,7 +146,7 @@ def test_bad_cache_shapes_are_refused(changes: dict[str, object], message: str) 
 
 @pytest.mark.parametrize("dtype", ["bf16", "e4m3"])
 def test_caches_of_a_gpu_are_refused(dtype: str) -> None:
-    with pytest.raises(BackendError, match="the KV cache of the CPU holds f32, f16 or i8"):
+    with pytest.raises(BackendError, match="the KV cache of the CPU holds f32, f16, i16 or i8"):
         make_device().kv_cache(1, 1, 64, 16, 4, dtype)
 
 

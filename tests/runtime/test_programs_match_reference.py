@@ -9,7 +9,7 @@ from harness import ISAS, ProgramPair, make_device
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kv_dtype", ["f32", "f16", "i8"])
+@pytest.mark.parametrize("kv_dtype", ["f32", "f16", "i16", "i8"])
 def test_a_model_equals_its_reference_over_steps(isa: str, kv_dtype: str) -> None:
     pair = tiny_model.tiny_pair(device=make_device(isa), kv_dtype=kv_dtype)
     tolerance = 1e-2 if kv_dtype == "i8" else 2e-3  # what lies on the edge of two codes may get either

@@ -154,8 +154,8 @@ void CpuDevice::execute(const PfCall* calls, int32_t num_calls, const PfStep& st
 size_t cpu_kv_block_bytes(const PfKvShape& shape) { return cpu_kv_at(shape, nullptr).block_bytes; }
 
 CpuKvCache* create_kv(const PfKvShape& shape) {
-  if (shape.dtype != PF_F32 && shape.dtype != PF_F16 && shape.dtype != PF_I8) {
-    refuse("the KV cache of the CPU holds f32, f16 or i8");
+  if (shape.dtype != PF_F32 && shape.dtype != PF_F16 && shape.dtype != PF_I16 && shape.dtype != PF_I8) {
+    refuse("the KV cache of the CPU holds f32, f16, i16 or i8");
   }
   if (shape.block_size % 16 != 0) {
     refuse("block_size of a KV cache on the CPU is ", shape.block_size, ", must be a multiple of 16");

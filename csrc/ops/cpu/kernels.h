@@ -47,41 +47,60 @@ PF_DECLARE_FAMILY(norm)        // rms_norm, add_rms_norm, add
 PF_DECLARE_FAMILY(activation)  // silu_mul, gather_rows
 PF_DECLARE_FAMILY(sample)      // sample
 
-// Channels of int8 keys that share a scale: a few channels of keys are much larger than the rest.
-constexpr int kInt8KeyGroup = 32;
+// Channels of keys that share a scale, in caches of codes: a few channels of keys are much larger than the rest.
+constexpr int kKeyGroup = 32;
 // Sums of a head's products of int8 and int16 codes must stay below 2^31.
 constexpr int kMaxInt8HeadDim = 512;
 
 // The paged KV cache of the CPU: [num_blocks][num_layers][kv_heads] of a head's keys, then its values, so that a block
 // is one piece of memory and a head's keys and values in it are neighbours. With D = head_dim and B = block_size:
 //   PF_F32, PF_F16  keys [D][B] (transposed, so that 16 tokens of one channel are one vector), values [B][D]
-//   PF_I8           codes in pairs for the dot product of int16 pairs: keys [P / 2][B][2], values [B / 2][P][2] with
-//                   P = D rounded up to 16. After them their float scales: of keys [groups of 32 channels][B], of
-//                   values [B]. What is stored is code * scale.
+//   PF_I8, PF_I16   codes in pairs for the dot product of int16 pairs: keys [P / 2][B][2], values [B / 2][P][2] with
+//                   P = D rounded up to 16. What is stored is code * scale; scales are of keys [groups of 32
+//                   channels][B] and of values [B], of i8 floats, which follow the keys and the values. Those of i16
+//                   are powers of two, the exponents of floats in a byte, and lie together between keys and values,
+//                   padded to lines.
 struct CpuKvCache {
   PfKvShape shape;
   char* data;
   size_t block_bytes;  // of one block in all layers
-  size_t head_bytes;   // of the keys and values of one head of one block
-  size_t key_bytes;    // of the keys alone
+  size_t head_bytes;   // of one head of one block: keys first, the rest from
+  size_t key_scales_at, values_at, value_scales_at;
 
   char* keys(int64_t block, int64_t layer, int64_t head) const {
     return data + static_cast<size_t>(block) * block_bytes +
            static_cast<size_t>(layer * shape.kv_heads + head) * head_bytes;
   }
-  char* values(int64_t block, int64_t layer, int64_t head) const { return keys(block, layer, head) + key_bytes; }
+  char* values(int64_t block, int64_t layer, int64_t head) const { return keys(block, layer, head) + values_at; }
+  char* key_scales(int64_t block, int64_t layer, int64_t head) const {
+    return keys(block, layer, head) + key_scales_at;
+  }
+  char* value_scales(int64_t block, int64_t layer, int64_t head) const {
+    return keys(block, layer, head) + value_scales_at;
+  }
 };
 
 // A cache of that shape at `data`, which has room for num_blocks * block_bytes.
 inline CpuKvCache cpu_kv_at(const PfKvShape& shape, void* data) {
   const auto tokens = static_cast<size_t>(shape.block_size), channels = static_cast<size_t>(shape.head_dim);
-  const size_t padded = (channels + 15) / 16 * 16, groups = (channels + kInt8KeyGroup - 1) / kInt8KeyGroup;
-  const bool int8 = shape.dtype == PF_I8;
-  const size_t half = channels * (shape.dtype == PF_F32 ? 4 : 2);
-  const size_t key_bytes = tokens * (int8 ? padded + groups * sizeof(float) : half);
-  const size_t head_bytes = key_bytes + tokens * (int8 ? padded + sizeof(float) : half);
-  const size_t block_bytes = static_cast<size_t>(shape.num_layers) * static_cast<size_t>(shape.kv_heads) * head_bytes;
-  return {shape, static_cast<char*>(data), block_bytes, head_bytes, key_bytes};
+  const size_t padded = (channels + 15) / 16 * 16, groups = (channels + kKeyGroup - 1) / kKeyGroup;
+  const size_t floats = tokens * sizeof(float), lines = (tokens * (groups + 1) + 63) / 64 * 64;
+  const size_t half = tokens * (shape.dtype == PF_I8    ? padded
+                                : shape.dtype == PF_I16 ? padded * sizeof(int16_t)
+                                : shape.dtype == PF_F16 ? channels * sizeof(uint16_t)
+                                                        : channels * sizeof(float));
+  CpuKvCache cache = {shape, static_cast<char*>(data), 0, 2 * half, half, half, 2 * half};
+  if (shape.dtype == PF_I8) {
+    cache.values_at = half + groups * floats;
+    cache.value_scales_at = cache.values_at + half;
+    cache.head_bytes = cache.value_scales_at + floats;
+  } else if (shape.dtype == PF_I16) {
+    cache.values_at = half + lines;
+    cache.value_scales_at = half + groups * tokens;
+    cache.head_bytes = cache.values_at + half;
+  }
+  cache.block_bytes = static_cast<size_t>(shape.num_layers) * static_cast<size_t>(shape.kv_heads) * cache.head_bytes;
+  return cache;
 }
 
 }  // namespace pf

@@ -195,8 +195,10 @@ void with_element(const GpuKvCache& kv, Fn&& fn) {
       return fn.template operator()<int8_t>();
     case PF_E4M3:
       return fn.template operator()<e4m3>();
-    default:
+    case PF_F32:
       return fn.template operator()<float>();
+    default:
+      return;
   }
 }
 

@@ -25,7 +25,7 @@ _FLOATS = {
     "float": "float32",
 }
 _DTYPES = {"auto": "auto", **_FLOATS}
-_KV_DTYPES = {"auto": "auto", **_FLOATS, "int8": "int8", "fp8": "fp8", "fp8_e4m3": "fp8"}
+_KV_DTYPES = {"auto": "auto", **_FLOATS, "int16": "int16", "int8": "int8", "fp8": "fp8", "fp8_e4m3": "fp8"}
 DEFAULT_KV_SHARE = 0.25
 """Share of free memory the KV cache may take by default; pages nobody writes cost nothing, so this is a ceiling."""
 DEFAULT_GPU_KV_SHARE = 0.9
@@ -94,7 +94,7 @@ class EngineConfig:
         given["dtype"] = _DTYPES[dtype]
         kv_dtype = given.get("kv_cache_dtype", "auto")
         if kv_dtype not in _KV_DTYPES:
-            remedy = 'Use "auto", "float16", "float32" or "int8", or on a GPU "bfloat16" or "fp8".'
+            remedy = 'Use "auto", "float16", "float32", "int8", on a CPU "int16", or on a GPU "bfloat16" or "fp8".'
             raise ParameterError("kv_cache_dtype", kv_dtype, "is not supported", remedy)
         given["kv_cache_dtype"] = _KV_DTYPES[kv_dtype]
         given["kv_cache_memory"] = parse_memory("kv_cache_memory", given.get("kv_cache_memory"))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .config import EngineConfig
 
 _HALVES = {"BF16": "bfloat16", "F16": "float16"}
-_CPU_CACHES = ("float16", "float32", "int8")
+_CPU_CACHES = ("int16", "float16", "float32", "int8")
 _GPU_CACHES = {
     "float32": ("float32", "float16", "int8"),
     "float16": ("float16",),
@@ -26,7 +26,7 @@ def with_types(config: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:
     """The configuration with `dtype` and `kv_cache_dtype` decided. ParameterError for what the device can't do.
 
     On a GPU "auto" is the checkpoint's 16-bit type, and the cache has the type of the activations. On a CPU the
-    activations are float32, "auto" keeps the weights as they are stored, and the cache is float16.
+    activations are float32, "auto" keeps the weights as they are stored, and the cache is int16.
     """
     name = resolve_device(config.device).name
     dtype, kv_dtype = config.dtype, config.kv_cache_dtype
@@ -37,7 +37,7 @@ def with_types(config: EngineConfig, checkpoint: Checkpoint) -> EngineConfig:
             )
         caches: tuple[str, ...]
         beside, caches = f"on the {name} backend", _CPU_CACHES
-        kv_dtype = "float16" if kv_dtype == "auto" else kv_dtype
+        kv_dtype = "int16" if kv_dtype == "auto" else kv_dtype
     else:
         dtype = _stored(checkpoint) if dtype == "auto" else dtype
         beside, caches = f"on a GPU with dtype={dtype!r}", _GPU_CACHES[dtype]

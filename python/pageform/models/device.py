@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..weights.base import Checkpoint
     from ..weights.config import ModelConfig
 
-KV_FORMATS = {"float16": "f16", "float32": "f32", "bfloat16": "bf16", "int8": "i8", "fp8": "e4m3"}
+KV_FORMATS = {"float16": "f16", "float32": "f32", "bfloat16": "bf16", "int16": "i16", "int8": "i8", "fp8": "e4m3"}
 """Types of a KV cache, and what native code calls them."""
 
 _ACTIVATIONS = {"float16": "f16", "bfloat16": "bf16"}

@@ -112,21 +112,33 @@ def rope(call: ReferenceCall, step: ReferenceStep, x: Tensor, cs: Tensor) -> tup
 
 def cache_write(call: ReferenceCall, step: ReferenceStep, k: Tensor, v: Tensor) -> tuple[()]:
     """Stores row t of k and v, rounded to the cache's dtype, at slot t."""
-    for cache, rows, group in zip(step.kv[call.ints["layer"]], (k, v), (32, call.ints["head_dim"]), strict=True):
+    groups, bits = (32, call.ints["head_dim"]), (13, 12)
+    for cache, rows, group, largest in zip(step.kv[call.ints["layer"]], (k, v), groups, bits, strict=True):
         block, offset = step.slots // cache.shape[1], step.slots % cache.shape[1]
         heads = rows.reshape(-1, call.ints["kv_heads"], call.ints["head_dim"])
-        cache[block, offset] = _as_int8(heads, group) if step.kv_dtype == "i8" else heads.to(cache.dtype)
+        if step.kv_dtype in ("i8", "i16"):
+            parts = [heads[..., first : first + group] for first in range(0, heads.shape[-1], group)]
+            cache[block, offset] = torch.cat(
+                [_as_int8(part) if step.kv_dtype == "i8" else _as_int16(part, largest) for part in parts], dim=-1
+            )
+        else:
+            cache[block, offset] = heads.to(cache.dtype)
     return ()
 
 
-def _as_int8(heads: Tensor, group: int) -> Tensor:
-    """What is left of [..., head_dim] as int8 codes with one scale for `group` channels, the largest being 127."""
-    parts = []
-    for first in range(0, heads.shape[-1], group):
-        part = heads[..., first : first + group]
-        scale = part.abs().amax(dim=-1, keepdim=True) / 127
-        parts.append(torch.where(scale >= torch.finfo(torch.float32).tiny, torch.round(part / scale), 0.0) * scale)
-    return torch.cat(parts, dim=-1)
+def _as_int8(group: Tensor) -> Tensor:
+    """What is left of [..., channels] as int8 codes with one scale, the largest being 127."""
+    scale = group.abs().amax(dim=-1, keepdim=True) / 127
+    return torch.where(scale >= torch.finfo(torch.float32).tiny, torch.round(group / scale), 0.0) * scale
+
+
+def _as_int16(group: Tensor, bits: int) -> Tensor:
+    """What is left of [..., channels] as int16 codes with a power of two as scale, the largest at most 2^bits."""
+    largest = group.abs().amax(dim=-1, keepdim=True)
+    exponent = torch.frexp(torch.where(torch.isfinite(largest), largest, 1.0)).exponent - bits
+    scale = torch.ldexp(torch.ones_like(largest), exponent)
+    rounded = torch.where(exponent >= -126, torch.round(group / scale), 0.0) * scale
+    return torch.where(torch.isfinite(largest), rounded, torch.nan)
 
 
 def attention(call: ReferenceCall, step: ReferenceStep, q: Tensor) -> tuple[Tensor]:

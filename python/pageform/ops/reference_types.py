@@ -46,7 +46,7 @@ class ReferenceStep:
     """Keys and values of each layer, [num_blocks, block_size, kv_heads, head_dim] in the dtype of the cache; of an i8
     cache what its codes stand for, in float32."""
     kv_dtype: str = "f32"
-    """"f32", "f16" or "i8"."""
+    """"f32", "f16", "i16" or "i8"."""
     sampling: SamplingInputs | None = None
     """numpy arrays: read by `sample` only."""
     sampled: Sampled | None = None

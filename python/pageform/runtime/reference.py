@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KvShape:
-    """Shape of a paged cache; `dtype` is "f32", "f16" or "i8"."""
+    """Shape of a paged cache; `dtype` is "f32", "f16", "i16" or "i8"."""
 
     num_layers: int
     kv_heads: int
@@ -71,7 +71,7 @@ class ReferenceRunner:
 
     @property
     def kv(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of each layer, [num_blocks, block_size, kv_heads, head_dim]; of an i8 cache as float32."""
+        """Keys and values of each layer, [num_blocks, block_size, kv_heads, head_dim]; of codes as float32."""
         return self._kv
 
     def run(self, inputs: StepInputs, gate: Gate | None = None) -> Sampled:
@@ -174,7 +174,7 @@ class ReferenceRunner:
     def _new_cache(self, kv: KvShape) -> list[tuple[Tensor, Tensor]]:
         import torch
 
-        dtype = {"f32": torch.float32, "f16": torch.float16, "i8": torch.float32}[kv.dtype]
+        dtype = torch.float16 if kv.dtype == "f16" else torch.float32
         shape = (kv.num_blocks, kv.block_size, kv.kv_heads, kv.head_dim)
         return [
             (

@@ -10,7 +10,7 @@
 // a step decodes few long sequences, nor who shares a tile; the schedule is free to choose.
 #include "../../cpu/simd.h"
 #include "../../cpu/tensor_rows.h"
-#include "attention_int8.h"
+#include "attention_codes.h"
 #include "attention_ops.h"
 #include "attention_rows.h"
 
@@ -226,29 +226,31 @@ Chunk<T> make_chunk(const PfStep& step, const AttentionParams& params, int64_t s
   const CpuKvCache& cache = *cpu_kv(step.kv);
   const int64_t block_size = cache.shape.block_size;
   const int32_t* table = step.block_tables + seq * step.max_blocks;
-  constexpr bool kInt8 = sizeof(T) == 1;
-  const int64_t channels = kInt8 ? padded(params.head_dim) : params.head_dim;
+  constexpr bool kCodes = Codes<T>::used;
+  const int64_t channels = kCodes ? padded(params.head_dim) : params.head_dim;
   Chunk<T> chunk;
   chunk.base = base;
   chunk.first = static_cast<int>(base < begin ? (begin - base) / kSub : 0);
   chunk.last = static_cast<int>(end - base < kChunk ? (end - base + kSub - 1) / kSub : kSubs);
-  chunk.k_stride = kInt8 ? 2 * block_size : block_size;
-  chunk.v_stride = kInt8 ? 2 * channels : channels;
+  chunk.k_stride = kCodes ? 2 * block_size : block_size;
+  chunk.v_stride = kCodes ? 2 * channels : channels;
   chunk.k_scale_stride = block_size;
+  chunk.to_values = static_cast<int64_t>(cache.values_at / sizeof(T));
   for (int j = chunk.first; j < chunk.last; ++j) {
     const int64_t position = base + j * kSub, offset = position % block_size;
     const int32_t block = table[position / block_size];
     const T* keys = reinterpret_cast<const T*>(cache.keys(block, params.layer, kv_head));
     const T* values = reinterpret_cast<const T*>(cache.values(block, params.layer, kv_head));
-    chunk.k[j] = keys + (kInt8 ? 2 * offset : offset);
+    chunk.k[j] = keys + (kCodes ? 2 * offset : offset);
     chunk.v[j] = values + offset * channels;
     const int64_t ahead = (position + kChunk) / block_size;
     chunk.next_k[j] = ahead * block_size < step.seq_lens[seq]
                           ? reinterpret_cast<const T*>(cache.keys(table[ahead], params.layer, kv_head))
                           : keys;
-    if (kInt8) {
-      chunk.k_scale[j] = reinterpret_cast<const float*>(keys + channels * block_size) + offset;
-      chunk.v_scale[j] = reinterpret_cast<const float*>(values + channels * block_size) + offset;
+    if (kCodes) {
+      using Scale = typename Codes<T>::Scale;
+      chunk.k_scale[j] = reinterpret_cast<const Scale*>(cache.key_scales(block, params.layer, kv_head)) + offset;
+      chunk.v_scale[j] = reinterpret_cast<const Scale*>(cache.value_scales(block, params.layer, kv_head)) + offset;
     }
   }
   return chunk;
@@ -375,6 +377,8 @@ void attention(const PfCall& call, const PfStep& step, Worker& worker) {
       return attention_of<float>(call, step, worker);
     case PF_F16:
       return attention_of<uint16_t>(call, step, worker);
+    case PF_I16:
+      return attention_of<int16_t>(call, step, worker);
     default:
       return attention_of<int8_t>(call, step, worker);
   }

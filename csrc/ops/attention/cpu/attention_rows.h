@@ -14,6 +14,7 @@
 
 #include "../../cpu/simd.h"
 #include "../attention.h"
+#include "codes.h"
 
 namespace pf::PF_ISA {
 namespace {
@@ -75,16 +76,17 @@ template <class T>
 struct Chunk {
   int64_t base;
   int first, last;
-  const T* k[kSubs];  // channel d (int8: pair d of channels) of the 16 positions at k[j] + d * k_stride
-  const T* v[kSubs];  // position t (int8: pair t of positions) of the 16 at v[j] + t * v_stride
+  const T* k[kSubs];  // channel d (codes: pair d of channels) of the 16 positions at k[j] + d * k_stride
+  const T* v[kSubs];  // position t (codes: pair t of positions) of the 16 at v[j] + t * v_stride
   int64_t k_stride, v_stride;
-  const T* next_k[kSubs];       // keys that will be read after this chunk, or any
-  const float* k_scale[kSubs];  // int8 only: of the first group of channels of the 16 positions
-  const float* v_scale[kSubs];  // int8 only: of the 16 positions
-  int64_t k_scale_stride;       // from one group of channels to the next
+  const T* next_k[kSubs];                          // keys that will be read after this chunk, or any
+  const typename Codes<T>::Scale* k_scale[kSubs];  // codes only: of the first group of channels of the 16 positions
+  const typename Codes<T>::Scale* v_scale[kSubs];  // codes only: of the 16 positions
+  int64_t to_values;                               // from a block's keys
+  int64_t k_scale_stride;                          // from one group of channels to the next
 };
 
-// Floats of one query row as attend_rows reads it: [head_dim][R] for a block of R rows, or what int8 makes of it.
+// Floats of one query row as attend_rows reads it: [head_dim][R] for a block of R rows, or what codes make of it.
 PF_INLINE int64_t query_stride(int64_t head_dim) { return (head_dim + 15) / 16 * 16 + 16; }
 
 // Queries of a row block, scaled: row r is read from rows[r].

@@ -17,6 +17,12 @@ constexpr int64_t kItemRows = 128;
 // Lines of the output are seldom in the cache; stored pass by pass, they arrive while the next one computes. AVX2
 // unpacks a tile for all rows of an item.
 constexpr int64_t kStoreRows = PF_ISA_LEVEL == PF_ISA_avx512 ? 8 : kItemRows;
+// With few threads, each multiplies the rows that it prepared itself, instead of columns: rows come out of the other
+// cores' caches slowly. It reads (AVX2: unpacks) all of the weights for that, so it takes some rows at least, in whole
+// passes. Of two threads that takes 2 % off a step of 16 to 64 rows and 6 % off one of 128; more were not tried.
+constexpr int kRowSplitThreads = 4;
+constexpr int64_t kRowSplitLeast = PF_ISA_LEVEL == PF_ISA_avx512 ? 8 : 32;
+constexpr int64_t kPassRows = 8;
 constexpr size_t kOutBytes = kItemRows * kFloatStrip * kTile * sizeof(float);  // of one half
 
 // Up to so many values of x are prepared by each thread for itself: that takes half a microsecond at most, and waiting
@@ -71,8 +77,9 @@ struct Plan {
   int64_t strips = 0;                          // of all segments
   bool quantized = false, has_floats = false;  // any part
   size_t panel_bytes = 0;                      // room for the unpacked tile of any part
+  int64_t item_rows = kItemRows;
 
-  Plan(const PfCall& call, const Around& wanted)
+  Plan(const PfCall& call, const Around& wanted, int threads)
       : weight(weight_of(call)),
         around(wanted),
         rows(call.in[0].rows),
@@ -90,6 +97,10 @@ struct Plan {
       quantized = true;
       const size_t bytes = static_cast<size_t>(groups) * quantized_kernel(part.format).panel_bytes;
       if (bytes > panel_bytes) panel_bytes = bytes;
+    }
+    if (!has_floats && threads <= kRowSplitThreads && rows >= kRowSplitLeast * threads) {
+      const int64_t each = (rows + kPassRows * threads - 1) / (kPassRows * threads) * kPassRows;
+      if (each < kItemRows) item_rows = each;
     }
   }
 
@@ -122,7 +133,7 @@ struct Plan {
     return row_at() + (around.norm ? round64(static_cast<size_t>(cols) * sizeof(float)) : 0);
   }
 
-  int64_t items() const { return strips * ((rows + kItemRows - 1) / kItemRows); }
+  int64_t items() const { return strips * ((rows + item_rows - 1) / item_rows); }
 
   // Enough claims to even out threads of different speed, but no more: each is an atomic operation.
   int64_t chunk(int threads) const {
@@ -240,8 +251,8 @@ void multiply(const PfCall& call, const Plan& plan, const RowOrder& rows, const 
       }
       prepared = true;
     }
-    const int64_t first = item / plan.strips * kItemRows;
-    const int64_t last = plan.rows - first < kItemRows ? plan.rows : first + kItemRows;
+    const int64_t first = item / plan.strips * plan.item_rows;
+    const int64_t last = plan.rows - first < plan.item_rows ? plan.rows : first + plan.item_rows;
     int64_t strip = item % plan.strips;
     Segment part = plan.segment(0);
     for (int32_t i = 0; strip >= part.strips(); part = plan.segment(++i)) strip -= part.strips();
@@ -291,7 +302,7 @@ void multiply_halves(const PfTensor& x, const PfTensor& y, Worker& worker) {
 }
 
 void linear_with(const PfCall& call, const Around& around, Worker& worker) {
-  const Plan plan(call, around);
+  const Plan plan(call, around, worker.num_threads());
   const RowOrder rows = {.wide = plan.rows};
   const bool prepares = plan.quantized || around.norm;
   const bool own = prepares && plan.rows * plan.cols <= kOwnValues;
@@ -343,7 +354,7 @@ bool is_narrow(const uint32_t* mask, int64_t vocab) {
 }
 
 void lm_head(const PfCall& call, const PfStep& step, Worker& worker) {
-  const Plan plan(call, {});
+  const Plan plan(call, {}, worker.num_threads());
   bool any = false;
   for (int64_t row = 0; row < plan.rows && !any; ++row) any = only_allowed(step, row) != nullptr;
   if (!any) return linear(call, step, worker);

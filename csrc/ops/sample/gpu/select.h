@@ -34,7 +34,8 @@ constexpr int kMaxBins = 1 << 11;
 GPU_DEVICE Bin find_bin(const u64* bins, int count, u64 target) {
   const int per_lane = count / kWarp, lane = lane_id(), begin = lane * per_lane;
   u64 own = 0;
-  for (int i = 0; i < per_lane; ++i) own += bins[begin + i];
+  // Each lane begins elsewhere in its bins: side by side they would meet the same banks, sixteen at once.
+  for (int i = 0; i < per_lane; ++i) own += bins[begin + (i + lane) % per_lane];
   u64 above = own;  // of this lane and the higher ones, then of the higher ones alone
   for (int delta = 1; delta < kWarp; delta *= 2) {
     const u64 other = shuffle_down(above, delta);
