@@ -72,8 +72,10 @@ void rope_cache_kernel(RopeCacheArgs<T, C> args) {
   }
   if (slot < 0 && !GPU_PLANTED("cache: any slot")) return;
   if constexpr (std::is_same_v<C, int8_t>) {
+    auto vectors = args.cache;
+    vectors.head_dim = 1;  // its offsets count vectors, as scales do; dividing them by the channels would spill
     for (int head = warp_id(); head < args.cache.kv_heads; head += kThreads / kWarp) {
-      const int64_t at = args.cache.offset(slot, head), scale_at = at / head_dim;
+      const int64_t scale_at = vectors.offset(slot, head), at = scale_at * head_dim;
       const T* k = args.k + token * args.k_stride + head * head_dim;
       const T* v = args.v + token * args.v_stride + head * head_dim;
       write_int8(head_dim, args.cache.k + at, args.cache.k_scales + scale_at,
