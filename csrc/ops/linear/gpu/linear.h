@@ -4,7 +4,7 @@
 //   float            FFMA; an output is one chain of fma over ascending k that starts at 0, as on the CPU
 //   f16, bf16        tensor cores, fp32 accumulators over ascending steps of 16 k. A row's bits do not depend on the
 //                    number of rows: every tile goes through k alike, and nothing is split along k
-//   e4m3             tensor cores of sm_89 and later, steps of 32 k; the output is bf16
+//   e4m3             tensor cores of sm_89 and later and of gfx942, steps of 32 k; the output is bf16
 //   int8_t           tensor cores, exact sums in int32 (K below 131,072); the output is bf16
 //
 // A packed weight gives the bits of the dense one that holds round(q d + m): both take the same steps.
