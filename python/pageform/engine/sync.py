@@ -41,7 +41,7 @@ class Engine(BaseEngine):
     file's 16-bit type; a CPU computes in float32, "auto" keeps the file's formats, "float32" dequantizes. `cores` pins
     the threads, one each. A step computes at most `max_num_batched_tokens` tokens of at most `max_num_seqs` requests;
     `prefill_chunk` bounds one request's share. `kv_cache_memory` is bytes, text such as "512MB", or a share of free
-    memory; `kv_cache_dtype` is "float16", "float32", "int8", on a CPU also "int16", on a GPU "bfloat16" or "fp8".
+    memory; `kv_cache_dtype` "float16", "float32", "int8", a CPU's "int16" (its "auto"), a GPU's "bfloat16" or "fp8".
     `max_queued_requests` and `max_queued_tokens` bound the line; `seed` is the base of seeds that requests don't bring.
 
     `drafts` says which tokens may be proposed without a forward pass and verified by one: "forced" (text that a grammar
