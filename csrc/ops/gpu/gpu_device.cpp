@@ -142,7 +142,8 @@ std::string GpuDevice::libraries() {
   std::string text = "{";
   if (gemm_ != nullptr) text += "\"cublaslt\":{" + gemm_->report() + "}";
   for (const auto& [name, reason] : refused_) {
-    text += (text.size() > 1 ? "," : "") + json_text(name) + ":{\"refused\":" + json_text(reason) + "}";
+    if (text.size() > 1) text += ',';
+    text += json_text(name) + ":{\"refused\":" + json_text(reason) + "}";
   }
   return text + "}";
 }
