@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "fixtures/failure.h"
 #include "fixtures/one_sequence.h"
 #include "fixtures/program_builder.h"
 #include "runtime/errors.h"
@@ -11,6 +12,7 @@
 namespace {
 
 using pf::Device;
+using pf::failure_of;
 using pf::ramp;
 using pf::Rows;
 using pf::Runner;
@@ -21,15 +23,6 @@ constexpr pf::RunnerOptions kOptions = {{40, 4, 4}, true};
 
 std::shared_ptr<Device> simt() { return std::make_shared<Device>(PF_SIMT_BACKEND_PATH, 1, "auto"); }
 std::shared_ptr<Device> cpu() { return std::make_shared<Device>(PF_CPU_BACKEND_PATH, 1, "auto"); }
-
-std::string failure_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "no failure";
-}
 
 TEST(GpuBackend, SaysWhatItIs) {
   const auto device = simt();

@@ -18,8 +18,9 @@ using simt::Device;
 
 // --- where single elements lie ---------------------------------------------------------------------------------------
 
-// Lane `lane`, element `e` of its operand: row i or column j of the other side, and k. Copied by hand from what AMD's
-// Matrix Instruction Calculator prints with --matrix-layout, some entries of each corner of the table.
+// Lane `lane`, element `e` of its operand: row i or column j of the other side, and k. Worked out by hand from the
+// index formulas of AMD's Matrix Instruction Calculator, some entries of each corner; its printed tables of these very
+// instructions were not at hand.
 struct Place {
   int lane, e, row, k;
 };

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "../fixtures/failure.h"
 #include "harness.h"
 
 namespace pf {
@@ -135,15 +136,6 @@ TEST_F(SimtCommunicator, Gathers) {
   ranks[1]->all_gather(second.get(), out[1]->get(), 12, stream);
   const std::vector<int32_t> wanted = {1, 2, 3, 4, 5, 6};
   for (const auto& gathered : out) EXPECT_EQ(gathered->values(), wanted);
-}
-
-std::string failure_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "no failure";
 }
 
 TEST_F(SimtCommunicator, FailuresAreTold) {

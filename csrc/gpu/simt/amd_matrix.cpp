@@ -1,4 +1,4 @@
-// AMD's matrix instructions, with operands in registers as AMD's Matrix Instruction Calculator prints them
+// AMD's matrix instructions, with operands in registers as AMD's Matrix Instruction Calculator places them
 // (github.com/ROCm/amd_matrix_instruction_calculator, --detail-instruction; the "Register to matrix element mapping").
 // A is [16][K], B is [K][16], D is [16][16]; a register of a lane holds 2 or 4 elements, the first in its lowest bits.
 //
